@@ -1,6 +1,6 @@
-"""What the queue promises, as plain Python: the oracle that the model test compares a real server with.
+"""The queue's promises as plain Python: the oracle that the model test compares with a real server.
 
-One clock of offsets (ms), moved only by jumps; everything that is to pass or not to pass is far from a jump's edge.
+Time is a single clock of offsets (ms) that only jumps move; every deadline is far from the edge of a jump.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 PATIENCE_MS = {"critical": 0, "task": 2, "info": 5}
 RANK = {"critical": 0, "task": 1, "info": 2}
 LEASE_MS = 60_000
-WAIT_MS = 10_000  # of every second wait; the others have no limit
+WAIT_MS = 10_000  # of every second wait; the remaining waits have no limit
 SUSPECT_LOSSES, UNEXPLAINED_MAX = 2, 4
 WAITING = {"queued", "scheduled", "blocked"}
 REPEATED = {
@@ -52,9 +52,9 @@ class ModelJob:
     cancel: bool = False
     losses: int = 0
     alone: bool = False
-    entry: tuple[int, int] | None = None  # told by the server: when it became ready
-    signals: int = 0  # of the one name that signals have here
-    waits: int = 0  # that were begun; each is for the next signal
+    entry: tuple[int, int] | None = None  # reported by the server: when the job became ready
+    signals: int = 0  # of the only signal name in this model
+    waits: int = 0  # that were begun; each takes the next signal
     waited: set[tuple[int, str]] = field(default_factory=set)  # attempt and worker of each
     wait_ends: int | None = None
     parked: bool = False  # scheduled with an entry: waits for its retry
@@ -112,7 +112,7 @@ class Model:
         self.ending.append((job, state))
 
     def conclude(self) -> None:
-        """Children hear of their parents' ends when a call is done with everything else."""
+        """A call processes the children of ended parents after all of its own work."""
         while self.ending:
             job, state = self.ending.pop(0)
             for kid in [self.jobs[name] for name in job.kids]:
@@ -143,7 +143,7 @@ class Model:
             if job.state != "queued" or not self.room(job.route):
                 continue
             if job.expires is not None and job.expires <= self.now:
-                # Its children come after whatever is being taken now, for they become ready only at the end.
+                # The children come after every job that is being taken, because they become ready only at the end.
                 continue
             taken.append(self.start(job, worker))
         return taken
@@ -157,7 +157,7 @@ class Model:
         return job
 
     def turn_of(self, worker: str) -> list[ModelJob] | None:
-        """What quarantine gives this worker: a suspect, or nothing while it is reserved; None: it claims as ever."""
+        """The quarantine's answer for this worker: a suspect, no job while reserved, or None for an ordinary claim."""
         if not self.of_state("queued"):
             return None
         suspects = [job for job in self.jobs.values() if job.suspect]
@@ -179,7 +179,7 @@ class Model:
         limit = self.limits[route]
         return limit is None or sum(job.route == route for job in self.of_state("running")) < limit
 
-    def settle(self, job: ModelJob, token: int, verb: str, by: str) -> str:  # noqa: PLR0911  # one line an outcome
+    def settle(self, job: ModelJob, token: int, verb: str, by: str) -> str:  # noqa: PLR0911  # one line per outcome
         if token != job.token or by != job.holder:
             return "stale"
         if verb == "waiting" and job.state == "queued" and (job.attempt + 1, by) in job.waited:
@@ -227,7 +227,7 @@ class Model:
         return "stored"
 
     def agree(self, worker: str, held: dict[str, int]) -> None:
-        """What the queue holds for the worker, and the worker does not, goes back; no attempt counts."""
+        """Jobs that the queue holds for the worker, and the worker does not know, are requeued; no attempt counts."""
         for job in [job for job in self.of_state("running") if job.worker == worker]:
             if held.get(job.id) != job.token:
                 self.settle(job, job.token, "drain", worker)
@@ -244,7 +244,7 @@ class Model:
         return "cancelled"
 
     def suffer(self, job: ModelJob, *, explained: bool) -> None:
-        """The worker was lost under the job: the last attempt stays, unless it ran alone."""
+        """Apply the loss of a worker to its job: the last attempt stays, unless the job ran alone."""
         job.losses += 1
         if job.alone and (explained or job.losses >= UNEXPLAINED_MAX):
             self.end(job, "failed")

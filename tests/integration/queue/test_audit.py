@@ -1,4 +1,4 @@
-"""Contradictions between a pool's keys: each is told by the audit, and resolved by it and by upkeep alike."""
+"""Contradictions between a pool's keys: the audit reports each, and both audit repair and maintenance resolve each."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MANY = 1_200  # more than one part of an audit
 
 
 class Ground:
-    """A pool and what a test does to it."""
+    """A pool, and the changes that a test makes to its keys."""
 
     def __init__(self, redis, pool) -> None:
         self.redis = redis
@@ -42,7 +42,7 @@ class Ground:
         return (await self.inspector.job(self.pool, job_id)).state
 
     async def pass_time(self, ms: int, *staying: Consumer) -> None:
-        """The clock moves on; the workers named have renewed their leases."""
+        """Advance the clock; the named workers have renewed their leases."""
         await self.redis.hincrby(f"{self.prefix}counters", "clock_offset_ms", ms)
         for consumer in staying:
             await self.redis.zadd(f"{self.prefix}workers", {consumer.worker: 9e15})
@@ -51,7 +51,7 @@ class Ground:
         return {one.kind.value for one in await audit(self.redis, self.pool, repair=repair)}
 
     async def heals_to(self, kind: str, *more: str) -> None:
-        """The audit tells of it and changes nothing; the repair resolves it, and then there is nothing to tell."""
+        """Assert that the audit reports the contradiction without a change, and that the repair resolves everything."""
         assert await self.kinds() == {kind, *more}
         assert await self.kinds() == {kind, *more}
         assert await self.kinds(repair=True) >= {kind}
@@ -68,7 +68,7 @@ async def ground(redis, pool):
 
 
 async def test_a_pool_at_work_contradicts_itself_nowhere(ground):
-    """Jobs in all states, more than one part can hold: nothing is told."""
+    """The audit reports nothing for jobs in all states, with more jobs than one part holds."""
     consumer = await ground.worker()
     await ground.submit(MANY)
     leases = await consumer.claim(1_000)
@@ -85,7 +85,10 @@ async def test_a_pool_at_work_contradicts_itself_nowhere(ground):
 
 
 async def test_an_entry_whose_job_is_gone_is_dropped(ground):
-    """Running, returned or parked: the slot of the route is free, and the counters are right."""
+    """A running, requeued or parked entry without a job is dropped.
+
+    The route's slot is free and the counters are right.
+    """
     consumer = await ground.worker()
     (lost,) = await ground.submit(kind="narrow")
     (following,) = await ground.submit(kind="narrow")
@@ -96,7 +99,7 @@ async def test_an_entry_whose_job_is_gone_is_dropped(ground):
 
 
 async def test_a_waiting_job_that_is_gone_leaves_its_counters_when_it_is_claimed(ground):
-    """A claim that comes upon it counts it out."""
+    """A claim that finds the entry of a missing job corrects the counters."""
     consumer = await ground.worker()
     lost, following = await ground.submit(2)
     await ground.evict(f"job:{lost}")
@@ -105,8 +108,8 @@ async def test_a_waiting_job_that_is_gone_leaves_its_counters_when_it_is_claimed
     assert await audit(ground.redis, ground.pool) == []
 
 
-async def test_a_job_of_a_worker_that_nobody_knows_is_handed_back(ground):
-    """The leases are lost: the job is ready again, and no attempt counts."""
+async def test_a_job_of_an_unknown_worker_is_requeued(ground):
+    """All leases are lost: the job is ready again, and no attempt counts."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     await consumer.claim(1)
@@ -116,8 +119,8 @@ async def test_a_job_of_a_worker_that_nobody_knows_is_handed_back(ground):
     assert (record.state, record.attempt) == (JobState.QUEUED, 0)
 
 
-async def test_a_lost_worker_of_a_stopped_pool_gives_its_jobs_back(ground):
-    """Nobody is left to do it, so the repair does."""
+async def test_jobs_of_a_lost_worker_of_a_stopped_pool_are_recovered(ground):
+    """A stopped pool has no worker for the recovery, so the repair recovers the jobs."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     await consumer.claim(1)
@@ -129,7 +132,7 @@ async def test_a_lost_worker_of_a_stopped_pool_gives_its_jobs_back(ground):
 
 
 async def test_a_job_that_its_worker_does_not_end_in_time_is_a_failed_attempt(ground):
-    """The worker lives and reports nothing: after timeout and grace the queue ends the attempt, and it counts."""
+    """A live worker reports nothing: the queue ends the attempt after timeout and grace, and the attempt counts."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     (lease,) = await consumer.claim(1)
@@ -145,7 +148,7 @@ async def test_a_job_that_its_worker_does_not_end_in_time_is_a_failed_attempt(gr
 
 
 async def test_a_job_has_its_own_timeout_and_its_last_attempt(ground):
-    """The queue goes by the job's own limits, as the worker does."""
+    """The queue applies the limits of the job, as the worker does."""
     consumer = await ground.worker()
     (short,) = await ground.submit(timeout_ms=1_000, max_attempts=1)
     (long,) = await ground.submit(timeout_ms=LONG_MS)
@@ -155,8 +158,8 @@ async def test_a_job_has_its_own_timeout_and_its_last_attempt(ground):
     assert (await ground.state(short), await ground.state(long)) == ("failed", "running")
 
 
-async def test_upkeep_ends_what_is_overdue(ground):
-    """No command is needed; in a while that is stated, every worker's upkeep does what a repair does."""
+async def test_maintenance_ends_overdue_attempts(ground):
+    """The maintenance of any worker does the work of a repair within a documented time, without a command."""
     consumer = await ground.worker()
     (job,) = await ground.submit(max_attempts=1)
     await consumer.claim(1)
@@ -166,8 +169,8 @@ async def test_upkeep_ends_what_is_overdue(ground):
     assert await ground.state(job) == "failed"
 
 
-async def test_upkeep_looks_through_a_large_pool_in_parts(ground):
-    """One call looks at a bounded number of jobs; the next goes on where it stopped."""
+async def test_maintenance_examines_a_large_pool_in_parts(ground):
+    """One call examines a bounded number of jobs; the next call continues from there."""
     consumer = await ground.worker()
     await ground.submit(MANY, max_attempts=1)
     await consumer.claim(1_000)
@@ -182,7 +185,7 @@ async def test_upkeep_looks_through_a_large_pool_in_parts(ground):
 
 
 async def test_a_retry_that_is_in_no_order_becomes_due(ground):
-    """The order of due jobs is lost: what is parked for its retry is found by its entry."""
+    """The order of due jobs is lost: a job parked for a retry is found by its stream entry."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     (lease,) = await consumer.claim(1)
@@ -196,7 +199,7 @@ async def test_a_retry_that_is_in_no_order_becomes_due(ground):
 
 @pytest.mark.parametrize("runs_anyway", [False, True])
 async def test_a_child_whose_parent_is_gone_is_not_blocked_for_ever(ground, runs_anyway):
-    """It is cancelled with the reason, or runs where it runs although a parent failed."""
+    """The child is cancelled with the reason, or runs if the job allows failed parents."""
     (parent,) = await ground.submit(delay_ms=LONG_MS)
     on_failure = OnParentFailure.RUN if runs_anyway else OnParentFailure.CANCEL
     (child,) = await ground.submit(after=(parent,), on_parent_failure=on_failure)
@@ -207,8 +210,8 @@ async def test_a_child_whose_parent_is_gone_is_not_blocked_for_ever(ground, runs
     assert await ground.state(grandchild) == ("blocked" if runs_anyway else "cancelled")
 
 
-async def test_a_child_that_its_parents_do_not_know_starts_when_they_have_ended(ground):
-    """The list of a parent's children is lost: the child is told of the end all the same."""
+async def test_a_child_unknown_to_its_parents_starts_at_their_end(ground):
+    """The list of a parent's children is lost: the child still learns of the parent's end."""
     consumer = await ground.worker()
     first, second = await ground.submit(2)
     (child,) = await ground.submit(after=(first, second))
@@ -222,7 +225,7 @@ async def test_a_child_that_its_parents_do_not_know_starts_when_they_have_ended(
 
 
 async def test_names_of_jobs_that_are_gone_leave_their_sets(ground):
-    """Blocked, scheduled and dead jobs whose records are gone count no more."""
+    """Blocked, scheduled and dead jobs without records are not counted."""
     consumer = await ground.worker()
     (parent,) = await ground.submit(delay_ms=LONG_MS)
     (child,) = await ground.submit(after=(parent,))
@@ -236,7 +239,7 @@ async def test_names_of_jobs_that_are_gone_leave_their_sets(ground):
 
 
 async def test_a_running_job_whose_stream_is_lost_gets_a_new_place(ground):
-    """Nobody would take it back from a lost worker, so it starts anew under a lease that has an entry."""
+    """No worker could recover the job, so the job starts again under a lease with an entry."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     (lease,) = await consumer.claim(1)
@@ -251,7 +254,7 @@ async def test_a_running_job_whose_stream_is_lost_gets_a_new_place(ground):
 
 
 async def test_a_retry_whose_stream_is_lost_gets_a_new_place(ground):
-    """It is due at its time, at the end of a new stream."""
+    """The retry starts at its due time, at the end of a new stream."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     (lease,) = await consumer.claim(1)
@@ -264,7 +267,7 @@ async def test_a_retry_whose_stream_is_lost_gets_a_new_place(ground):
 
 
 async def test_a_record_that_no_script_has_written_hides_no_other(ground):
-    """It ends as a dead letter; what is beside it is resolved."""
+    """The unreadable record ends as a dead letter; contradictions beside the record are resolved."""
     consumer = await ground.worker()
     odd, lost = await ground.submit(2)
     await consumer.claim(2)
@@ -276,7 +279,10 @@ async def test_a_record_that_no_script_has_written_hides_no_other(ground):
 
 
 async def test_a_running_job_that_its_stream_offers_again_stays_with_its_worker(ground):
-    """The group is lost and made anew: a claim meets the entry, and leaves it to the worker that the record names."""
+    """The consumer group is lost and created again.
+
+    A claim finds the entry and leaves the job to the worker in its record.
+    """
     first, second = await ground.worker("first"), await ground.worker("second")
     (job,) = await ground.submit()
     (lease,) = await first.claim(1)
@@ -290,8 +296,8 @@ async def test_a_running_job_that_its_stream_offers_again_stays_with_its_worker(
     assert (again.job_id, again.attempt) == (job, lease.attempt + 1)
 
 
-async def test_a_waiting_job_whose_record_says_that_it_runs_is_handed_back(ground):
-    """A claim leaves it alone, as it would leave a job that another worker runs; no worker does, so it waits again."""
+async def test_a_waiting_job_with_a_running_record_is_requeued(ground):
+    """A claim skips the job as another worker's; no worker runs the job, so the repair makes the job ready again."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
     await ground.redis.hset(f"{ground.prefix}job:{job}", "state", "running")
@@ -301,8 +307,8 @@ async def test_a_waiting_job_whose_record_says_that_it_runs_is_handed_back(groun
 
 
 @pytest.mark.parametrize(("fields", "state"), [({"delay_ms": LONG_MS}, "blocked"), ({"after": True}, "scheduled")])
-async def test_a_job_to_which_nothing_leads_any_more_is_a_dead_letter(ground, fields, state):
-    """Its record says another state than the set that names it: without an end, its caller would wait for ever."""
+async def test_an_unreachable_job_is_a_dead_letter(ground, fields, state):
+    """The record's state contradicts the set that names the job: the job ends, or its caller would wait for ever."""
     (parent,) = await ground.submit(delay_ms=LONG_MS)
     (job,) = await ground.submit(**fields | ({"after": (parent,)} if "after" in fields else {}))
     await ground.redis.hset(f"{ground.prefix}job:{job}", "state", state)
@@ -312,7 +318,10 @@ async def test_a_job_to_which_nothing_leads_any_more_is_a_dead_letter(ground, fi
 
 
 async def test_an_entry_of_a_blocked_job_is_a_contradiction(ground):
-    """A blocked job has none: the job is a dead letter, when a consumer holds its entry or a claim meets it."""
+    """A blocked job has no entry.
+
+    The job becomes a dead letter when a consumer holds its entry or a claim finds one.
+    """
     consumer = await ground.worker()
     held, waiting = await ground.submit(2)
     await consumer.claim(1)
@@ -325,7 +334,7 @@ async def test_an_entry_of_a_blocked_job_is_a_contradiction(ground):
 
 
 async def test_a_job_whose_record_names_a_wrong_place_is_a_dead_letter(ground):
-    """Its entry is dropped as another's; nothing leads to the job any more, so it ends with the reason."""
+    """The entry is dropped as another job's; nothing leads to the job any more, so the job ends with the reason."""
     consumer = await ground.worker()
     held, waiting = await ground.submit(2)
     await consumer.claim(1)
@@ -338,14 +347,14 @@ async def test_a_job_whose_record_names_a_wrong_place_is_a_dead_letter(ground):
         assert (record.state, record.error) == (JobState.FAILED, "undecodable: entry of the record is '0-0'")
 
 
-async def test_a_lost_worker_leaves_no_job_that_its_record_places_elsewhere(ground):
-    """What its entry is goes by the record: a waiting job waits on, and a wrong place is the job's end."""
+async def test_recovery_follows_the_record_of_each_job(ground):
+    """The record decides: a waiting job keeps waiting, and a wrong place ends the job."""
     lost, consumer = await ground.worker("lost"), await ground.worker()
     waiting, nowhere = await ground.submit(2)
     await lost.claim(2)
     await ground.redis.hset(f"{ground.prefix}job:{waiting}", "state", "queued")
     await ground.redis.hset(f"{ground.prefix}job:{nowhere}", "entry", "0-0")
-    await ground.redis.hset(f"{ground.prefix}counters", "audit_at", 9 * 10**15)  # which would find them first
+    await ground.redis.hset(f"{ground.prefix}counters", "audit_at", 9 * 10**15)  # which would find the entries first
     await ground.pass_time(LONG_MS, consumer)
     await consumer.maintain()
     assert (await ground.state(waiting), await ground.state(nowhere)) == ("queued", "failed")
@@ -354,7 +363,7 @@ async def test_a_lost_worker_leaves_no_job_that_its_record_places_elsewhere(grou
 
 
 async def test_a_parent_that_succeeded_without_a_result_stops_no_maintenance(ground):
-    """Its result is lost, so its child cannot have it: the child is cancelled with the reason."""
+    """The result is lost, so the child cannot receive the result and is cancelled with the reason."""
     (parent,) = await ground.submit(delay_ms=LONG_MS)
     (child,) = await ground.submit(after=(parent,))
     await ground.redis.hset(f"{ground.prefix}job:{parent}", "state", "succeeded")
@@ -365,8 +374,8 @@ async def test_a_parent_that_succeeded_without_a_result_stops_no_maintenance(gro
     await ground.evict(f"job:{parent}")  # which no script would let expire
 
 
-async def test_a_time_that_no_submit_may_ask_for_delays_nobody(ground):
-    """A child is due in 30,000 years by its record: it starts when its parent has ended."""
+async def test_an_impossible_due_time_delays_no_child(ground):
+    """By its record a child is due in 30,000 years: the child starts when its parent has ended."""
     consumer = await ground.worker()
     (parent,) = await ground.submit()
     (child,) = await ground.submit(after=(parent,))

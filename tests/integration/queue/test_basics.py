@@ -1,4 +1,4 @@
-"""The thin path through the queue on a real server: submit, claim, settle, retry, return, cancel, recover."""
+"""The basic operations of the queue on a real server: submit, claim, settle, retry, requeue, cancel, recover."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
 
 
 async def test_a_job_goes_from_submit_to_result(redis, pool):
-    """A submitted job is claimed with all that it said, and its result is kept."""
+    """A claim returns every field of a submitted job, and the queue keeps the result."""
     producer = Producer(redis, pool)
     receipt = await producer.submit(JobRequest(kind="k", payload={"a": [1, "é"]}, trace={"traceparent": "00-1"}))
     assert (receipt.state, receipt.duplicate, receipt.queue_depth) == (JobState.QUEUED, False, 1)
@@ -69,8 +69,11 @@ async def test_a_job_goes_from_submit_to_result(redis, pool):
     assert await redis.xlen(f"ap:{{{pool}}}:s:default:task") == 0
 
 
-async def test_priorities_and_routes_decide_who_goes_first(redis, pool):
-    """Critical goes before task before info, and a route at its limit is skipped without blocking another."""
+async def test_priorities_and_routes_decide_the_order_of_jobs(redis, pool):
+    """Critical jobs start before task and info jobs.
+
+    A route at its limit is skipped without blocking the next route.
+    """
     settings = PoolSettings(routes=(Route(name="code", kinds=("gen",), max_running=1),))
     await Inspector(redis).configure(pool, settings)
     producer = Producer(redis, pool)
@@ -93,7 +96,7 @@ async def test_priorities_and_routes_decide_who_goes_first(redis, pool):
 
 
 async def test_ageing_lets_an_old_info_job_pass_a_young_critical_one(redis, pool):
-    """A job that has waited longer than its patience goes before fresher ones of higher priority."""
+    """A job that has waited longer than its patience starts before newer jobs of higher priority."""
     await Inspector(redis).configure(pool, PoolSettings(patience_info_ms=1, patience_task_ms=0))
     producer = Producer(redis, pool)
     old = await producer.submit(JobRequest(kind="x", priority=Priority.INFO))
@@ -108,8 +111,8 @@ async def test_ageing_lets_an_old_info_job_pass_a_young_critical_one(redis, pool
     assert old.job_id in [lease.job_id for lease in leases[:-1]]
 
 
-async def test_upkeep_is_due_again_when_a_silent_workers_lease_ends(redis, pool):
-    """A lost worker's jobs are not kept waiting for the next regular round."""
+async def test_maintenance_is_due_when_the_lease_of_a_silent_worker_ends(redis, pool):
+    """The jobs of a lost worker do not wait for the next regular maintenance."""
     consumer = await worker_of(redis, pool)
     lost = Consumer(redis, pool, WorkerId("lost"))
     await lost.register(slots=1, host="h")
@@ -119,8 +122,8 @@ async def test_upkeep_is_due_again_when_a_silent_workers_lease_ends(redis, pool)
     assert 0 < (await consumer.maintain()).next_due_ms <= 1_900
 
 
-async def test_what_is_due_waits_for_no_lease(redis, pool):
-    """Who cannot tell lost workers from living ones yet takes nothing back, and lets due jobs begin all the same."""
+async def test_due_jobs_wait_for_no_lease(redis, pool):
+    """A worker that cannot yet identify lost workers recovers no jobs, but starts due jobs."""
     producer = Producer(redis, pool)
     await producer.submit(JobRequest(kind="x"))
     await (await worker_of(redis, pool, "lost")).claim(1)
@@ -133,7 +136,7 @@ async def test_what_is_due_waits_for_no_lease(redis, pool):
 
 
 async def test_a_failed_job_is_retried_and_then_dead(redis, pool):
-    """A failure comes back after its backoff in its old place, until it is dead; then it can be replayed."""
+    """A failed job returns to its old place after its backoff until the job is dead; a dead job can be replayed."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=2))
     consumer = await worker_of(redis, pool)
     (lease,) = await consumer.claim(1)
@@ -163,8 +166,8 @@ async def test_a_failed_job_is_retried_and_then_dead(redis, pool):
         await Inspector(redis).job(pool, receipt.job_id)
 
 
-async def test_a_returned_job_keeps_its_place_and_its_attempt(redis, pool):
-    """A drained job goes before a younger one, with its state, and the attempt counts again."""
+async def test_a_requeued_job_keeps_its_place_and_its_attempt(redis, pool):
+    """A requeued job starts before a younger job, with its state, and the requeued attempt does not count."""
     producer = Producer(redis, pool)
     old = await producer.submit(JobRequest(kind="x"))
     await producer.submit(JobRequest(kind="x"))
@@ -177,8 +180,8 @@ async def test_a_returned_job_keeps_its_place_and_its_attempt(redis, pool):
     assert (leases[0].attempt, leases[0].token, leases[0].checkpoint) == (1, 2, {"at": 3})
 
 
-async def test_a_lost_workers_jobs_are_taken_back(redis, pool):
-    """When a lease runs out another worker gets the jobs, the attempt counts, and the old token is refused."""
+async def test_the_jobs_of_a_lost_worker_are_recovered(redis, pool):
+    """When a lease expires, another worker gets the jobs, the attempt counts, and the old token is refused."""
     await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(3)])
     lost = await worker_of(redis, pool, "lost")
     leases = await lost.claim(3)
@@ -196,8 +199,8 @@ async def test_a_lost_workers_jobs_are_taken_back(redis, pool):
     assert (snapshot.running, snapshot.queued) == (3, 0)
 
 
-async def test_cancel_ends_what_waits_and_asks_what_runs(redis, pool):
-    """A queued job is cancelled at once, a running one through its worker's orders, an ended one is left alone."""
+async def test_cancel_ends_waiting_jobs_and_asks_running_jobs(redis, pool):
+    """A queued job is cancelled at once, a running job through its worker's orders; an ended job does not change."""
     producer = Producer(redis, pool)
     first, second = await producer.submit_many([JobRequest(kind="x"), JobRequest(kind="x")])
     assert await producer.cancel(second.job_id) is CancelOutcome.CANCELLED
@@ -210,11 +213,11 @@ async def test_cancel_ends_what_waits_and_asks_what_runs(redis, pool):
     with pytest.raises(UnknownJobError):
         await producer.cancel(JobId("nobody"))
     group = (await redis.xinfo_groups(f"ap:{{{pool}}}:s:default:task"))[0]
-    assert (group.get("lag", 0), group["pending"]) == (0, 0)  # Redis 6.2 knows no lag
+    assert (group.get("lag", 0), group["pending"]) == (0, 0)  # Redis 6.2 reports no lag
 
 
 async def test_delay_and_ttl_are_kept(redis, pool):
-    """A delayed job becomes ready at its time; one whose ttl ends in the queue expires and is never run."""
+    """A delayed job becomes ready at its time; a job whose ttl ends in the queue expires and never runs."""
     producer = Producer(redis, pool)
     late = await producer.submit(JobRequest(kind="x", delay_ms=5_000))
     assert late.state is JobState.SCHEDULED
@@ -228,7 +231,7 @@ async def test_delay_and_ttl_are_kept(redis, pool):
 
 
 async def test_children_start_when_their_last_parent_has_ended(redis, pool):
-    """A child is released by its last parent, with the parents' results; a failed parent cancels its descendants."""
+    """The last parent releases a child with the results of all parents; a failed parent cancels its descendants."""
     producer = Producer(redis, pool)
     requests = [
         JobRequest(kind="x", job_id=JobId("child"), after=(JobId("p1"), JobId("p2"))),
@@ -267,7 +270,7 @@ async def test_children_start_when_their_last_parent_has_ended(redis, pool):
 
 
 async def test_an_idempotency_key_makes_one_job(redis, pool):
-    """The same key and body return the first job; another body is a conflict."""
+    """The same key and body return the first job; a different body is a conflict."""
     producer = Producer(redis, pool)
     request = JobRequest(kind="x", payload={"a": 1, "b": 2}, idempotency_key="k 1")
     first = await producer.submit(request)
@@ -284,7 +287,7 @@ async def test_an_idempotency_key_makes_one_job(redis, pool):
 
 
 async def test_bad_jobs_are_refused_and_leave_nothing(redis, pool):
-    """Each error names the field; nothing of the call is kept."""
+    """Each error names the field; the queue stores nothing of the call."""
     producer = Producer(redis, pool)
     await Inspector(redis).configure(pool, PoolSettings(max_depth=2))
     bad = [
@@ -316,7 +319,7 @@ async def test_bad_jobs_are_refused_and_leave_nothing(redis, pool):
 
 
 async def test_a_critical_job_without_a_slot_asks_the_least_urgent_to_yield(redis, pool):
-    """Of the running preemptible jobs the lowest priority is asked, once, and goes back with its state."""
+    """The running preemptible job of lowest priority gets one request to yield, and is requeued with its state."""
     producer = Producer(redis, pool)
     await producer.submit(JobRequest(kind="x", preemptible=True))
     low = await producer.submit(JobRequest(kind="x", priority=Priority.INFO, preemptible=True))
@@ -333,7 +336,7 @@ async def test_a_critical_job_without_a_slot_asks_the_least_urgent_to_yield(redi
 
 
 async def test_pause_stops_claims_and_nothing_else(redis, pool):
-    """A paused pool takes submits, gives no leases, and says so."""
+    """A paused pool accepts submits, gives no leases, and reports the pause."""
     settings = PoolSettings(paused=True)
     await Inspector(redis).configure(pool, settings)
     await Producer(redis, pool).submit(JobRequest(kind="x"))
@@ -345,8 +348,8 @@ async def test_pause_stops_claims_and_nothing_else(redis, pool):
     assert len(await consumer.claim(1)) == 1
 
 
-async def test_a_snapshot_tells_the_whole_queue(redis, pool):
-    """Depths by route and priority, waiting and dead jobs, workers and totals come in one read."""
+async def test_a_snapshot_describes_the_whole_queue(redis, pool):
+    """One read returns depths by route and priority, waiting and dead jobs, workers and totals."""
     producer = Producer(redis, pool)
     await producer.submit_many([JobRequest(kind="x"), JobRequest(kind="x", priority=Priority.INFO)])
     await producer.submit(JobRequest(kind="x", delay_ms=1000))
@@ -387,8 +390,8 @@ async def test_an_overloaded_worker_defers_a_job_without_an_attempt(redis, pool)
     assert again.token > lease.token
 
 
-async def put_off(redis, pool, consumer) -> tuple[SettleOutcome, Job]:
-    """The next job's handler is overloaded: what the queue makes of it, and the record; then half a minute passes."""
+async def defer_next(redis, pool, consumer) -> tuple[SettleOutcome, Job]:
+    """Defer the next job for its overloaded handler, then pass half a minute; return the outcome and the record."""
     (lease,) = await consumer.claim(1)
     busy = ReturnReason.OVERLOADED
     completion = Returned(job_id=lease.job_id, token=lease.token, reason=busy, said="no GPU", checkpoint=[1])
@@ -400,19 +403,22 @@ async def put_off(redis, pool, consumer) -> tuple[SettleOutcome, Job]:
     return outcome, record
 
 
-async def test_a_job_that_is_put_off_for_longer_than_its_timeout_has_failed_an_attempt(redis, pool):
-    """Within each attempt's timeout it is put off ever longer; then it counts, and at last the job is a dead letter."""
+async def test_a_job_deferred_for_longer_than_its_timeout_has_failed_an_attempt(redis, pool):
+    """Deferring within each attempt's timeout takes ever longer.
+
+    Then the attempt counts, and at last the job is dead.
+    """
     await Inspector(redis).configure(pool, PoolSettings(retry_initial_ms=1_000, retry_max_ms=300_000))
     consumer = await worker_of(redis, pool)
     await Producer(redis, pool).submit(JobRequest(kind="x", timeout_ms=60_000, max_attempts=2))
     waits_ms = []
     for expected in (("returned", 0), ("returned", 0), ("retrying", 1), ("returned", 1), ("returned", 1)):
-        outcome, record = await put_off(redis, pool, consumer)
+        outcome, record = await defer_next(redis, pool, consumer)
         assert (outcome, record.attempt) == expected
         waits_ms.append(record.due_at_ms - record.claimed_at_ms)
     assert waits_ms[0] >= 500
-    assert waits_ms[1] >= 1_000  # it grows as the backoff of failed attempts does
-    outcome, record = await put_off(redis, pool, consumer)
+    assert waits_ms[1] >= 1_000  # the delay grows as the backoff of failed attempts does
+    outcome, record = await defer_next(redis, pool, consumer)
     assert (outcome, record.state, record.attempt) == (SettleOutcome.DEAD, JobState.FAILED, 2)
     assert record.checkpoint == [1]
     assert record.error == (
@@ -420,12 +426,12 @@ async def test_a_job_that_is_put_off_for_longer_than_its_timeout_has_failed_an_a
     )
 
 
-async def test_a_replayed_job_may_be_put_off_for_as_long_as_before(redis, pool):
-    """The time in which it was put off before it died does not count again."""
+async def test_a_replayed_job_may_be_deferred_for_the_full_time_again(redis, pool):
+    """The deferred time before the job's death does not count again."""
     consumer = await worker_of(redis, pool)
     await Producer(redis, pool).submit(JobRequest(kind="x", timeout_ms=30_000, max_attempts=1))
-    outcomes = [await put_off(redis, pool, consumer) for _ in range(2)]
+    outcomes = [await defer_next(redis, pool, consumer) for _ in range(2)]
     assert [outcome for outcome, _ in outcomes] == [SettleOutcome.RETURNED, SettleOutcome.DEAD]
     await Inspector(redis).replay(pool, outcomes[-1][1].job_id)
-    outcome, record = await put_off(redis, pool, consumer)
+    outcome, record = await defer_next(redis, pool, consumer)
     assert (outcome, record.attempt) == (SettleOutcome.RETURNED, 0)

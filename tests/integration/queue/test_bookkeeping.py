@@ -1,4 +1,4 @@
-"""The queue's counters on a real server: what they count, list and remember stays true when jobs end in odd ways."""
+"""The queue's counters on a real server: counts, lists and histories stay true when jobs end in unusual ways."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
     return consumer
 
 
-async def test_jobs_that_never_ran_do_not_shorten_the_time_that_jobs_take(redis, pool):
-    """Cancelling what waits counts jobs as finished, and no attempt: run time is divided by attempts that ran."""
+async def test_jobs_that_never_ran_do_not_shorten_the_mean_run_time(redis, pool):
+    """A cancelled job counts as finished without an attempt: run time is divided by the attempts that ran."""
     producer = Producer(redis, pool)
     await producer.submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
@@ -41,7 +41,7 @@ async def test_jobs_that_never_ran_do_not_shorten_the_time_that_jobs_take(redis,
 
 
 async def test_an_attempt_that_is_tried_again_counts_as_one(redis, pool):
-    """A retried attempt took its time, so it is counted with it."""
+    """The run time of a retried attempt counts, so the attempt counts as well."""
     await Producer(redis, pool).submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
     (lease,) = await consumer.claim(1)
@@ -51,7 +51,7 @@ async def test_an_attempt_that_is_tried_again_counts_as_one(redis, pool):
 
 
 async def test_running_jobs_are_listed_behind_those_that_wait_for_their_retry(redis, pool):
-    """Jobs that failed and wait do not use the list's limit up."""
+    """Jobs that failed and wait do not use up the limit of the list."""
     await Producer(redis, pool).submit_many([JobRequest(kind="k")] * 4)
     consumer = await worker_of(redis, pool)
     leases = await consumer.claim(4)
@@ -61,7 +61,7 @@ async def test_running_jobs_are_listed_behind_those_that_wait_for_their_retry(re
 
 
 async def test_running_jobs_of_all_workers_are_listed_oldest_first(redis, pool):
-    """Whoever holds them, jobs of one stream come in its order."""
+    """Jobs of one stream are listed in the stream's order, for all workers."""
     receipts = await Producer(redis, pool).submit_many([JobRequest(kind="k")] * 4)
     first, second = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
     for consumer in (second, first, second, first):
@@ -71,7 +71,7 @@ async def test_running_jobs_of_all_workers_are_listed_oldest_first(redis, pool):
 
 
 async def test_queued_jobs_are_listed_behind_those_that_were_cancelled(redis, pool):
-    """The places of cancelled jobs do not use the list's limit up."""
+    """The places of cancelled jobs do not use up the limit of the list."""
     producer = Producer(redis, pool)
     receipts = await producer.submit_many([JobRequest(kind="k")] * 5)
     for receipt in receipts[1:4]:
@@ -80,8 +80,8 @@ async def test_queued_jobs_are_listed_behind_those_that_were_cancelled(redis, po
     assert [job.job_id for job in listed] == [receipts[0].job_id, receipts[4].job_id]
 
 
-async def test_a_cordon_that_is_over_hides_no_free_slot(redis, pool):
-    """Once a hold has expired its worker's slots count as free again, so a submit is no sign of pressure."""
+async def test_an_expired_cordon_hides_no_free_slot(redis, pool):
+    """After a cordon has expired, the worker's slots count as free again, so a submit signals no pressure."""
     consumer = await worker_of(redis, pool)
     inspector = Inspector(redis)
     await inspector.cordon(pool, [consumer.worker], hold_ms=HOLD_MS)
@@ -93,7 +93,7 @@ async def test_a_cordon_that_is_over_hides_no_free_slot(redis, pool):
 
 
 async def test_a_cordoned_worker_that_left_hides_no_free_slot(redis, pool):
-    """A worker's slots leave the counters once, cordoned or not."""
+    """The slots of a worker leave the counters once, with or without a cordon."""
     leaving, staying = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
     await Inspector(redis).cordon(pool, [leaving.worker], hold_ms=HOLD_MS)
     await leaving.deregister()
@@ -102,18 +102,18 @@ async def test_a_cordoned_worker_that_left_hides_no_free_slot(redis, pool):
     assert len(await staying.claim(1)) == 1
 
 
-async def test_a_worker_that_was_cordoned_before_it_came_offers_no_slot(redis, pool):
-    """Its slots count as cordoned from when it registers."""
+async def test_a_worker_cordoned_before_its_registration_offers_no_slot(redis, pool):
+    """The slots of the worker count as cordoned from its registration."""
     await Inspector(redis).cordon(pool, [WorkerId("w1")], hold_ms=HOLD_MS)
     await worker_of(redis, pool)
-    for _ in range(2):  # the first job of a route is kept by another script than those that follow
+    for _ in range(2):  # a different script stores the first job of a route
         await redis.hdel(counters(pool), "pressure_at")
         await Producer(redis, pool).submit(JobRequest(kind="k"))
         assert await redis.hget(counters(pool), "pressure_at") is not None
 
 
 async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
-    """An idempotency key that has outlived its job is free again, and the call is whole."""
+    """An idempotency key that has outlived its job is free again, and the call succeeds."""
     producer = Producer(redis, pool)
     gone = await producer.submit(JobRequest(kind="k", idempotency_key="once"))
     await producer.cancel(gone.job_id)
@@ -128,7 +128,7 @@ async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
 
 
 async def test_a_replay_remembers_when_the_job_died(redis, pool):
-    """The history of a replayed job shows the failure at its time, and the replay at its own."""
+    """The history of a replayed job shows the failure and the replay, each with its time."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k", max_attempts=1))
     consumer = await worker_of(redis, pool)
     (lease,) = await consumer.claim(1)
@@ -142,8 +142,8 @@ async def test_a_replay_remembers_when_the_job_died(redis, pool):
     assert (replayed.type, replayed.at_ms >= died_at + 7_000) == ("queued", True)
 
 
-async def test_the_history_tells_the_last_of_the_states_saved_one_after_another(redis, pool):
-    """However often a handler saves its state, its run is one line more; the next run has a line of its own."""
+async def test_the_history_shows_the_last_of_several_saved_states(redis, pool):
+    """A run adds one line to the history, however often its handler saves its state; the next run adds its own line."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
     for _ in range(2):
@@ -159,8 +159,8 @@ async def test_the_history_tells_the_last_of_the_states_saved_one_after_another(
     assert history[2].worker == consumer.worker
 
 
-async def test_a_job_is_handed_back_however_many_are_held(redis, pool):
-    """What a lost answer brought is found behind more held jobs than one page shows."""
+async def test_a_job_is_requeued_however_many_are_held(redis, pool):
+    """The jobs of a lost answer are found beyond the first page of held jobs."""
     await Producer(redis, pool).submit_many([JobRequest(kind="k")] * 502)
     consumer = await worker_of(redis, pool, slots=1_000)
     held = await consumer.claim(501)

@@ -1,4 +1,4 @@
-"""Work over many or large jobs proceeds in parts: each script is short, and nothing is lost between two parts."""
+"""Work over many or large jobs proceeds in parts: each script is short, and no work is lost between two parts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def family(producer, count=MANY, **fields) -> JobId:
 
 
 async def maintain(consumer) -> int:
-    """Run maintenance until nothing is left to do at once; return the rounds."""
+    """Run maintenance until no work is due; return the number of rounds."""
     rounds = 1
     while (await consumer.maintain()).next_due_ms == 0:
         rounds += 1
@@ -40,14 +40,14 @@ async def maintain(consumer) -> int:
 
 
 async def settle_one(consumer, make, **fields) -> SettleOutcome:
-    """Claim a job and end it."""
+    """Claim a job and end its attempt."""
     (lease,) = await consumer.claim(1)
     (outcome,) = await consumer.settle([make(job_id=lease.job_id, token=lease.token, **fields)])
     return outcome
 
 
 async def test_many_children_are_released_in_parts_each_once(redis, pool, ground):
-    """The end of the parent releases a part; maintenance releases the rest, and leaves no set behind."""
+    """The end of the parent releases a first part; maintenance releases the rest and deletes the set."""
     producer, consumer, inspector = ground
     parent = await family(producer)
     await settle_one(consumer, Succeeded, result="r")
@@ -66,7 +66,7 @@ async def test_many_children_are_released_in_parts_each_once(redis, pool, ground
 
 
 async def test_a_large_result_reaches_fewer_children_at_a_time(pool, ground):
-    """A script copies a bounded number of bytes: a result of a megabyte reaches a handful of children."""
+    """A script copies a bounded number of bytes: each call passes a result of a megabyte to a few children."""
     producer, consumer, inspector = ground
     await family(producer, 30)
     await settle_one(consumer, Succeeded, result=LARGE)
@@ -76,7 +76,7 @@ async def test_a_large_result_reaches_fewer_children_at_a_time(pool, ground):
 
 
 async def test_a_long_chain_is_cancelled_in_parts(redis, pool, ground):
-    """Each link is cancelled with its reason before the call returns, although no worker maintains the pool."""
+    """Every link is cancelled with its reason before the call returns, although no worker maintains the pool."""
     producer, _, inspector = ground
     chain = [JobRequest(kind="link", job_id=JobId("link-0"))]
     chain += [
@@ -92,8 +92,8 @@ async def test_a_long_chain_is_cancelled_in_parts(redis, pool, ground):
     assert await audit(redis, pool) == []
 
 
-async def test_children_that_a_replay_meets_wait_for_the_parent_again(pool, ground):
-    """A failed parent is replayed while its children are being cancelled: the rest waits, and runs with its result."""
+async def test_children_of_a_replayed_parent_wait_again(pool, ground):
+    """A failed parent is replayed during the cancellation of its children: the rest waits, and runs with its result."""
     producer, consumer, inspector = ground
     parent = await family(producer)
     await settle_one(consumer, Failed, error="x", retry=False)
@@ -109,7 +109,7 @@ async def test_children_that_a_replay_meets_wait_for_the_parent_again(pool, grou
 
 
 async def test_children_of_a_parent_whose_record_is_gone_do_not_wait_for_ever(redis, pool, ground):
-    """The record may expire or be evicted before the last child is released."""
+    """The record of a parent may expire or be evicted before its last child is released."""
     producer, consumer, inspector = ground
     parent = await family(producer)
     await settle_one(consumer, Succeeded, result="r")
@@ -121,7 +121,7 @@ async def test_children_of_a_parent_whose_record_is_gone_do_not_wait_for_ever(re
 
 
 async def test_children_that_run_whatever_happens_are_all_released(pool, ground):
-    """`on_parent_failure: run` holds in every part."""
+    """`on_parent_failure: run` applies in every part."""
     producer, consumer, inspector = ground
     await family(producer, on_parent_failure=OnParentFailure.RUN)
     await settle_one(consumer, Failed, error="x", retry=False)
@@ -130,7 +130,7 @@ async def test_children_that_run_whatever_happens_are_all_released(pool, ground)
 
 
 async def test_a_claim_of_large_jobs_returns_a_part_and_keeps_the_order(redis, pool, ground):
-    """Jobs that do not fit keep their places, cancelled ones between them leave, and the counters stay true."""
+    """Jobs beyond the limit keep their places, cancelled jobs between them leave, and the counters stay true."""
     producer, consumer, inspector = ground
     receipts = await producer.submit_many([JobRequest(kind="k", payload=LARGE) for _ in range(LARGE_JOBS)])
     ids = [receipt.job_id for receipt in receipts]
@@ -149,7 +149,7 @@ async def test_a_claim_of_large_jobs_returns_a_part_and_keeps_the_order(redis, p
 
 
 async def test_large_results_are_settled_in_several_calls(pool, ground):
-    """Outcomes come in the order of the completions, however many calls bring them."""
+    """Outcomes have the order of the completions, for any number of calls."""
     producer, consumer, inspector = ground
     await producer.submit_many([JobRequest(kind="k") for _ in range(LARGE_JOBS)])
     leases = await consumer.claim(LARGE_JOBS)
@@ -163,8 +163,8 @@ async def test_large_results_are_settled_in_several_calls(pool, ground):
     assert (await inspector.snapshot(pool)).running == 2
 
 
-async def test_a_failure_that_is_reported_again_after_the_retry_is_due_is_no_lost_lease(pool, ground):
-    """The worker lost the answer; meanwhile the job has become ready again."""
+async def test_a_failure_reported_again_after_its_retry_is_due_is_no_lost_lease(pool, ground):
+    """The worker lost the answer; the job has become ready again before the second report."""
     producer, consumer, _ = ground
     await producer.submit(JobRequest(kind="k"))
     (lease,) = await consumer.claim(1)
@@ -174,8 +174,8 @@ async def test_a_failure_that_is_reported_again_after_the_retry_is_due_is_no_los
     assert await consumer.settle([failed]) == [SettleOutcome.RETRYING]
 
 
-async def test_a_failure_of_a_job_that_was_taken_back_is_stale(redis, pool, ground):
-    """The lease was lost before the report: another attempt will follow, whatever the report says."""
+async def test_a_failure_of_a_recovered_job_is_stale(redis, pool, ground):
+    """The lease was lost before the report: the queue starts the next attempt in any case."""
     producer, consumer, _ = ground
     await producer.submit(JobRequest(kind="k"))
     (lease,) = await consumer.claim(1)

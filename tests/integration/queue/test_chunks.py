@@ -1,4 +1,4 @@
-"""The output of a job: stored once, in order, under the lease; followed from any place until the job has ended."""
+"""The output of a job: stored once, in order, under the lease; readable from any place until the end of the job."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def claim(redis, pool, consumer):
 
 
 def read(redis, pool, job_id, after="0"):
-    """All chunks until the end of the job, as run, attempt, number and value."""
+    """Read all chunks until the end of the job, as run, attempt, number and value."""
 
     async def read():
         chunks = Inspector(redis).chunks(pool, job_id, after=after)
@@ -42,7 +42,7 @@ def read(redis, pool, job_id, after="0"):
 
 
 async def test_chunks_reach_a_reader_in_order_until_the_job_ends(redis, pool, consumer, claim):
-    """A reader that came first, one that came late, and one that continues after any chunk."""
+    """An early reader, a late reader, and a reader that continues after any chunk receive the same chunks."""
     lease = await claim()
     first = read(redis, pool, lease.job_id)
     await consumer.emit(lease, 1, ['"Hel"', '"lo"'])
@@ -57,7 +57,7 @@ async def test_chunks_reach_a_reader_in_order_until_the_job_ends(redis, pool, co
 
 
 async def test_a_repeated_call_stores_each_chunk_once(redis, pool, consumer, claim):
-    """Its answer was lost; a part of the chunks, or none, was new."""
+    """The answer was lost; some or none of the chunks are new."""
     lease = await claim()
     await consumer.emit(lease, 1, ["1", "2"])
     await consumer.emit(lease, 1, ["1", "2"])
@@ -66,8 +66,8 @@ async def test_a_repeated_call_stores_each_chunk_once(redis, pool, consumer, cla
     assert [chunk[3] for chunk in await read(redis, pool, lease.job_id)] == [1, 2, 3]
 
 
-async def test_a_later_run_is_told_apart(redis, pool, consumer, claim):
-    """By a number that grows, also where the attempt does not count; the former holder stores nothing any more."""
+async def test_a_later_run_has_a_larger_run_number(redis, pool, consumer, claim):
+    """The run number grows even if the attempt does not count; the former holder stores no more chunks."""
     old = await claim()
     await consumer.emit(old, 1, ['"a"'])
     await consumer.settle([Returned(job_id=old.job_id, token=old.token, reason=ReturnReason.DRAIN)])
@@ -80,7 +80,7 @@ async def test_a_later_run_is_told_apart(redis, pool, consumer, claim):
 
 
 async def test_the_output_of_a_replayed_job_continues(redis, pool, consumer, claim):
-    """A reader goes on over the first end, because the job has not ended for good."""
+    """A reader continues past the first end, because the job has not ended for good."""
     lease = await claim(max_attempts=1)
     await consumer.emit(lease, 1, ["1"])
     await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="no")])
@@ -94,7 +94,7 @@ async def test_the_output_of_a_replayed_job_continues(redis, pool, consumer, cla
 
 
 async def test_the_output_lives_as_long_as_its_job(redis, pool, consumer, claim):
-    """It expires with the record, and a purge deletes it; a job that emits nothing has none."""
+    """The output expires with the record, and a purge deletes the output; a job without chunks has no output."""
     silent, loud, running = await claim(), await claim(), await claim()
     for lease in (loud, running):
         await consumer.emit(lease, 1, ["1"])
@@ -110,15 +110,15 @@ async def test_the_output_lives_as_long_as_its_job(redis, pool, consumer, claim)
 
 
 async def test_the_oldest_chunks_of_an_endless_output_are_dropped(redis, pool, consumer, claim):
-    """A handler that never stops fills no server."""
+    """A handler with endless output does not fill the server."""
     lease = await claim()
     for first in range(1, 12_001, 1_000):
         await consumer.emit(lease, first, ["1"] * 1_000)
     assert 10_000 <= await redis.xlen(f"ap:{{{pool}}}:chunks:{lease.job_id}") <= 10_200
 
 
-async def test_what_no_output_can_be_is_refused(redis, pool):
-    """A chunk that is too large, and an unknown job."""
+async def test_impossible_chunks_are_refused(redis, pool):
+    """The queue refuses a chunk that is too large, and a chunk of an unknown job."""
     with pytest.raises(PayloadTooLargeError, match="chunk"):
         encode_chunk("x" * 70_000)
     with pytest.raises(UnknownJobError):

@@ -39,8 +39,8 @@ async def worker(redis, pool):
         await task
 
 
-async def test_results_reach_those_who_wait(redis, pool, worker):
-    """Many waits at once each get their own job's result; a failure is raised with its reason."""
+async def test_each_wait_gets_its_result(redis, pool, worker):
+    """Each of many concurrent waits gets the result of its job; a failure is raised with its reason."""
     async with Client(redis, pool=pool) as client:
         receipts = await client.submit_many({"kind": "x", "payload": n, "timeout": 60} for n in range(50))
         results = await asyncio.gather(*(receipt.result(timeout=10) for receipt in receipts))
@@ -55,7 +55,7 @@ async def test_results_reach_those_who_wait(redis, pool, worker):
 
 
 async def test_a_wait_that_ends_early_leaves_the_job_alone(redis, pool, worker):
-    """A timeout names the job and the time; the job can still be cancelled, and its end is heard."""
+    """A timeout names the job and the time; the job can still be cancelled, and a later wait sees its end."""
     async with Client(redis, pool=str(pool)) as client:
         receipt = await client.submit("slow", delay=0, priority="critical", ttl=60)
         with pytest.raises(ResultTimeoutError, match=r"within 0\.05 s"):
@@ -69,8 +69,8 @@ async def test_a_wait_that_ends_early_leaves_the_job_alone(redis, pool, worker):
             await waiting
 
 
-async def test_events_tell_a_jobs_way(redis, pool, worker):
-    """Events from the oldest on, of one job, in order; and they can be resumed after any of them."""
+async def test_events_describe_the_life_of_a_job(redis, pool, worker):
+    """The events of one job come in order from the oldest, and reading can resume after any event."""
     async with Client(redis, pool=pool) as client:
         receipt = await client.submit("x", 4)
         await receipt.result(timeout=10)
@@ -88,7 +88,7 @@ async def test_events_tell_a_jobs_way(redis, pool, worker):
 
 
 async def test_bad_options_are_named(redis, pool):
-    """Seconds below zero and unknown priorities are refused before anything is sent."""
+    """Negative seconds and unknown priorities are refused before any request."""
     async with Client(redis, pool=pool) as client:
         with pytest.raises(InvalidJobError, match="delay"):
             await client.submit("x", delay=-1)
@@ -112,8 +112,8 @@ async def test_the_sync_client_does_the_same(redis_url, pool, worker):
     await asyncio.to_thread(program)
 
 
-async def test_everything_that_a_client_can_do(redis, pool, worker):
-    """Ids, keys, parents, delays and limits reach the queue; what waits and what is dead is listed, ended, replayed."""
+async def test_every_call_of_the_client(redis, pool, worker):
+    """Ids, keys, parents, delays and limits reach the queue; waiting and dead jobs are listed, ended and replayed."""
     async with Client(redis, pool=pool) as client:
         parent = await client.submit("slow", job_id="parent", idempotency_key="once", preemptible=True, max_attempts=2)
         again = await client.submit("slow", job_id="parent", idempotency_key="once", preemptible=True, max_attempts=2)
@@ -139,7 +139,7 @@ async def test_everything_that_a_client_can_do(redis, pool, worker):
 
 
 def test_a_closed_sync_client_says_so(redis_url, pool_ref):
-    """The message names the remedy, and no coroutine is left behind to warn of."""
+    """The message names the remedy, and no coroutine remains to cause a warning."""
     client = SyncClient(redis_url, pool=pool_ref)
     client.close()
     with pytest.raises(RuntimeError, match="this SyncClient is closed: make another one"):
@@ -148,7 +148,7 @@ def test_a_closed_sync_client_says_so(redis_url, pool_ref):
 
 
 async def test_the_sync_client_lacks_nothing(redis_url, pool, worker):
-    """Every call of the async client, with the same names and options, from a program without an event loop."""
+    """Every call of the async client works, with the same names and options, in a program without an event loop."""
     public = {name for name in vars(Client) if not name.startswith("_")}
     assert public <= set(vars(SyncClient))
 
@@ -172,7 +172,7 @@ async def test_the_sync_client_lacks_nothing(redis_url, pool, worker):
 
 @pytest.mark.parametrize("url", ["http://host", "redis://host:port"])
 def test_a_sync_client_that_is_refused_leaves_no_thread(url):
-    """What cannot be used takes the loop and its thread along."""
+    """A refused client ends its loop and its thread."""
     before = set(threading.enumerate())
     with pytest.raises(AgentPoolError):
         SyncClient(url, pool="ns/name")

@@ -1,4 +1,4 @@
-"""Redis's clock is set while the queue works: what lasts for a while lasts no longer, and who lives keeps its lease."""
+"""Redis's clock changes while the queue works: no duration becomes longer, and live workers keep their leases."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LEASE_MS = 10_000  # of the fixture's pool
 
 
 async def set_clock(redis, pool, by_ms):
-    """As if Redis's clock were set forward, or back where it is negative."""
+    """Simulate a change of Redis's clock: forward, or back if negative."""
     await redis.hincrby(Keys(pool).counters, "clock_offset_ms", by_ms)
 
 
@@ -27,20 +27,20 @@ async def worker(redis, pool, name):
 
 
 async def test_a_lost_worker_is_missed_in_time_though_the_clock_was_set_back(redis, pool):
-    """Its lease was to last until a moment that is now an hour away; it ends about a lease later all the same."""
+    """The lease was to end at a moment that is now an hour away; the lease still ends after about its duration."""
     await Producer(redis, pool).submit(JobRequest(kind="x"))
     lost, other = await worker(redis, pool, "lost"), await worker(redis, pool, "other")
     assert len(await lost.claim(1)) == 1
     await set_clock(redis, pool, -HOUR_MS)
     assert (await other.maintain()).recovered == 0
-    await set_clock(redis, pool, LEASE_MS * 4 // 3)  # the pool's time is slower until it is Redis's again
+    await set_clock(redis, pool, LEASE_MS * 4 // 3)  # the pool's time runs slower until Redis's clock has caught up
     await other.renew(slots=5, running=0)
     assert (await other.maintain()).recovered == 1
 
 
 @pytest.mark.parametrize("by_ms", [-HOUR_MS, -1_500, -10, 10])
-async def test_who_lives_keeps_its_lease_when_the_clock_is_set(redis, pool, by_ms):
-    """Whoever renews first or looks after the queue first: nobody who renews is taken for lost."""
+async def test_a_live_worker_keeps_its_lease_when_the_clock_is_set(redis, pool, by_ms):
+    """A live worker is not taken for lost, for any order of renewal and maintenance."""
     first, second = await worker(redis, pool, "first"), await worker(redis, pool, "second")
     await Producer(redis, pool).submit_many([JobRequest(kind="x")] * 2)
     await first.claim(1)
@@ -58,12 +58,12 @@ async def test_a_delay_lasts_no_longer_when_the_clock_is_set_back(redis, pool):
     consumer = await worker(redis, pool, "w")
     await set_clock(redis, pool, -HOUR_MS)
     assert (await consumer.maintain()).promoted == 0
-    await set_clock(redis, pool, 1_400)  # the pool's time is slower until it is Redis's again
+    await set_clock(redis, pool, 1_400)  # the pool's time runs slower until Redis's clock has caught up
     assert (await consumer.maintain()).promoted == 1
 
 
-async def test_the_pool_s_time_becomes_redis_s_again(redis, pool):
-    """Slowly, and without ever going back, not even where the clock leaps forward again meanwhile."""
+async def test_the_pools_time_approaches_redis_time(redis, pool):
+    """The pool's time approaches Redis's slowly and never goes back, even if the clock leaps forward meanwhile."""
     keys, lone = Keys(pool), await worker(redis, pool, "lone")
     await set_clock(redis, pool, -5_000)
     seen, ahead = [], []
@@ -78,8 +78,8 @@ async def test_the_pool_s_time_becomes_redis_s_again(redis, pool):
     assert ahead[-1] == 0
 
 
-async def test_what_was_written_in_a_leap_comes_due(redis, pool):
-    """A retry that was put off by the time of a forward leap is due soon, though the pool's time was ahead before."""
+async def test_a_retry_written_in_a_leap_becomes_due(redis, pool):
+    """A retry scheduled by the time of a forward leap is due soon, although the pool's time was ahead before."""
     await Producer(redis, pool).submit(JobRequest(kind="x"))
     consumer = await worker(redis, pool, "w")
     (lease,) = await consumer.claim(1)
@@ -92,22 +92,22 @@ async def test_what_was_written_in_a_leap_comes_due(redis, pool):
     assert (await consumer.maintain()).promoted == 1
 
 
-async def test_jobs_go_the_short_way_after_the_clock_was_set_back(redis, pool):
-    """Plain submits and claims need no help of the longer scripts, and go by the pool's time."""
+async def test_short_scripts_serve_jobs_after_the_clock_was_set_back(redis, pool):
+    """Plain submits and claims do not need the longer scripts, and use the pool's time."""
     keys, producer = Keys(pool), Producer(redis, pool)
     consumer = await worker(redis, pool, "w")
     await producer.submit(JobRequest(kind="x"))
     await consumer.claim(1)
-    before = await redis.hincrby(keys.counters, "clock_seen_ms", HOUR_MS)  # Redis's clock was an hour further
+    before = await redis.hincrby(keys.counters, "clock_seen_ms", HOUR_MS)  # Redis's clock was an hour ahead
     await consumer.renew(slots=5, running=1)
     receipt = await producer.submit(JobRequest(kind="x"))
     reply = await redis.execute_command("EVAL", scripts.CLAIM_PLAIN.source, 1, keys.conf, "w", "")
     assert (reply[0], reply[5]) == ("ok", receipt.job_id)
-    assert int(reply[6].split()[2]) >= before  # as the lease has it
+    assert int(reply[6].split()[2]) >= before  # as the lease states
 
 
-async def test_nobody_seems_to_have_waited_while_the_clock_was_set(redis, pool):
-    """Jobs' ages go by the clock that gave them their place, not by the time that is ahead of it."""
+async def test_a_change_of_the_clock_ages_no_job(redis, pool):
+    """The age of a job follows the clock that gave the job its place, not the time that is ahead of that clock."""
     consumer = await worker(redis, pool, "w")
     await redis.hincrby(Keys(pool).counters, "clock_seen_ms", HOUR_MS)
     await consumer.renew(slots=5, running=0)
@@ -117,8 +117,8 @@ async def test_nobody_seems_to_have_waited_while_the_clock_was_set(redis, pool):
     assert lease.claimed_at_ms - lease.enqueued_at_ms < HOUR_MS // 2
 
 
-async def test_a_delay_given_while_nobody_looks_is_kept(redis, pool):
-    """The clock went back while no worker was there: neither does a delay end at once, nor does a ttl."""
+async def test_a_delay_is_kept_without_maintenance(redis, pool):
+    """The clock went back while no worker was running: neither a delay nor a ttl ends at once."""
     producer = Producer(redis, pool)
     consumer = await worker(redis, pool, "w")
     await consumer.deregister()
@@ -129,14 +129,14 @@ async def test_a_delay_given_while_nobody_looks_is_kept(redis, pool):
     done = await consumer.maintain()
     assert (done.promoted, done.expired) == (0, 0)
     for _ in range(2):
-        await set_clock(redis, pool, 40_000)  # the pool's time is slower until it is Redis's again
+        await set_clock(redis, pool, 40_000)  # the pool's time runs slower until Redis's clock has caught up
         await consumer.renew(slots=5, running=0)
     done = await consumer.maintain()
     assert (done.promoted, done.expired) == (1, 1)
 
 
 async def test_a_critical_job_still_asks_for_room_after_the_clock_was_set_back(redis, pool):
-    """Who may be asked to yield is told by how long its entry has waited, by the clock that marked the entry."""
+    """The waiting time of an entry decides the request to yield, by the clock that created the entry."""
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=1, host="h")
     await set_clock(redis, pool, HOUR_MS)

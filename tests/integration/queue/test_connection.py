@@ -1,4 +1,4 @@
-"""The connections that calls keep at hand: used again while they are good, never when they are not."""
+"""Connections that stay open between calls: used again while they work, never after a failure."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ from tests.fixtures.redis import wait_until
 
 
 async def clients(admin, name):
-    """How many connections the server sees of a client of that name."""
+    """Count the connections of a client name on the server."""
     return sum(client["name"] == name for client in await admin.client_list())
 
 
 @pytest.fixture
 async def client(redis_url, pool_ref):
-    """A client that the server knows by the test's pool."""
+    """A client that the server knows by the name of the test's pool."""
     made = connect(redis_url, client_name=pool_ref.name)
     yield made
     await made.aclose()
 
 
 async def test_calls_in_turn_share_a_connection(client):
-    """Taking one out of the pool for each call would cost more than the call."""
+    """Taking a connection out of the pool for each call would cost more than the call."""
     assert await call(client, "CLIENT", "ID") == await call(client, "CLIENT", "ID")
 
 
 async def test_calls_at_once_have_a_connection_each_and_few_stay_at_hand(client):
-    """A reply never reaches another call, and what is not kept goes back to the pool for the client's own calls."""
+    """A reply never reaches a different call; surplus connections go back to the pool for the client's own calls."""
     replies = await asyncio.gather(*(pipeline(client, ("ECHO", n), ("ECHO", -n)) for n in range(1, 40)))
     assert replies == [[str(n), str(-n)] for n in range(1, 40)]
     assert len(client.connection_pool._kept) == KEPT_CONNECTIONS
@@ -45,7 +45,7 @@ async def test_calls_at_once_have_a_connection_each_and_few_stay_at_hand(client)
 
 
 async def test_a_connection_that_the_server_closed_is_not_used(client, redis):
-    """A restart of Redis while a program is idle does not fail its next call."""
+    """A restart of Redis during an idle time of the program does not fail the next call."""
     before = await call(client, "CLIENT", "ID")
     await redis.client_kill_filter(_id=before)
     (kept,) = client.connection_pool._kept
@@ -53,8 +53,8 @@ async def test_a_connection_that_the_server_closed_is_not_used(client, redis):
     assert await call(client, "CLIENT", "ID") != before
 
 
-async def test_a_broken_off_call_takes_its_connection_along(client):
-    """What its answer would have been never becomes another call's."""
+async def test_an_aborted_call_closes_its_connection(client):
+    """A later call never receives the answer of an aborted call."""
     before = await call(client, "CLIENT", "ID")
     waiting = asyncio.create_task(call(client, "BLPOP", "nothing-comes", 0))
     await wait_until(lambda: not client.connection_pool._kept, "it has taken the connection")
@@ -65,7 +65,7 @@ async def test_a_broken_off_call_takes_its_connection_along(client):
 
 
 async def test_a_closed_client_leaves_no_connection(client, redis, pool_ref):
-    """Those at hand are closed with the pool's own."""
+    """Closing the client closes the kept connections together with those of the pool."""
     await asyncio.gather(*(call(client, "PING") for _ in range(5)))
     assert await clients(redis, pool_ref.name) > 0
     await client.aclose()
@@ -78,15 +78,15 @@ async def test_a_closed_client_leaves_no_connection(client, redis, pool_ref):
 
 @pytest.mark.parametrize("options", ["", "?max_connections=3"])
 async def test_many_calls_at_once_wait_for_their_turn(redis_server, pool, options):
-    """Thousands of submits need no connection each, and none fails because all are in use."""
+    """Thousands of submits share a bounded number of connections, and none fails while all are in use."""
     async with Client(redis_server.tcp_url + options, pool=pool) as client:
         receipts = await asyncio.gather(*(client.submit("x", number) for number in range(1_500)))
         assert len({receipt.job_id for receipt in receipts}) == 1_500
         assert (await client.queue()).queued == 1_500
 
 
-async def test_who_finds_all_connections_blocked_is_told_in_the_end(redis_server, monkeypatch):
-    """The wait for a connection is bounded, and its end names the limit."""
+async def test_a_call_without_a_free_connection_fails_at_last(redis_server, monkeypatch):
+    """The wait for a connection is bounded, and the error names the limit."""
     monkeypatch.setattr(pools, "FREE_WITHIN_SECONDS", 0.05)
     client = connect(redis_server.tcp_url + "?max_connections=1")
     waiting = asyncio.create_task(call(client, "BLPOP", "nothing-comes", 0))
@@ -99,17 +99,17 @@ async def test_who_finds_all_connections_blocked_is_told_in_the_end(redis_server
     await client.aclose()
 
 
-async def test_a_connection_that_was_closed_while_the_program_stood_still_is_not_used(redis_server_factory):
-    """A server that closes idle connections fails no call of a program whose event loop was busy meanwhile."""
+async def test_a_connection_closed_while_the_program_was_busy_is_not_used(redis_server_factory):
+    """A server that closes idle connections fails no call of a program with a busy event loop."""
     server = redis_server_factory("--timeout", "1")
     client = connect(server.tcp_url)
     assert await call(client, "PING") == "PONG"
     (kept,) = client.connection_pool._kept
-    with sync_redis.Redis(port=server.port) as admin:  # blocks the loop, as a program does that computes
+    with sync_redis.Redis(port=server.port) as admin:  # blocks the loop, as a computing program does
         while kept.usable and any(seen["cmd"] == "ping" for seen in admin.client_list()):
             pass
     kept.asked_at -= wire.IDLE_SECONDS
-    assert kept.usable  # nobody has told the loop
+    assert kept.usable  # the loop has not noticed yet
     assert await call(client, "PING") == "PONG"
     await client.aclose()
 
@@ -171,7 +171,10 @@ else:
     ],
 )
 async def test_a_client_follows_its_program(redis_url, pool, way, said):
-    """Into the next event loop and into a forked process; where it cannot, it says so at once, and never hangs."""
+    """The client works in the next event loop and in a forked process.
+
+    Elsewhere the client fails at once and never hangs.
+    """
     command = [sys.executable, "-X", "faulthandler", "-c", SCRIPT, redis_url, str(pool), way]
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=60, check=False)
     assert said in done.stdout, done.stderr

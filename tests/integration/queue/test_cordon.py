@@ -1,4 +1,7 @@
-"""Cordons on a real server: who is about to be removed takes no more jobs, and what he holds is known for sure."""
+"""Cordons on a real server.
+
+A worker selected for removal takes no more jobs, and its running jobs are known for sure.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +26,8 @@ async def submit(redis, pool, count=1):
     return await Producer(redis, pool).submit_many([JobRequest(kind="k", payload=n) for n in range(count)])
 
 
-async def test_a_cordoned_worker_claims_nothing_and_others_go_on(redis, pool):
-    """A cordoned worker is given no job, also when it ends one; another worker gets them all."""
+async def test_a_cordoned_worker_claims_nothing_and_its_peers_continue(redis, pool):
+    """A cordoned worker gets no job, even after a job of its own ends; a different worker gets all jobs."""
     first, second = await worker_of(redis, pool, ONE), await worker_of(redis, pool, TWO)
     await submit(redis, pool, 3)
     (held,) = await first.claim(1)
@@ -37,7 +40,7 @@ async def test_a_cordoned_worker_claims_nothing_and_others_go_on(redis, pool):
 
 
 async def test_a_released_worker_is_woken_and_claims_again(redis, pool):
-    """Release reaches an idle worker as an order, for it does not listen for the bell meanwhile."""
+    """An order announces the release to an idle worker, because a cordoned worker does not listen for the bell."""
     first = await worker_of(redis, pool, ONE)
     await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
     assert await first.claim(5) == []
@@ -49,8 +52,8 @@ async def test_a_released_worker_is_woken_and_claims_again(redis, pool):
     assert (await Inspector(redis).snapshot(pool)).cordoned == frozenset()
 
 
-async def test_a_cordoned_worker_leaves_the_bell_to_others(redis, pool):
-    """The bell that tells of a job rings for a worker that may take it, though a cordoned one waited longer."""
+async def test_the_bell_wakes_no_cordoned_worker(redis, pool):
+    """The bell for a job wakes a worker that may take the job, although a cordoned worker waited longer."""
     first, second = await worker_of(redis, pool, ONE), await worker_of(redis, pool, TWO)
 
     async def blocked():
@@ -68,8 +71,8 @@ async def test_a_cordoned_worker_leaves_the_bell_to_others(redis, pool):
     assert len(await second.claim(5)) == 1
 
 
-async def test_a_name_is_cordoned_before_it_registers_and_a_cordon_ends_by_itself(redis, pool):
-    """A worker that is still starting takes no job either; when the word is not repeated, it does."""
+async def test_a_cordon_precedes_the_registration_and_expires(redis, pool):
+    """A starting worker takes no job under a cordon; without renewal the cordon ends, and the worker takes jobs."""
     await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
     await submit(redis, pool)
     first = await worker_of(redis, pool, ONE)
@@ -83,7 +86,7 @@ async def test_a_name_is_cordoned_before_it_registers_and_a_cordon_ends_by_itsel
 
 
 async def test_free_slots_of_cordoned_workers_do_not_hide_pressure(redis, pool):
-    """A submit that only cordoned workers could take is a sign of pressure."""
+    """A submit that only cordoned workers could take signals pressure."""
     await worker_of(redis, pool, ONE)
     await Inspector(redis).cordon(pool, [ONE], hold_ms=HOLD_MS)
     signals = Inspector(redis).pressure([pool.namespace])

@@ -1,4 +1,4 @@
-"""Submits that return once the job is on the primary's disk, or on a replica."""
+"""Submits that return after the job is on the primary's disk, or on a replica."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ AOF = ("--appendonly", "yes", "--appendfsync", "everysec")
 
 @pytest.fixture
 async def server(redis_server_factory, monkeypatch):
-    """Start a server with options, and give a producer for it that waits for a confirmation for a short time."""
+    """Start a server with options, and return a producer with a short time limit for the confirmation."""
     monkeypatch.setattr(durability, "LONGEST_WAIT_MS", 1_500)
     clients = []
 
@@ -35,7 +35,7 @@ async def server(redis_server_factory, monkeypatch):
 
 
 async def test_a_job_is_on_the_disk_when_the_submit_returns(server):
-    """The answer comes after the log's fsync, for one job and for many, and again for a duplicate."""
+    """The answer follows the log's fsync, for one job, for many jobs, and for a repeated submit."""
     _, client, producer = await server(Durability.FSYNC, *AOF)
     first = await producer.submit(JOB)
     assert (await producer.submit(JOB)).duplicate
@@ -47,7 +47,7 @@ async def test_a_job_is_on_the_disk_when_the_submit_returns(server):
 
 @pytest.mark.parametrize("options", [(), ("--appendonly", "yes", "--appendfsync", "no")])
 async def test_a_server_that_cannot_confirm_the_disk_is_named(server, options):
-    """No log, or a log that is never synced: the job is submitted, and the error says that it is not durable."""
+    """Without a log, or with an unsynced log, the job is submitted, and the error says that the job is not durable."""
     _, client, producer = await server(Durability.FSYNC, *options)
     with pytest.raises(NotDurableError, match="submitted, but not durable") as refusal:
         await producer.submit(JOB)
@@ -57,7 +57,7 @@ async def test_a_server_that_cannot_confirm_the_disk_is_named(server, options):
 
 
 async def test_a_replica_has_the_job_when_the_submit_returns(server, redis_server_factory):
-    """A replica that is stopped does not confirm; once it runs again, the same submit is a durable duplicate."""
+    """A stopped replica does not confirm; after its restart the same submit returns a durable duplicate."""
     primary, _, producer = await server(Durability.REPLICA)
     with pytest.raises(NotDurableError, match="a replica did not confirm"):
         await producer.submit(JOB)
@@ -84,7 +84,7 @@ async def submitted_at_last(producer):
 
 
 async def test_a_job_lost_before_the_confirmation_is_not_confirmed(server):
-    """A failover between the submit and the confirmation: the new primary does not have the job."""
+    """A failover comes between the submit and the confirmation: the new primary does not have the job."""
     _, client, producer = await server(Durability.LOCAL, *AOF)
     receipt = await producer.submit(JOB)
     await client.delete(f"{Keys(POOL).conf[:-4]}job:{receipt.job_id}")
@@ -93,7 +93,7 @@ async def test_a_job_lost_before_the_confirmation_is_not_confirmed(server):
 
 
 async def test_a_user_may_choose_by_name(redis_url):
-    """The client takes names, and refuses others before it connects."""
+    """The client takes names, and refuses unknown names before connecting."""
     with pytest.raises(SettingError, match="durability: 'disk': no such choice; use one of local, fsync, replica"):
         Client(redis_url, pool="test/p", durability="disk")
 

@@ -1,4 +1,4 @@
-"""Servers that change, move or hang up under their clients: the next call goes on, or says that Redis is away."""
+"""Servers that change, move or disconnect their clients: the next call succeeds, or reports Redis as unreachable."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SLOTS = 16_384
 
 
 async def test_a_demoted_server_behind_a_stable_address_is_left(redis_server_factory):
-    """Submits, claims and readings go on at the new primary, over new connections, without a call that fails."""
+    """Submits, claims and reads continue at the new primary over new connections, without a failed call."""
     old = redis_server_factory()
     new = redis_server_factory("--replicaof", "127.0.0.1", str(old.port))
     present = [old.port]
@@ -44,7 +44,7 @@ async def test_a_demoted_server_behind_a_stable_address_is_left(redis_server_fac
     assert (await Producer(redis, POOL).submit(JobRequest(kind="x"))).queue_depth == 6
     assert len(await consumer.claim(3)) == 3
     assert (await Inspector(new_admin).snapshot(POOL)).running == 3
-    with pytest.raises(ResponseError, match="UNBLOCKED"):  # who was blocked is told too
+    with pytest.raises(ResponseError, match="UNBLOCKED"):  # blocked clients get the error as well
         await waiting
     for client in (redis, old_admin, new_admin):
         await client.aclose()
@@ -63,7 +63,10 @@ async def test_a_demoted_server_behind_a_stable_address_is_left(redis_server_fac
     ids=["open", "same", "own", "not given", "options"],
 )
 async def test_sentinels_may_ask_for_a_password(redis_server_factory, tmp_path, asks, said, ok):
-    """The server's password is tried where a Sentinel asks for one; its own is an option of the URL."""
+    """The client sends the server's password to a Sentinel that needs a password.
+
+    A URL option sets a separate password.
+    """
     server = redis_server_factory("--requirepass", "pw")
     config = tmp_path / "sentinel.conf"
     config.write_text(f"sentinel monitor queue 127.0.0.1 {server.port} 1\nsentinel auth-pass queue pw\n{asks}\n")
@@ -94,7 +97,7 @@ async def _is_up(admin):
 
 
 async def test_a_cluster_that_is_away_is_unreachable_and_comes_back(node, monkeypatch):
-    """redis-py's error for it is no RedisError; workers and clients hear what they hear of a single server."""
+    """redis-py's error for this case is no RedisError; workers and clients see the error of a single server."""
     monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.001)
     redis = connect(f"redis+cluster://127.0.0.1:{node.port}")
     await Inspector(redis).configure(POOL, PoolSettings())
@@ -124,7 +127,7 @@ async def test_a_cluster_that_is_away_is_unreachable_and_comes_back(node, monkey
 
 
 async def test_submits_wait_while_a_cluster_moves_the_slot(redis_server_factory):
-    """Each is kept once, whether it met the old shard, the new one, or neither."""
+    """Each submit is stored once, whether the old shard, the new shard or neither received the submit."""
     nodes = [redis_server_factory("--cluster-enabled", "yes") for _ in range(2)]
     first, second = admins = [connect(node.url) for node in nodes]
     await call(first, "CLUSTER", "ADDSLOTS", *range(SLOTS))
@@ -181,12 +184,12 @@ QUIET = {
 
 @pytest.mark.parametrize("name", QUIET)
 async def test_a_quiet_client_does_not_fail_once(redis_server, pool, name):
-    """The server has closed the connections of a client that was quiet, and the client learns it by its next call."""
+    """The server has closed the connections of a quiet client, and the client notices with its next call."""
     client = Client(redis_server.tcp_url, pool=pool)
     consumer = Consumer(client._redis, pool, WorkerId("w"))
     await consumer.register(slots=1, host="h")
     receipt = await client.submit("x")
-    with sync_redis.Redis(port=redis_server.port) as admin:  # the event loop stands still meanwhile, and hears nothing
+    with sync_redis.Redis(port=redis_server.port) as admin:  # the event loop is blocked meanwhile and sees no event
         for seen in admin.client_list():
             if seen["cmd"] in {"evalsha", "eval"}:
                 admin.client_kill_filter(_id=seen["id"])
@@ -195,13 +198,13 @@ async def test_a_quiet_client_does_not_fail_once(redis_server, pool, name):
     await client.close()
 
 
-async def test_a_claim_whose_answer_was_lost_is_not_sent_again_blindly(redis_server, pool):
-    """What the lost answer gave is handed back first, so a worker holds what it knows of, and nothing else."""
+async def test_a_claim_with_a_lost_answer_requeues_its_jobs_first(redis_server, pool):
+    """The jobs of the lost answer are requeued first, so the queue and the worker agree on the worker's jobs."""
     line = await Line(lambda: redis_server.port).open()
     redis = connect(line.url)
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=1, host="h")
-    await consumer.claim(0)  # nothing of an earlier lease is in doubt
+    await consumer.claim(0)  # no earlier lease is in doubt
     await Producer(redis, pool).submit_many([JobRequest(kind="x")] * 3)
     line.hold_answers()
     claiming = asyncio.create_task(consumer.claim(1))

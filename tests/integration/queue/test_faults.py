@@ -1,4 +1,4 @@
-"""What Redis may do to us: each fault is a typed error with its remedy, and nothing is half-written."""
+"""Faults of Redis: each becomes a typed error with its remedy, and the queue writes nothing by halves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ POOL = PoolRef("test", "faults")
 
 
 async def test_a_server_that_is_not_there_is_unknown_not_empty(tmp_path, monkeypatch):
-    """Nothing listens: submits and snapshots say unreachable."""
+    """No server listens: submits and snapshots report Redis as unreachable."""
     monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.001)
     redis = connect(f"unix://{tmp_path}/nobody")
     with pytest.raises(QueueUnreachableError, match=r"did not answer.*unknown.*same idempotency key"):
@@ -35,8 +35,8 @@ async def test_a_server_that_is_not_there_is_unknown_not_empty(tmp_path, monkeyp
     await redis.aclose()
 
 
-async def test_a_wrong_password_is_told_as_such(redis_server_factory):
-    """Access errors name user, password and the ACL that is needed."""
+async def test_a_wrong_password_is_an_access_error(redis_server_factory):
+    """Access errors name the user, the password and the required ACL."""
     server = redis_server_factory("--requirepass", "right")
     for options in ({}, {"password": "wrong"}):
         redis = connect(server.url, **options)
@@ -63,7 +63,7 @@ async def test_an_acl_user_needs_no_more_than_its_own_keys(redis_server_factory)
 
 
 async def test_a_replica_refuses_writes_and_is_named(redis_server_factory):
-    """A read-only replica is told apart from an outage, and can still be read."""
+    """The error of a read-only replica differs from that of an outage, and the replica can still be read."""
     primary = redis_server_factory()
     replica = redis_server_factory("--replicaof", "127.0.0.1", str(primary.port))
     writer, reader = connect(primary.url), connect(replica.url)
@@ -82,7 +82,7 @@ async def test_a_replica_refuses_writes_and_is_named(redis_server_factory):
 
 
 async def test_full_memory_refuses_submits_and_lets_jobs_end(redis_server_factory):
-    """At maxmemory a submit is refused whole, while running jobs are settled and give memory back."""
+    """At maxmemory a submit is refused as a whole, while running jobs are settled and release memory."""
     server = redis_server_factory()
     redis = connect(server.url)
     await Inspector(redis).configure(POOL, PoolSettings())
@@ -102,7 +102,7 @@ async def test_full_memory_refuses_submits_and_lets_jobs_end(redis_server_factor
 
 
 async def test_scripts_come_back_after_a_restart(redis_server_factory):
-    """A server that has forgotten the scripts gets them again, also inside the snapshots' pipeline."""
+    """The client loads the scripts again into a server that has lost them, also inside the snapshots' pipeline."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = connect(server.url)
     await Inspector(redis).configure(POOL, PoolSettings())
@@ -122,7 +122,7 @@ async def test_scripts_come_back_after_a_restart(redis_server_factory):
 
 
 async def test_the_lag_is_known_again_after_a_restart(redis_server_factory):
-    """Redis 7.0 forgets what a group has read; upkeep tells it from the counters, so that others see the backlog."""
+    """Redis 7.0 forgets the read position of a group; maintenance derives the lag from the counters."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = connect(server.url)
     await Inspector(redis).configure(POOL, PoolSettings())
@@ -136,15 +136,15 @@ async def test_the_lag_is_known_again_after_a_restart(redis_server_factory):
         await redis.connection_pool.disconnect()
         await consumer.maintain()
         (group,) = await redis.xinfo_groups(f"ap:{{{POOL}}}:s:default:task")
-        assert (group["pending"], group.get("lag", 5 - taken)) == (taken, 5 - taken)  # Redis 6.2 knows no lag
+        assert (group["pending"], group.get("lag", 5 - taken)) == (taken, 5 - taken)  # Redis 6.2 reports no lag
     await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token) for lease in held])
     (group,) = await redis.xinfo_groups(f"ap:{{{POOL}}}:s:default:task")
     assert (group["pending"], group.get("lag", 2)) == (0, 2)
     await redis.aclose()
 
 
-async def test_upkeep_looks_at_every_stream_once_for_each_start_of_the_server(redis_server_factory):
-    """A pool may have many routes and many workers, so the groups' lag is told after a restart, not in each round."""
+async def test_maintenance_reads_every_stream_once_per_start_of_the_server(redis_server_factory):
+    """A pool may have many routes and many workers, so the lag is set once after a restart, not in each round."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = connect(server.url)
     await Inspector(redis).configure(POOL, PoolSettings())
@@ -168,7 +168,7 @@ async def test_upkeep_looks_at_every_stream_once_for_each_start_of_the_server(re
 
 
 async def test_versions_and_urls_are_checked(redis, monkeypatch):
-    """An old server and a strange URL are refused by name; a password never shows."""
+    """An old server and an invalid URL are refused by name; no error shows a password."""
     assert await check_server(redis)
 
     async def old(*_):
@@ -182,8 +182,8 @@ async def test_versions_and_urls_are_checked(redis, monkeypatch):
     assert "secret" not in str(caught.value)
 
 
-async def test_what_is_no_pool_on_the_pressure_channel_is_passed_over(redis, pool_ref):
-    """Anybody may publish there; listeners hear pools only, and live on."""
+async def test_foreign_text_on_the_pressure_channel_is_ignored(redis, pool_ref):
+    """Any client may publish on the channel; listeners report pools only, and continue."""
     signals = Inspector(redis).pressure([pool_ref.namespace])
     heard = asyncio.create_task(anext(signals))
     async with asyncio.timeout(10):

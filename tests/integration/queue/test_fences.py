@@ -1,4 +1,4 @@
-"""What a worker that has lost a job may still write of it: nothing."""
+"""A worker that has lost a job can write nothing for that job."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from agentpool_core.queue.completions import Failed, Returned, ReturnReason
 
 
 def step(number: int, name: str, **fields: object) -> Step:
-    """A finished step with what a test does not care about filled in."""
+    """Return a finished step with default values for the fields that a test does not set."""
     values = {"outcome": StepOutcome.SUCCEEDED, "attempt": 1, "started_at_ms": 1_000, "duration_ms": 5, **fields}
     return Step(number=number, name=name, **values)
 
 
 async def test_steps_are_read_back_as_they_were_written(redis, pool):
-    """More of them than one command reads, with names and results of any text; an unreadable one is left out."""
+    """More steps than one command reads, with names and results of any text; an unreadable step is left out."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=2, host="h")
@@ -38,8 +38,8 @@ async def test_steps_are_read_back_as_they_were_written(redis, pool):
     assert len((await Inspector(redis).job(pool, receipt.job_id)).steps) == 497
 
 
-async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):
-    """The old holder's checkpoint and progress are refused, and the new holder's stay as they are."""
+async def test_a_superseded_lease_saves_nothing(redis, pool):
+    """The old holder's checkpoint and progress are refused, and the new holder's stay."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=2, host="h")
@@ -64,8 +64,8 @@ async def test_a_lease_that_has_passed_on_saves_nothing(redis, pool):
     assert job.steps == (replace(mine, result=None),)
 
 
-async def test_a_worker_whose_lease_has_run_out_gets_nothing(redis, pool):
-    """Before anybody has noticed its silence, a claim is refused: it has to register again."""
+async def test_a_worker_with_an_expired_lease_gets_nothing(redis, pool):
+    """The queue refuses the claim before any process has noticed the silence: the worker has to register again."""
     await Producer(redis, pool).submit(JobRequest(kind="x"))
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=2, host="h")
@@ -77,7 +77,7 @@ async def test_a_worker_whose_lease_has_run_out_gets_nothing(redis, pool):
 
 
 async def test_a_lost_worker_costs_an_attempt(redis, pool):
-    """The attempt of a worker that falls silent counts, but it is never the last: others may have ended the worker."""
+    """The attempt of a silent worker counts, but is never the last: a different job may have ended the worker."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=3))
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=2, host="h")
@@ -89,7 +89,7 @@ async def test_a_lost_worker_costs_an_attempt(redis, pool):
 
 
 async def test_a_cancelled_job_that_fails_is_not_tried_again(redis, pool):
-    """Cancel was asked for while it ran: the failure of its attempt is its end, and the end is cancelled."""
+    """The cancel came during the run: the failed attempt ends the job as cancelled."""
     producer = Producer(redis, pool)
     receipt = await producer.submit(JobRequest(kind="x", max_attempts=3))
     consumer = Consumer(redis, pool, WorkerId("w"))

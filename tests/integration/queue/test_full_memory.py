@@ -1,4 +1,4 @@
-"""A Redis whose memory is full: nothing new comes in, and everything that empties it goes on."""
+"""A Redis with full memory: no new job enters, and every operation that releases memory works."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BINARIES = sorted({server_binary(), *filter(None, [shutil.which("redis-server")]
 
 @pytest.fixture(params=BINARIES)
 async def full(request, redis_server_factory):
-    """A client of a server that jobs and other data have filled, before any worker came."""
+    """A client of a server that jobs and unrelated data have filled, before the first worker."""
     server = redis_server_factory("--maxmemory-policy", "noeviction", binary=request.param)
     client = connect(server.tcp_url)
     await Inspector(client).configure(POOL, PoolSettings())
@@ -30,7 +30,7 @@ async def full(request, redis_server_factory):
     with contextlib.suppress(OutOfMemoryError):
         while True:
             await client.rpush("filling", "x" * 10_000)
-    await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 1_000_000)  # and it stays full
+    await client.config_set("maxmemory", (await client.info("memory"))["used_memory"] - 1_000_000)  # stays full
     with pytest.raises(QueueMemoryError, match="raise maxmemory"):
         await Producer(client, POOL).submit(JobRequest(kind="x"))
     yield client
@@ -38,14 +38,14 @@ async def full(request, redis_server_factory):
 
 
 async def test_a_full_queue_without_workers_is_drained(full):
-    """A worker registers, claims by every way, renews, hands back, settles, keeps up and leaves; the queue is empty."""
+    """A worker registers, claims in every way, renews, requeues, settles, maintains and leaves; the queue is empty."""
     consumer = Consumer(full, POOL, WorkerId("w"))
     await consumer.register(slots=100, host="h")
     _, first = await consumer.wait_and_claim(1_000, 10)
     assert (await consumer.renew(slots=100, running=10)).still_registered
     returned = [Returned(job_id=lease.job_id, token=lease.token, reason=ReturnReason.DRAIN) for lease in first[1:]]
     await consumer.settle(returned)
-    consumer.forget()  # its answer was lost: the queue hands the job back
+    consumer.forget()  # the answer was lost: the queue requeues the job
     ended = 0
     while leases := await consumer.claim(100):
         done = [Succeeded(job_id=lease.job_id, token=lease.token, result="y") for lease in leases]
@@ -60,7 +60,7 @@ async def test_a_full_queue_without_workers_is_drained(full):
 
 
 async def test_dead_letters_can_be_removed_and_results_read(full):
-    """A result is awaited though Redis takes no mark for it, and what is dead gives its memory back."""
+    """A wait for a result works although Redis stores no mark for the wait; purged dead letters release memory."""
     consumer = Consumer(full, POOL, WorkerId("w"))
     await consumer.register(slots=2, host="h")
     good, bad = await consumer.claim(2)

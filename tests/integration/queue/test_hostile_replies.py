@@ -1,4 +1,7 @@
-"""Whatever answers in place of Redis: each call ends, with a value or an error of ours that says what to check."""
+"""Hostile answers in place of Redis.
+
+Each call ends with a value, or with a typed error that names the checks to make.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ REPLIES = {
     "silence": None,
     "closes": CLOSE,
 }
-STREAMS = {"pressure", "follow"}  # which go on for ever while nothing comes that they know
+STREAMS = {"pressure", "follow"}  # which wait for ever until a known message comes
 INVALID = r".+: the server sent an invalid Redis reply \(.* check that the URL names a Redis server"
 STREAM_SECONDS = 0.5
 CALL_SECONDS = 60.0  # no call comes near it
@@ -47,7 +50,7 @@ NAMED = {"bytes", "map of lists", "deep", "negative size", "web page", "one", "t
 
 
 async def outcome(ask, reply, *, rude, within_s=CALL_SECONDS):
-    """What the call comes to on a server that gives this reply to everything."""
+    """Return the outcome of the call on a server that answers every command with this reply."""
     async with hostile_redis(reply if rude else after_login(reply)) as url:
         redis = connect(f"{url}?protocol=2&socket_timeout=0.2&socket_connect_timeout=0.2")
         try:
@@ -67,7 +70,7 @@ def _few_rounds(monkeypatch):
 @pytest.mark.parametrize("rude", [False, True], ids=["after login", "from login on"])
 @pytest.mark.parametrize("reply", REPLIES)
 async def test_every_call_survives_every_reply(reply, rude):
-    """No exception of redis-py, of a parser or of ours that took the reply for another gets out."""
+    """No exception of redis-py, of a parser, or from misread replies escapes."""
     calls = [
         outcome(call, REPLIES[reply], rude=rude, within_s=STREAM_SECONDS if name in STREAMS else CALL_SECONDS)
         for name, call in CALLS.items()
@@ -79,9 +82,9 @@ async def test_every_call_survives_every_reply(reply, rude):
 
 
 @pytest.mark.parametrize("name", CALLS)
-async def test_nothing_goes_on_after_a_call_has_failed(name):
-    """A part that is left behind would connect anew after the client was closed, with nobody to close it."""
-    answers = iter([b"-ERR no\r\n", b"-ERR no\r\n"])  # to the first part of the call; the rest hears nothing
+async def test_no_task_remains_after_a_failed_call(name):
+    """A remaining task would connect again after the client was closed, and that connection would never be closed."""
+    answers = iter([b"-ERR no\r\n", b"-ERR no\r\n"])  # to the first part of the call; the rest gets no answer
     async with hostile_redis(after_login(lambda _: next(answers, None))) as url:
         redis = connect(f"{url}?protocol=2&socket_timeout=5")
         call = asyncio.create_task(CALLS[name](redis))
@@ -94,14 +97,14 @@ async def test_nothing_goes_on_after_a_call_has_failed(name):
 
 @pytest.mark.parametrize("reply", sorted(NAMED))
 @pytest.mark.parametrize("call", ["check server", "snapshot", "renew", "submit with a key", "job"])
-async def test_what_is_no_redis_is_named(call, reply):
-    """The error names the command and asks whether it is a Redis server at all."""
+async def test_a_server_other_than_redis_is_named(call, reply):
+    """The error names the command and asks whether the server is a Redis server."""
     with pytest.raises(QueueReplyError, match=INVALID):
         await outcome(CALLS[call], REPLIES[reply], rude=False)
 
 
-async def test_a_list_is_not_made_room_for_before_it_is_believed():
-    """A dozen bytes that announce two thousand million items cost neither memory nor time; a text may say the same."""
+async def test_an_announced_length_allocates_no_memory():
+    """A dozen bytes that announce two thousand million items cost neither memory nor time; the same holds for texts."""
     for reply in (b"*2147483647\r\n", b"*2\r\n:1\r\n*99999999\r\n", b"%2147483647\r\n"):
         with pytest.raises(QueueReplyError, match="a list of more than 1000000 items"):
             await outcome(CALLS["snapshot"], reply, rude=False)
@@ -121,8 +124,8 @@ async def test_a_reply_without_end_is_cut_off():
         await redis.aclose()
 
 
-async def test_a_server_that_does_not_block_keeps_nobody_busy(monkeypatch):
-    """A blocking read that comes back empty at once is not asked again at once."""
+async def test_a_server_that_does_not_block_causes_no_busy_loop(monkeypatch):
+    """The client pauses after an empty blocking read that returned at once."""
     pauses = []
     real = asyncio.sleep
 

@@ -1,4 +1,4 @@
-"""Two processes at the same job at once, many times: exactly one of them gets it, whatever the order."""
+"""Two processes act on the same job at once, many times: exactly one process gets the job, in any order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], sys.argv[3]))
 
 
 async def chase(redis, pool):
-    """Cancels what rivals have just claimed and what they will claim next, until nothing is left; the outcomes."""
+    """Cancel the rivals' current and future jobs until none is left; return the outcomes."""
     inspector, producer = Inspector(redis), Producer(redis, pool)
     outcomes: list[CancelOutcome] = []
 
@@ -58,7 +58,10 @@ async def chase(redis, pool):
 
 
 async def test_two_processes_never_end_a_job_twice(redis, redis_url, pool):
-    """Claims, double settles, cancels by the holder and by a third process: every job ends once, counters agree."""
+    """Claims, double settles, cancels by the holder and by a third process.
+
+    Every job ends once, and the counters agree.
+    """
     await Inspector(redis).configure(pool, PoolSettings(max_depth=10 * ROUNDS))
     await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(ROUNDS)])
     command = [sys.executable, "-c", RIVAL, redis_url, str(pool)]
@@ -72,4 +75,4 @@ async def test_two_processes_never_end_a_job_twice(redis, redis_url, pool):
     assert (snapshot.started_total, snapshot.finished_total) == (applied, ROUNDS)
     assert (snapshot.queued, snapshot.running, snapshot.dead) == (0, 0, 0)
     (group,) = await redis.xinfo_groups(f"ap:{{{pool}}}:s:default:task")
-    assert (group.get("lag", 0), group["pending"]) == (0, 0)  # Redis 6.2 knows no lag
+    assert (group.get("lag", 0), group["pending"]) == (0, 0)  # Redis 6.2 reports no lag

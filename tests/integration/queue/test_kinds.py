@@ -1,4 +1,4 @@
-"""A pool that takes the kinds of its routes only: who submits another is told, and nothing is kept."""
+"""A pool that accepts only the kinds of its routes: the error names the accepted kinds, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ CLOSED = replace(OPEN, refuse_unlisted_kinds=True)
 
 @pytest.fixture
 async def producer(redis, pool):
-    """To a closed pool that no worker has ever served."""
+    """A producer of a closed pool that no worker has ever served."""
     await Inspector(redis).configure(pool, CLOSED)
     return Producer(redis, pool)
 
 
 async def test_an_unlisted_kind_is_refused_with_the_kinds_that_are_taken(redis, pool, producer):
-    """The error names field, value and remedy, however the job was submitted; nothing of the call is kept."""
+    """The error names field, value and remedy for every kind of submit; the queue stores nothing of the call."""
     submits = (
         lambda client: client.submit("sumarize", {"path": "README.md"}),
         lambda client: client.submit("sumarize", priority="critical", idempotency_key="once"),
@@ -48,13 +48,13 @@ async def test_an_unlisted_kind_is_refused_with_the_kinds_that_are_taken(redis, 
 
 
 async def test_a_listed_kind_is_taken_though_no_worker_was_ever_there(redis, pool, producer):
-    """The routes say what a pool takes, not the workers that happen to run."""
-    for kind in ("summarize", "review", "review"):  # the first of a route is kept by another script than those after it
+    """The routes define the accepted kinds, not the workers that happen to run."""
+    for kind in ("summarize", "review", "review"):  # a different script stores the first job of a route
         assert (await producer.submit(JobRequest(kind=kind))).state is JobState.QUEUED
 
 
-async def test_what_was_taken_before_the_pool_closed_is_run_and_known(redis, pool):
-    """An unlisted job that waits keeps its place, and who repeats its submit gets its receipt."""
+async def test_jobs_accepted_before_the_pool_closed_run(redis, pool):
+    """A waiting unlisted job keeps its place, and a repeated submit returns its receipt."""
     await Inspector(redis).configure(pool, OPEN)
     producer = Producer(redis, pool)
     request = JobRequest(kind="poem", idempotency_key="once")
@@ -71,7 +71,7 @@ async def test_what_was_taken_before_the_pool_closed_is_run_and_known(redis, poo
 
 
 async def test_a_message_about_many_kinds_stays_a_line():
-    """A pool may list hundreds: the message shows some, the error has all."""
+    """A pool may list hundreds of kinds: the message shows some, and the error has all."""
     kinds = [f"k{n:02}" for n in range(30)]
     error = UnknownKindError(pool="ns/p", kind="x", known=kinds)
     assert "k09, …, or add" in str(error)

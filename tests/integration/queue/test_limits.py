@@ -73,7 +73,7 @@ def done(lease) -> Succeeded:
 
 
 async def test_a_full_key_holds_its_jobs_and_blocks_no_other(limited):
-    """Two jobs of a key run; its third waits beside the stream, and jobs behind it start."""
+    """Two jobs of a key run; a third job waits beside the stream, and jobs behind that job start."""
     acme = await limited.submit(4, limit_key="acme")
     other = await limited.submit(1, limit_key="other")
     free = await limited.submit(1)
@@ -87,7 +87,7 @@ async def test_a_full_key_holds_its_jobs_and_blocks_no_other(limited):
     assert [(limit.name, limit.waiting) for limit in snapshot.limits] == [("per-key", 2)]
 
 
-async def test_a_slot_of_a_key_goes_to_its_next_job(limited):
+async def test_a_free_slot_of_a_key_starts_its_next_job(limited):
     """The first job that waits starts when a job of its key ends, and the others follow in order."""
     acme = await limited.submit(5, limit_key="acme")
     worker = await limited.worker()
@@ -103,7 +103,7 @@ async def test_a_slot_of_a_key_goes_to_its_next_job(limited):
 
 @pytest.mark.parametrize("way", ["failed", "drain", "cancelled", "lost", "crashed", "left"])
 async def test_a_slot_of_a_key_returns_on_every_path(limited, way):
-    """However an attempt ends, the key's slots serve the next jobs, and nothing is counted twice."""
+    """However an attempt ends, the key's slots serve the next jobs, and no slot counts twice."""
     first = await limited.submit(2, limit_key="acme", max_attempts=3)
     worker = await limited.worker("w1")
     leases = await worker.claim(10)
@@ -149,8 +149,8 @@ async def test_a_held_job_can_be_cancelled_and_expires(limited):
     assert await audit(limited.redis, limited.ref) == []
 
 
-async def test_a_job_under_two_limits_frees_the_one_that_let_it_go(limited):
-    """A job that one limit lets go and another holds does not keep the first one's place."""
+async def test_a_job_under_two_limits_occupies_only_the_limit_that_holds_the_job(limited):
+    """A job that one limit releases and a second limit holds does not keep a slot of the first limit."""
     kind = Limit(name="one-slow", kinds=("slow",), max_running=1)
     await limited.limit(Limit(name="per-key", by=LimitBy.KEY, max_running=1), kind)
     (a1,) = await limited.submit(1, kind="fast", limit_key="a")
@@ -169,7 +169,7 @@ async def test_a_job_under_two_limits_frees_the_one_that_let_it_go(limited):
 
 
 async def test_a_job_with_a_key_and_no_tenant_passes_limits_by_tenant(limited):
-    """A job has a key, a tenant, both or neither; only the limits by what it has apply, and every claim goes on."""
+    """A job has a key, a tenant, both or neither; only limits by a value that the job has apply, and claims succeed."""
     await limited.limit(PER_KEY, Limit(name="per-tenant", by=LimitBy.TENANT, max_running=1))
     key = await limited.submit(1, limit_key="acme")
     tenant = await limited.submit(1, tenant="acme")
@@ -184,7 +184,7 @@ async def test_a_job_with_a_key_and_no_tenant_passes_limits_by_tenant(limited):
 
 
 async def test_starts_keep_to_a_rate(limited):
-    """Six a minute: one every ten seconds, whoever claims, and the rest waits for its time."""
+    """Six starts a minute: one every ten seconds for all workers together, and the rest waits for its time."""
     await limited.limit(SLOWLY)
     jobs = await limited.submit(4)
     free = await limited.submit(1, kind="other")
@@ -203,7 +203,7 @@ async def test_starts_keep_to_a_rate(limited):
 
 
 async def test_a_limit_that_opens_is_due_for_the_operator(limited):
-    """Held jobs are no backlog; when their limit opens, the snapshot says that maintenance has work."""
+    """Held jobs are no backlog; when their limit opens, the snapshot reports due maintenance."""
     await limited.limit(SLOWLY)
     await limited.submit(4)
     worker = await limited.worker()
@@ -218,7 +218,7 @@ async def test_a_limit_that_opens_is_due_for_the_operator(limited):
 
 
 async def test_a_faster_rate_applies_at_once(limited):
-    """After one start a day, a minute's pause is enough for the new rate, although the day has not passed."""
+    """After one start a day, a pause of a minute is enough for the new rate, although the day has not passed."""
     await limited.limit(Limit(name="slowly", kinds=("k",), rate=Rate(count=1, period_ms=86_400_000)))
     jobs = await limited.submit(3)
     worker = await limited.worker()
@@ -235,14 +235,14 @@ async def test_a_faster_rate_applies_at_once(limited):
 
 
 async def test_a_time_that_is_no_number_leaves_the_limit_readable(limited):
-    """A time of a rate that nothing reaches reads as a rate that is free."""
+    """An unreachable start time of a rate reads as a free rate."""
     await limited.limit(Limit(name="slowly", rate=Rate(count=6, period_ms=60_000)))
     await limited.redis.zadd(f"{limited.prefix}limit-times", {"slowly": "inf"})
     assert [limit.free for limit in (await limited.snapshot()).limits] == [1]
 
 
 async def test_a_burst_starts_at_once(limited):
-    """After a pause as many jobs as the burst start together, and then one an interval."""
+    """After a pause as many jobs as the burst start together, and then one job per interval."""
     await limited.limit(Limit(name="bursts", by=LimitBy.TENANT, rate=Rate(count=6, period_ms=60_000, burst=3)))
     jobs = await limited.submit(5, tenant="acme")
     worker = await limited.worker()
@@ -284,7 +284,7 @@ async def test_one_limit_spans_routes(limited):
     assert len(await worker.claim(10)) == 1
 
 
-async def test_an_urgent_job_of_a_full_key_goes_first(limited):
+async def test_an_urgent_job_of_a_full_key_starts_first(limited):
     """Among the jobs that wait for a key, priority and patience decide, as among heads."""
     await limited.submit(2, limit_key="acme")
     (info,) = await limited.submit(1, limit_key="acme", priority=Priority.INFO)
@@ -339,7 +339,7 @@ def overloaded(lease, after_ms) -> Returned:
 
 
 async def test_an_overload_pauses_the_route(limited):
-    """A handler that knows when it will be free again stops the starts of its route, and of no other."""
+    """A handler that knows the end of its overload stops the starts of its own route only."""
     await limited.limit(routes=(Route(name="r", kinds=("k",)),))
     first, second = await limited.submit(2)
     worker = await limited.worker()
@@ -428,7 +428,7 @@ async def test_a_key_can_have_a_bound_of_its_own(limited):
     ("name", "bound"), [("unknown", 2), ("per-key", Rate(count=1, period_ms=1_000)), ("undivided", 3)]
 )
 async def test_a_bound_needs_a_limit_by_key(limited, name, bound):
-    """A limit that is unknown, not divided, or of the other measure is refused, with those that there are."""
+    """An unknown limit, an undivided limit and a different measure are refused; the error lists the existing limits."""
     await limited.limit(PER_KEY, Limit(name="undivided", max_running=3))
     with pytest.raises(UnknownLimitError) as refused:
         await override(limited.redis, limited.ref, name, "acme", bound)
@@ -460,8 +460,8 @@ async def test_repair_corrects_what_a_limit_counts(limited):
     assert ids(await worker.claim(10)) == jobs[2:]
 
 
-async def test_a_redis_that_went_back_keeps_its_limits(limited, redis_url):
-    """Leases that the queue no longer knows take no slot of their key."""
+async def test_a_rolled_back_redis_keeps_its_limits(limited, redis_url):
+    """Leases that the queue has lost take no slot of their key."""
     jobs = await limited.submit(4, limit_key="acme")
     worker = await limited.worker()
     moment = await remember(redis_url, limited.ref)

@@ -1,4 +1,4 @@
-"""Lists of jobs on a real server: they come in pages, so no reply and no script is as large as the list."""
+"""Lists of jobs on a real server come in pages, so every reply and every script is smaller than the list."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EACH = 12  # jobs of each state
 
 @pytest.fixture
 def pages(monkeypatch):
-    """Pages that end with their first kilobyte: how many were read, and what happens after the first."""
+    """Use pages that end after a kilobyte; count the reads, and run a change after the first."""
     seen = SimpleNamespace(read=0, between=None)
     run = scripts.Script.run
 
@@ -36,7 +36,7 @@ def pages(monkeypatch):
 
 
 async def jobs_in_all_states(redis, pool) -> dict[JobState, list[str]]:
-    """Jobs of two routes in every state that is listed; their ids."""
+    """Create jobs of two routes in every listed state; return their ids."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="other", kinds=("b",)),)))
     producer = Producer(redis, pool)
     workers = [Consumer(redis, pool, WorkerId(name)) for name in ("w1", "w2")]
@@ -60,8 +60,8 @@ async def jobs_in_all_states(redis, pool) -> dict[JobState, list[str]]:
     }
 
 
-async def test_pages_make_the_same_list_as_one(redis, pool, pages):
-    """Each job once, in the same order; a limit ends the list early."""
+async def test_pages_make_the_same_list_as_a_single_reply(redis, pool, pages):
+    """Each job appears once, in the same order; a limit ends the list early."""
     ids = await jobs_in_all_states(redis, pool)
     reader = Inspector(redis)
     for state in STATES:
@@ -78,7 +78,7 @@ async def test_pages_make_the_same_list_as_one(redis, pool, pages):
 
 
 async def test_a_job_that_left_the_state_between_two_pages_is_left_out(redis, pool, pages):
-    """The others come all the same, each once."""
+    """All remaining jobs are listed, each once."""
     producer, reader = Producer(redis, pool), Inspector(redis)
     receipts = await producer.submit_many([JobRequest(kind="k", payload="x" * 1_000)] * 5)
     pages.between = lambda: producer.cancel(receipts[2].job_id)
@@ -87,7 +87,7 @@ async def test_a_job_that_left_the_state_between_two_pages_is_left_out(redis, po
 
 
 async def test_a_list_of_large_jobs_has_no_large_reply(redis_url, redis, pool):
-    """Its pages fit a client that takes no reply of many megabytes."""
+    """The pages fit a client that takes no reply of many megabytes."""
     await Producer(redis, pool).submit_many([JobRequest(kind="k", payload="x" * MEGABYTE)] * 20)
     client = connect(redis_url, largest_reply_bytes=LARGEST_REPLY)
     listed = await Inspector(client).jobs(pool, JobState.QUEUED)
@@ -96,7 +96,7 @@ async def test_a_list_of_large_jobs_has_no_large_reply(redis_url, redis, pool):
 
 
 async def test_a_list_without_bodies_reads_none(redis_url, redis, pool):
-    """Payloads stay where they are: the whole list fits a small reply, and nothing counts as unreadable."""
+    """Payloads are not read: the whole list fits a small reply, and no job counts as unreadable."""
     await Producer(redis, pool).submit_many([JobRequest(kind="k", payload="x" * MEGABYTE)] * 3)
     client = connect(redis_url, largest_reply_bytes=100_000)
     listed = await Inspector(client).jobs(pool, JobState.QUEUED, bodies=False)
@@ -105,7 +105,7 @@ async def test_a_list_without_bodies_reads_none(redis_url, redis, pool):
 
 
 async def test_the_results_of_parents_are_no_part_of_a_record(redis_url, redis, pool):
-    """A job that waited for many large results is read by a client that could not hold them."""
+    """A client with little memory can read a job that waited for many large results."""
     producer = Producer(redis, pool)
     parents = await producer.submit_many([JobRequest(kind="k")] * 10)
     child = await producer.submit(JobRequest(kind="k", after=tuple(parent.job_id for parent in parents)))

@@ -1,4 +1,4 @@
-"""A connection that is lost before it is written to is an outage, on every event loop."""
+"""A connection that is lost before a write is an outage, on every event loop."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 
 
 @pytest.mark.parametrize("new_loop", [asyncio.new_event_loop, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
-def test_a_submit_on_a_lost_connection_tells_of_an_outage(redis_url, pool_ref: PoolRef, monkeypatch, new_loop):
-    """The connection goes between its last check and the write, as a reset in that moment makes it."""
+def test_a_submit_on_a_lost_connection_reports_an_outage(redis_url, pool_ref: PoolRef, monkeypatch, new_loop):
+    """The connection closes between its last check and the write, as a reset at that moment closes a connection."""
 
     async def lose_it_before_the_write() -> None:
         redis = connect(redis_url)
@@ -24,7 +24,7 @@ def test_a_submit_on_a_lost_connection_tells_of_an_outage(redis_url, pool_ref: P
         async def taken(**options):
             wire = await take(**options)
             wire._transport.abort()
-            await asyncio.sleep(0.01)  # the loop closes it
+            await asyncio.sleep(0.01)  # the loop closes the connection
             return wire
 
         with monkeypatch.context() as patch:

@@ -1,7 +1,7 @@
 """Random lives of a queue on a real server, compared with the model after every step.
 
-`AGENTPOOL_MODEL_RUNS` sets how many lives (a modest number by default; 2,000 and more before a release),
-`AGENTPOOL_MODEL_STEPS` how long they are; `AGENTPOOL_MODEL_SHRINK=1` makes a failure smaller before it is shown.
+`AGENTPOOL_MODEL_RUNS` sets the number of lives (few by default; 2,000 and more before a release),
+`AGENTPOOL_MODEL_STEPS` their length; `AGENTPOOL_MODEL_SHRINK=1` makes a failure smaller before it is shown.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from tests.integration.queue.model import LEASE_MS, WAIT_MS, WAITING, Model, Mod
 
 RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "25"))
 STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
-SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; worth it once something was found
+SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; useful after a failure
 SMALL_JUMP_MS, LARGE_JUMP_MS = 20_000, 200_000
 DELAY_MS, TTL_MS = 10_000, 100_000
 VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted", "exhausted", "waiting", "waiting")
@@ -65,11 +65,10 @@ jobs = st.fixed_dictionaries(
 
 
 class QueueLife(RuleBasedStateMachine):
-    """One pool's life: each rule is done to the server and to the model, and must come out the same.
+    """One pool's life: each rule acts on the server and on the model, with the same outcome.
 
-    Whether a rule may be chosen depends on the rules before it alone, never on what they did: which job goes first is a
-    matter of the server's milliseconds, and hypothesis takes it for an error when a life that begins alike goes on with
-    other choices.
+    Whether a rule may be chosen depends on the earlier rules alone, never on their outcomes: the server's milliseconds
+    decide which job is first, and hypothesis reports an error if two equal beginnings lead to different choices.
     """
 
     server: RedisServer
@@ -82,9 +81,9 @@ class QueueLife(RuleBasedStateMachine):
         self.prefix = f"ap:{{{self.pool}}}:"
         self.model = Model()
         self.numbers = itertools.count(1)
-        self.past: list[tuple[str, int]] = []  # every lease ever given: job, token
+        self.past: list[tuple[str, int]] = []  # every lease of this life: job, token
         self.restarts = 0
-        self.moment = None  # the pool's keys and the model as they were
+        self.moment = None  # the pool's keys and the model at the remembered moment
         self.producer = Producer(self.redis, self.pool)
         self.inspector = Inspector(self.redis)
         self.consumers = {name: Consumer(self.redis, self.pool, WorkerId(name)) for name in WORKERS}
@@ -159,7 +158,7 @@ class QueueLife(RuleBasedStateMachine):
         taker=st.sampled_from((None, *WORKERS)),
     )
     def submit_plain(self, kind, priority, max_attempts, taker):
-        """A job without extras, alone, and perhaps a worker that waits for one: what the short scripts are for."""
+        """Submit a job without options, perhaps to a waiting worker: the case of the short scripts."""
         request = JobRequest(kind=kind, priority=Priority(priority), max_attempts=max_attempts)
         receipt = self.do(self.producer.submit(request))
         assert (receipt.state, receipt.duplicate) == ("queued", False)
@@ -172,10 +171,10 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(WORKERS), limit=st.integers(1, 4), waiting=st.booleans())
     def claim(self, name, limit, waiting):
-        # A claim ends what has expired at its head; upkeep first makes the two worlds see the same.
+        # A claim ends expired jobs at the head of a stream; maintenance first makes server and model agree.
         self.maintain()
         expected = self.model.claim(name, limit)
-        if waiting:  # as an idle worker does, which the short script serves
+        if waiting:  # as an idle worker does; the short script serves this claim
             _, leases = self.do(self.consumers[name].wait_and_claim(1, limit))
         else:
             leases = self.do(self.consumers[name].claim(limit))
@@ -207,7 +206,7 @@ class QueueLife(RuleBasedStateMachine):
         by=st.sampled_from(WORKERS),
     )
     def settle(self, ends, live, by):
-        """Ends of a worker's live leases, or of any lease that ever was, whoever held it."""
+        """Settle a worker's live leases, or any earlier lease of any worker."""
         if not self.past:
             return
         running = [(job.id, job.token) for job in self.model.of_state("running") if job.holder == by]
@@ -220,14 +219,14 @@ class QueueLife(RuleBasedStateMachine):
         by=st.sampled_from(WORKERS),
     )
     def work(self, forms, verbs, by):
-        """Jobs come, and a worker claims jobs and ends them: most of a life, which single rules reach too rarely."""
+        """Submit jobs, claim them and end them: most of a life, which single rules reach too rarely."""
         self.submit(forms)
         self.claim(by, 3, waiting=False)
         running = [(job.id, job.token) for job in self.model.of_state("running") if job.worker == by]
         self.end([(*lease, verb) for lease, verb in zip(running, verbs, strict=False)], by)
 
     def end(self, chosen, by):
-        """Ends by a worker, in one call."""
+        """End jobs of a worker in one call."""
         completions = [self.completion(*end) for end in chosen]
         expected = [self.model.settle(self.model.jobs[job], token, verb, by) for job, token, verb in chosen]
         self.model.conclude()
@@ -236,7 +235,7 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(number=picks)
     def signal(self, number):
-        """A signal, sent twice: it counts once, and nothing of a job that has ended changes."""
+        """Send a signal twice: the signal counts once, and an ended job does not change."""
         if not self.model.jobs:
             return
         job = self.pick(list(self.model.jobs.values()), number)
@@ -265,7 +264,7 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(large=st.booleans(), renewing=st.sets(st.sampled_from(WORKERS)))
     def jump(self, large, renewing):
-        """The clock moves; some workers' heartbeats come in time, or late but before anybody noticed."""
+        """Move the clock; some workers' heartbeats come in time, or late but unnoticed."""
         by = LARGE_JUMP_MS if large else SMALL_JUMP_MS
         self.model.now += by
         self.do(self.redis.hincrby(f"{self.prefix}counters", "clock_offset_ms", by))
@@ -277,7 +276,7 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(WORKERS))
     def restart_worker(self, name):
-        """A worker leaves, or is gone already; it comes back empty-handed."""
+        """A worker leaves, or is gone already, and returns without jobs."""
         if name in self.model.workers:
             self.model.lose(name)
             self.model.conclude()
@@ -286,7 +285,7 @@ class QueueLife(RuleBasedStateMachine):
 
     @rule(name=st.sampled_from(WORKERS), number=picks, known=st.booleans())
     def crash_worker(self, name, number, known):
-        """A worker's process ends under its jobs and comes back at once; at times it is known which job did it."""
+        """A worker's process ends with its jobs running and restarts at once; sometimes the causing job is known."""
         held = [job.id for job in self.model.of_state("running") if job.worker == name]
         culprit = self.pick(held, number) if known and held else None
         taken = self.model.lose(name, crashed=True, explained=True, culprit=culprit)
@@ -312,7 +311,7 @@ class QueueLife(RuleBasedStateMachine):
     @precondition(lambda self: self.restarts < 1)
     @rule(crash=st.booleans())
     def restart_server(self, crash):
-        """The server stops or crashes, and comes back with everything that it had acknowledged."""
+        """The server stops or crashes, and restarts with every acknowledged write."""
         self.restarts += 1
         if crash:
             self.server.kill()
@@ -320,17 +319,17 @@ class QueueLife(RuleBasedStateMachine):
         else:
             self.server.restart()
         self.do(self.redis.connection_pool.disconnect())
-        self.maintain()  # Redis 7.0 has forgotten the groups' lag; upkeep tells it again
+        self.maintain()  # Redis 7.0 has forgotten the groups' lag; maintenance sets the lag again
 
     @rule()
     def remember(self):
-        """A moment that Redis may go back to."""
+        """Remember a moment that Redis may return to."""
         self.moment = self.do(remember(self.server.url, self.pool)), copy.deepcopy(self.model)
 
     @precondition(lambda self: self.moment is not None)
     @rule()
     def go_back(self):
-        """What came after the moment is lost to the queue and not to its workers: they compare, and agree again."""
+        """The queue loses every later change, and its workers do not: they compare, and agree again."""
         keys, model = self.moment
         self.do(go_back(self.server.url, keys))
         self.model = copy.deepcopy(model)
@@ -344,7 +343,7 @@ class QueueLife(RuleBasedStateMachine):
             }
 
     def learn_entries(self):
-        """Entry ids are the server's to give; the model takes them over, and they never change while a job waits."""
+        """The server chooses entry ids; the model copies them, and they never change while a job waits."""
         waiting = self.model.of_state("queued")
         for job, entry in zip(waiting, self.fields(waiting, "entry"), strict=True):
             ms, seq = map(int, entry.split("-"))
@@ -406,9 +405,9 @@ class QueueLife(RuleBasedStateMachine):
         (group,) = await self.redis.xinfo_groups(stream)
         held = sum(job.state in {"running", "waiting"} or (job.state == "scheduled" and job.parked) for job in here)
         assert group["pending"] == held + number("y") + number("u")
-        lag = group.get("lag", number("q") + number("t"))  # Redis 6.2 does not tell
+        lag = group.get("lag", number("q") + number("t"))  # Redis 6.2 does not report the lag
         assert lag == number("q") + number("t")
-        kept_last = f"d{place}" in counters  # acknowledged, but an older one is still there: see lib/pool.lua
+        kept_last = f"d{place}" in counters  # acknowledged, but an older entry remains: see lib/pool.lua
         assert await self.redis.xlen(stream) == group["pending"] + lag + kept_last
         assert group["pending"] or not kept_last
         head = await self.redis.xrange(stream, min=f"({counters[f'c{place}']}", count=1)
@@ -427,7 +426,7 @@ class QueueLife(RuleBasedStateMachine):
             self.loop.close()
 
     def run_everything_out(self):
-        """No acknowledged job is lost, none starves: left alone, with one good worker, every job ends."""
+        """No acknowledged job is lost and none starves: with one good worker and no disturbance, every job ends."""
         self.model.paused, self.model.limits["a"] = False, 1
         self.do(self.configure())
         for _ in range(10 * len(self.model.jobs) + 10):
@@ -452,7 +451,7 @@ class QueueLife(RuleBasedStateMachine):
 
 @pytest.mark.timeout(3600)
 def test_a_queue_lives_as_the_model_says():
-    """Whatever happens to a queue in whatever order, server and model agree after every step."""
+    """Server and model agree after every step, for any events in any order."""
     server = RedisServer("--appendonly", "yes", "--appendfsync", "always").start()
     try:
         QueueLife.server = server

@@ -1,4 +1,4 @@
-"""Orders and jobs that one answer brings together: neither is lost where the other's way breaks."""
+"""Orders and jobs that arrive in one answer: a failure on the way of one part loses neither part."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ORDERS = [CancelJob(job_id=JobId(name), token=LeaseToken(1)) for name in ("a", "
 
 @pytest.fixture
 async def consumer(redis, pool):
-    """A registered worker to whom two orders were given."""
+    """A registered worker with two pending orders."""
     made = Consumer(redis, pool, WorkerId("w1"))
     await made.register(slots=5, host="here")
     await redis.rpush(f"ap:{{{pool}}}:ctl:w1", "cancel 1 a", "cancel 1 b")
@@ -27,7 +27,7 @@ async def consumer(redis, pool):
 
 @pytest.fixture
 def break_reading(monkeypatch):
-    """Breaks the reading of the orders behind the first: by an error, or until it is cancelled."""
+    """Break the read of the orders behind the first, by an error or until a cancellation."""
 
     def breaking(*, hang=False):
         async def broken(_redis, *command):
@@ -41,18 +41,19 @@ def break_reading(monkeypatch):
     return breaking
 
 
-async def test_an_order_that_was_taken_is_told_though_the_rest_cannot_be_read(consumer, break_reading, monkeypatch):
-    """The first order has left its list, so only this answer can tell of it; the others wait for the next."""
+async def test_a_taken_order_is_reported_though_the_rest_is_unreadable(consumer, break_reading, monkeypatch):
+    """The first order has left its list, so this answer must report that order.
+
+    The next read gets the remaining orders.
+    """
     break_reading()
     assert await consumer.wait(1_000, for_work=False) == ORDERS[:1]
     monkeypatch.undo()
     assert await consumer.wait(1_000, for_work=False) == ORDERS[1:]
 
 
-async def test_a_job_that_came_with_an_order_is_told_though_the_rest_cannot_be_read(
-    redis, pool, consumer, break_reading
-):
-    """The lease was given, so it is begun."""
+async def test_a_job_beside_an_order_is_reported_though_the_rest_is_unreadable(redis, pool, consumer, break_reading):
+    """The lease was given, so the job starts."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     break_reading()
     controls, leases = await consumer.wait_and_claim(1_000, 1)
@@ -60,10 +61,10 @@ async def test_a_job_that_came_with_an_order_is_told_though_the_rest_cannot_be_r
     assert [lease.job_id for lease in leases] == [receipt.job_id]
 
 
-async def test_a_job_that_came_with_an_order_goes_back_where_the_wait_is_cancelled(
+async def test_a_job_beside_an_order_is_requeued_if_the_wait_is_cancelled(
     redis, pool, consumer, break_reading, monkeypatch
 ):
-    """Nobody heard of the lease, so the queue has it back, and no attempt is counted."""
+    """No caller received the lease, so the job is requeued, and no attempt counts."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     await redis.script_load(scripts.CLAIM_PLAIN.source)  # sent behind the wait by its digest alone
     break_reading(hang=True)
@@ -80,8 +81,8 @@ async def test_a_job_that_came_with_an_order_goes_back_where_the_wait_is_cancell
     assert (job.state, job.attempt) == (JobState.QUEUED, 0)
 
 
-async def test_a_claim_that_is_heard_while_the_worker_leaves_counts_no_attempt(redis, pool, monkeypatch):
-    """A wait was cancelled, and the server hears of the claim behind it between any two calls of the leaving worker."""
+async def test_a_claim_executed_while_the_worker_leaves_counts_no_attempt(redis, pool, monkeypatch):
+    """The server executes the claim behind a cancelled wait between any two calls of the leaving worker."""
     await Producer(redis, pool).submit(JobRequest(kind="k"))
     leaving = Consumer(redis, pool, WorkerId("w1"))
     await leaving.register(slots=5, host="here")
@@ -108,8 +109,8 @@ async def test_a_claim_that_is_heard_while_the_worker_leaves_counts_no_attempt(r
     assert (await inspector.snapshot(pool)).workers == ()
 
 
-async def test_orders_are_told_though_the_claim_behind_them_fails(consumer, monkeypatch):
-    """A claim can be made again; an order is heard once."""
+async def test_orders_are_reported_though_the_claim_behind_them_fails(consumer, monkeypatch):
+    """A claim can be repeated; an order arrives once."""
 
     async def unreachable(*_):
         raise QueueUnreachableError("gone")
@@ -120,8 +121,8 @@ async def test_orders_are_told_though_the_claim_behind_them_fails(consumer, monk
         await consumer.wait_and_claim(10, 1)
 
 
-async def test_what_was_held_before_registering_anew_is_handed_back(redis, pool, consumer):
-    """A worker that begins again knows of no job, so it gets those it held once more."""
+async def test_jobs_held_before_a_new_registration_are_requeued(redis, pool, consumer):
+    """A restarted worker knows of no job, so the queue requeues the jobs that its name held."""
     await Producer(redis, pool).submit(JobRequest(kind="k"))
     (lease,) = await consumer.claim(1)
     await consumer.register(slots=5, host="here")
@@ -129,8 +130,8 @@ async def test_what_was_held_before_registering_anew_is_handed_back(redis, pool,
     assert (again.job_id, again.attempt, again.token) == (lease.job_id, 1, 2)
 
 
-async def test_leaving_after_registering_anew_counts_the_attempt_that_a_dead_namesake_began(redis, pool, consumer):
-    """A job that kills its worker must not begin for ever: what is given up so is a loss."""
+async def test_leaving_after_a_new_registration_counts_the_attempt_of_a_dead_namesake(redis, pool, consumer):
+    """A job that kills its worker must not start for ever: such a requeue counts as a loss."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     await consumer.claim(1)
     namesake = Consumer(redis, pool, consumer.worker)

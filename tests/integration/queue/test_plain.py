@@ -1,4 +1,4 @@
-"""The short scripts of the common case leave behind exactly what the whole ones do."""
+"""The short scripts of the common case leave the same state as the whole scripts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SETTINGS = PoolSettings(routes=(Route(name="narrow", kinds=("code",), max_runnin
 
 
 async def contents(redis, pool):
-    """Every key of the pool, without times and entry ids."""
+    """Return every key of the pool, without times and entry ids."""
     found = {}
     for key in [key async for key in redis.scan_iter(f"{Keys(pool).prefix}*")]:
         match await redis.type(key):
@@ -36,7 +36,7 @@ async def contents(redis, pool):
 
 
 async def scene(redis, pool, *, plain, place=""):
-    """A pool with a worker, some jobs submitted one by one, and the first of them leased; what is in Redis then."""
+    """Create a pool with a worker and some jobs, lease the first job, and return the contents of Redis."""
     await Inspector(redis).purge(pool)
     await Inspector(redis).configure(pool, SETTINGS)
     consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
@@ -59,12 +59,12 @@ async def scene(redis, pool, *, plain, place=""):
 
 @pytest.mark.parametrize("place", ["", ":narrow:task", ":default:info"])
 async def test_short_and_whole_scripts_leave_the_same_behind(redis, pool, place):
-    """Records, counters, streams, events and replies are equal, whichever script wrote them and looked first."""
+    """Records, counters, streams, events and replies are equal for both kinds of scripts."""
     assert await scene(redis, pool, plain=True, place=place) == await scene(redis, pool, plain=False)
 
 
-async def test_a_short_submit_leaves_the_rest_to_the_whole_one(redis, pool):
-    """A full pool, a ttl of the pool's, a critical job and a job asked for twice are decided by the whole script."""
+async def test_a_short_submit_leaves_the_rest_to_the_whole_script(redis, pool):
+    """The whole script decides for a full pool, a ttl of the pool, a critical job and a repeated job."""
     producer = Producer(redis, pool)
     await producer.submit(JobRequest(kind="x"))
     other, has_ttl = -1, -2
@@ -88,8 +88,8 @@ async def test_a_short_submit_leaves_the_rest_to_the_whole_one(redis, pool):
         assert await redis.hexists(Keys(pool).job(receipt.job_id), "expires")
 
 
-async def test_a_short_submit_counts_what_waits_elsewhere(redis, pool):
-    """A scheduled job and a blocked one are part of the depth, in the receipt and against maxDepth."""
+async def test_a_short_submit_counts_scheduled_and_blocked_jobs(redis, pool):
+    """A scheduled job and a blocked job count in the depth, in the receipt and against maxDepth."""
     producer = Producer(redis, pool)
     parent = await producer.submit(JobRequest(kind="x"))
     await producer.submit(JobRequest(kind="x", delay_ms=60_000))
@@ -105,8 +105,8 @@ async def test_a_short_submit_counts_what_waits_elsewhere(redis, pool):
     "case", ["paused", "cordoned", "full route", "two ready", "came back", "unregistered", "empty"]
 )
 @pytest.mark.parametrize("place", ["", ":one:task"])
-async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case, place):
-    """Whatever is not one fresh job for a registered worker with room is decided by the whole script."""
+async def test_a_short_claim_leaves_the_rest_to_the_whole_script(redis, pool, case, place):
+    """The whole script decides every claim except that of a fresh job by a registered worker with a free slot."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="one", kinds=("x",), max_running=1),)))
     consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
     await consumer.register(slots=5, host="h")
@@ -131,7 +131,7 @@ async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case,
     before = await contents(redis, pool)
     assert await scripts.CLAIM_PLAIN.run(redis, Keys(pool).conf, ("w", place)) == ["other"]
     assert await contents(redis, pool) == before
-    if case == "unregistered":  # who holds a job and registers anew gives it back
+    if case == "unregistered":  # a worker with a job registers again, and its job is requeued
         await consumer.register(slots=5, host="h")
     taken = {"cordoned": 0, "paused": 0, "full route": 0, "two ready": 2, "came back": 1, "unregistered": 1, "empty": 0}
     assert len((await consumer.wait_and_claim(10, 5))[1]) == taken[case]
@@ -139,7 +139,7 @@ async def test_a_short_claim_leaves_the_rest_to_the_whole_one(redis, pool, case,
 
 @pytest.mark.parametrize("text", ["INFINITY", "-inf", "nan", "0x10", "1e3", "0."])
 async def test_a_counter_that_only_lua_takes_for_a_number_is_left_to_the_whole_scripts(redis, pool, text):
-    """The short scripts write nothing: the whole ones begin such a counter anew."""
+    """The short scripts write nothing: the whole scripts restart such a counter."""
     consumer = Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=10, host="h")
     await Producer(redis, pool).submit_many([JobRequest(kind="x")])
@@ -159,7 +159,7 @@ async def test_a_counter_that_only_lua_takes_for_a_number_is_left_to_the_whole_s
 
 @pytest.mark.parametrize("text", ["INFINITY", "nan", "0x10"])
 async def test_a_setting_that_only_lua_takes_for_a_number_is_its_default(redis, pool, text):
-    """The short claim and the short submit go by the same settings as the whole ones."""
+    """The short claim and the short submit use the same settings as the whole scripts."""
     await Inspector(redis).configure(pool, SETTINGS)
     producer, consumer = Producer(redis, pool), Consumer(redis, pool, WorkerId("w"))
     await consumer.register(slots=10, host="h")

@@ -1,4 +1,4 @@
-"""A pool by its settings: it is found by them, and takes nothing new while they call it retired."""
+"""A pool is listed by its settings, and accepts no new job while the settings retire the pool."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ async def test_pools_are_found_by_their_settings(redis, pool):
 
 
 async def test_a_pool_is_found_where_memory_is_full_or_its_settings_were_lost(redis, pool):
-    """The index is only a list: what it names and Redis has lost is not a pool, and publishing settings mends it."""
+    """The index is only a list.
+
+    An indexed pool without settings is no pool, and publishing settings restores the pool.
+    """
     await redis.delete(Keys(pool).conf)
     assert pool not in await Inspector(redis).pools()
     await redis.delete(index_of(pool.namespace))
@@ -33,7 +36,7 @@ async def test_a_pool_is_found_where_memory_is_full_or_its_settings_were_lost(re
 
 
 async def test_a_purge_leaves_nothing_and_takes_a_bounded_part_at_once(redis, pool, monkeypatch):
-    """Waiting, running, blocked, scheduled, dead and ended jobs, their keys, orders and inboxes."""
+    """Jobs in every state are deleted, together with their keys, orders and inboxes."""
     monkeypatch.setattr(inspector_module, "JOBS_A_SLICE", 10)
     producer, consumer = Producer(redis, pool), Consumer(redis, pool, WorkerId("w1"))
     await producer.submit_many([JobRequest(kind="x", idempotency_key=f"k{n}", max_attempts=1) for n in range(60)])
@@ -50,7 +53,7 @@ async def test_a_purge_leaves_nothing_and_takes_a_bounded_part_at_once(redis, po
     async def permitted() -> bool:
         nonlocal asked
         asked += 1
-        return asked < 3 or asked > 4  # a pool of that name is made anew, and deleted again
+        return asked < 3 or asked > 4  # a pool of that name is created again, and deleted again
 
     inspector = Inspector(redis)
     first = await inspector.purge(pool, permitted=permitted)
@@ -62,8 +65,8 @@ async def test_a_purge_leaves_nothing_and_takes_a_bounded_part_at_once(redis, po
     assert [key async for key in redis.scan_iter(match=f"{Keys(pool).prefix}*")] == []
 
 
-async def test_a_purge_passes_what_it_cannot_read(redis, pool):
-    """A record of another type, an event of nobody's form, a stream that is gone: the rest is deleted all the same."""
+async def test_a_purge_skips_unreadable_data(redis, pool):
+    """A record of a wrong type, an event of unknown form, a missing stream: the purge deletes all the rest."""
     producer = Producer(redis, pool)
     first = await producer.submit(JobRequest(kind="x"))
     await redis.delete(Keys(pool).job(first.job_id))
@@ -75,7 +78,10 @@ async def test_a_purge_passes_what_it_cannot_read(redis, pool):
 
 
 async def test_no_key_name_carries_a_users_text(redis, pool):
-    """An idempotency key is text, may name a customer, and is hashed; the job's record and errors show it whole."""
+    """An idempotency key may contain a customer's name and is hashed.
+
+    The job's record and errors show the whole key.
+    """
     text = "order of Ada Lovelace, +44 20 7946 0000"
     request = JobRequest(kind="x", payload={"text": text}, idempotency_key=text)
     receipt = await Producer(redis, pool).submit(request)
@@ -88,8 +94,8 @@ async def test_no_key_name_carries_a_users_text(redis, pool):
         await Producer(redis, pool).submit(replace(request, payload="other"))
 
 
-async def test_a_retired_pool_takes_no_new_jobs_until_it_is_set_up_anew(redis, pool):
-    """What it keeps can still be read and asked for again; a job that nobody would run is refused with the remedy."""
+async def test_a_retired_pool_takes_no_new_jobs_until_its_next_setup(redis, pool):
+    """The pool's jobs can still be read; a submit is refused with the remedy, because no worker would run the job."""
     inspector, producer = Inspector(redis), Producer(redis, pool)
     keyed = JobRequest(kind="greet", payload=1, idempotency_key="once")
     kept = await producer.submit(keyed)
@@ -105,8 +111,8 @@ async def test_a_retired_pool_takes_no_new_jobs_until_it_is_set_up_anew(redis, p
     assert not (await producer.submit(JobRequest(kind="greet"))).duplicate
 
 
-async def test_a_retired_pool_replays_no_dead_letter_until_it_is_set_up_anew(redis, pool):
-    """Nobody would run it: it stays dead, where it can be seen, and is replayed once the pool is back."""
+async def test_a_retired_pool_replays_no_dead_letter_until_its_next_setup(redis, pool):
+    """No worker would run the dead letter: the job stays dead and readable until the pool is set up again."""
     inspector = Inspector(redis)
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x", max_attempts=1))
     consumer = Consumer(redis, pool, WorkerId("w1"))

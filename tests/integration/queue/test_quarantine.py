@@ -1,4 +1,4 @@
-"""Quarantine: a job that was running when two workers were lost runs alone, so that it is known who ends workers."""
+"""Quarantine: a job that was running at two worker losses runs alone, so the queue can identify the culprit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ LEASE_MS = 60_000
 
 
 class Crew:
-    """Workers of one pool, and what they hold."""
+    """Workers of one pool, and their jobs."""
 
     def __init__(self, redis, pool) -> None:
         self._redis, self._pool = redis, pool
@@ -30,7 +30,7 @@ class Crew:
         return [receipt.job_id for receipt in receipts]
 
     async def crash(self, worker: Consumer, how="killed by SIGSEGV", culprits=(), *, explained=True) -> Consumer:
-        """A second later the worker's process ends and is started again under its name."""
+        """End the worker's process a second later, and start a process of the same name."""
         await self._redis.hincrby(f"ap:{{{self._pool}}}:counters", "clock_offset_ms", 1_000)
         again = Consumer(self._redis, self._pool, worker.worker)
         await again.report_crash(how, culprits, explained=explained)
@@ -38,14 +38,14 @@ class Crew:
         return again
 
     async def lose(self, worker: Consumer) -> None:
-        """The worker falls silent until another one notices."""
+        """Silence the worker until another worker notices."""
         await self._redis.hincrby(f"ap:{{{self._pool}}}:counters", "clock_offset_ms", 2 * LEASE_MS)
         watcher = await self.worker(f"watcher-of-{worker.worker}")
         await watcher.maintain()
         await watcher.deregister()
 
     async def suspects(self, count=1, worker="w1", **fields) -> tuple[list[JobId], Consumer]:
-        """Jobs that two crashes have put into quarantine."""
+        """Put jobs into quarantine by two crashes."""
         ids = await self.submit(count, **fields)
         consumer = await self.worker(worker)
         for _ in range(2):
@@ -83,7 +83,7 @@ async def test_the_first_loss_costs_an_attempt_and_no_more(crew):
 
 
 async def test_after_the_second_loss_jobs_run_one_at_a_time(crew):
-    """Each suspect runs alone, the oldest first, however many workers are idle, and innocent ones just end."""
+    """Each suspect runs alone, the oldest first, however many workers are idle; innocent jobs succeed."""
     ids, worker = await crew.suspects(3)
     idle = await crew.worker("idle")
     assert (await crew.snapshot()).quarantined == 3
@@ -101,8 +101,8 @@ async def test_after_the_second_loss_jobs_run_one_at_a_time(crew):
     assert (snapshot.quarantined, snapshot.reserved) == (0, None)
 
 
-async def test_a_job_that_ends_its_worker_while_it_runs_alone_is_poison(crew):
-    """The culprit is a dead letter with reason and evidence; those that were lost with it are not."""
+async def test_a_job_that_ends_its_worker_while_running_alone_is_poison(crew):
+    """The culprit is a dead letter with reason and evidence; the jobs lost beside the culprit are not."""
     ids, worker = await crew.suspects(2)
     await worker.claim(10)
     worker = await crew.crash(worker, "killed by SIGSEGV; its last words:\nFatal Python error")
@@ -121,7 +121,7 @@ async def test_a_job_that_ends_its_worker_while_it_runs_alone_is_poison(crew):
 
 
 async def test_no_loss_uses_up_the_last_attempt(crew):
-    """A job with a single attempt outlives two crashes of others, and still has its attempt when it runs alone."""
+    """A job with a single attempt survives two unrelated crashes, and keeps its attempt until it runs alone."""
     (job_id,), worker = await crew.suspects(max_attempts=1)
     (lease,) = await worker.claim(10)
     assert (lease.job_id, lease.attempt, lease.max_attempts) == (job_id, 1, 1)
@@ -130,7 +130,7 @@ async def test_no_loss_uses_up_the_last_attempt(crew):
 
 
 async def test_a_busy_worker_drains_before_it_gets_a_suspect(crew):
-    """A pool with one worker: it is given nothing more until what it holds has ended, then one suspect alone."""
+    """The only worker of a pool gets no further job until its jobs have ended, and then one suspect alone."""
     (suspect,), worker = await crew.suspects()
     helper = await crew.worker("w2")
     await crew.submit(2)
@@ -151,7 +151,7 @@ async def test_a_busy_worker_drains_before_it_gets_a_suspect(crew):
 
 
 async def test_an_idle_worker_goes_before_a_reserved_one_that_is_busy(crew):
-    """The suspect waits no longer than for the first worker without jobs, and the busy one claims again."""
+    """The suspect waits only for the first worker without jobs, and the busy worker claims again."""
     (suspect,), worker = await crew.suspects()
     (first,) = await worker.claim(10)
     busy = await crew.worker("busy")
@@ -167,8 +167,8 @@ async def test_an_idle_worker_goes_before_a_reserved_one_that_is_busy(crew):
     assert held.job_id != suspect
 
 
-async def test_a_suspect_that_fails_by_itself_is_cleared(crew):
-    """Its worker lives, so the job is retried among others, with its attempts as ever."""
+async def test_a_suspect_that_fails_without_a_crash_is_cleared(crew):
+    """The worker survives, so the job is retried beside regular jobs, with its attempts unchanged."""
     (job_id,), worker = await crew.suspects()
     (lease,) = await worker.claim(10)
     await worker.settle([Failed(job_id=job_id, token=lease.token, error="no", retry_after_ms=0)])
@@ -177,8 +177,11 @@ async def test_a_suspect_that_fails_by_itself_is_cleared(crew):
     assert (job.state, job.losses, job.quarantined) == (JobState.QUEUED, 0, False)
 
 
-async def test_a_loss_that_nobody_can_explain_is_no_verdict(crew):
-    """A suspect whose worker just fell silent runs alone once more: the node may have gone. The fourth loss is one."""
+async def test_an_unexplained_loss_is_no_verdict(crew):
+    """A suspect with a silent worker runs alone once more, because the node may have failed.
+
+    The fourth loss is a verdict.
+    """
     (job_id,), worker = await crew.suspects()
     await worker.claim(10)
     await crew.lose(worker)
@@ -192,8 +195,8 @@ async def test_a_loss_that_nobody_can_explain_is_no_verdict(crew):
     assert "w2" in job.error
 
 
-async def test_a_restart_that_no_job_brought_about_is_no_verdict(crew):
-    """A worker that was killed from outside, or whose container was started again, comes back under its name."""
+async def test_a_restart_without_a_causing_job_is_no_verdict(crew):
+    """A worker killed from outside, or in a restarted container, registers again under its name."""
     (job_id,), worker = await crew.suspects()
     await worker.claim(10)
     worker = await crew.crash(worker, "killed from outside", explained=False)
@@ -205,7 +208,7 @@ async def test_a_restart_that_no_job_brought_about_is_no_verdict(crew):
 
 
 async def test_a_known_culprit_spares_its_neighbours(crew):
-    """Where it is known which job held the worker up, the others are handed back and lose nothing."""
+    """The job that blocked the worker is known, so the remaining jobs are requeued without a loss."""
     culprit, neighbour = await crew.submit(2)
     worker = await crew.worker()
     await worker.claim(2)
@@ -214,8 +217,8 @@ async def test_a_known_culprit_spares_its_neighbours(crew):
     assert ((await crew.job(neighbour)).losses, (await crew.job(neighbour)).attempt) == (0, 0)
 
 
-async def test_a_worker_without_memory_hands_back_jobs_with_a_loss(crew):
-    """The first time costs no attempt; the second puts them into quarantine; alone, the job that did it is poison."""
+async def test_a_worker_without_memory_requeues_jobs_with_a_loss(crew):
+    """The first loss costs no attempt; the second puts the jobs into quarantine; alone, the culprit is poison."""
     ids = await crew.submit(2)
     worker = await crew.worker()
     for attempts in (0, 1):
@@ -241,7 +244,7 @@ async def test_a_worker_without_memory_hands_back_jobs_with_a_loss(crew):
 
 
 async def test_suspects_are_listed_cancelled_and_replayed(crew, pool):
-    """Quarantine takes nothing away from people: what waits there is a job as any other."""
+    """Users can list, cancel and replay a job in quarantine as any job."""
     (first, second), worker = await crew.suspects(2)
     listed = await crew.inspector.jobs(pool, JobState.QUEUED)
     assert [job.job_id for job in listed] == [first, second]
@@ -256,13 +259,13 @@ async def test_suspects_are_listed_cancelled_and_replayed(crew, pool):
 
 
 async def test_a_full_route_keeps_a_suspect_waiting_and_no_worker(crew, redis, pool):
-    """A suspect whose route has no room reserves nobody."""
+    """A suspect on a full route reserves no worker."""
     settings = PoolSettings(lease_ms=LEASE_MS, routes=(Route(name="r", kinds=("slow",), max_running=1),))
     await crew.inspector.configure(pool, settings)
     _, worker = await crew.suspects(kind="slow")
     other = await crew.worker("w2")
     await crew.submit(kind="slow")
-    await redis.hset(f"ap:{{{pool}}}:counters", "r:r", 1)  # somebody runs one
+    await redis.hset(f"ap:{{{pool}}}:counters", "r:r", 1)  # a worker runs another job of the route
     (plain,) = await crew.submit()
     assert [lease.job_id for lease in await worker.claim(10)] == [plain]
     assert (await crew.snapshot()).reserved is None
@@ -271,7 +274,7 @@ async def test_a_full_route_keeps_a_suspect_waiting_and_no_worker(crew, redis, p
 
 
 async def test_a_reserved_workers_slots_are_no_free_slots(crew, redis, pool):
-    """A job that is submitted while the only worker runs a suspect alone is a sign of pressure, whatever its slots."""
+    """A submit signals pressure while the only worker runs a suspect alone, whatever its slots."""
     _, worker = await crew.suspects()
     await worker.claim(10)
     await redis.hdel(f"ap:{{{pool}}}:counters", "pressure_at")
@@ -280,7 +283,7 @@ async def test_a_reserved_workers_slots_are_no_free_slots(crew, redis, pool):
 
 
 async def test_a_reserved_worker_that_leaves_is_reserved_no_more(crew):
-    """Its successor is whoever claims next; the wait for work is refused to a reserved worker, too."""
+    """The next claiming worker becomes the successor; a reserved worker may not wait for work either."""
     (suspect,), worker = await crew.suspects()
     (lease,) = await worker.claim(10)
     await crew.submit()

@@ -1,4 +1,4 @@
-"""The ACL rules of each role on a real server: enough for its work, and for nothing beyond it."""
+"""The ACL rules of each role on a real server permit the role's work and nothing else."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def users(redis_server_factory):
 
 
 async def test_every_role_does_its_work(users):
-    """A job goes its whole way, failure, retry, wait and purge included, with each part under its own user."""
+    """A job runs from submit to purge, failure, retry and wait included, with each part under its own user."""
     operator, reader = Inspector(users[Role.OPERATOR]), Inspector(users[Role.READER])
     await operator.configure(POOL, PoolSettings(retry_initial_ms=0, retry_max_ms=0))
     producer = Producer(users[Role.SUBMITTER], POOL)
@@ -100,13 +100,13 @@ async def test_every_role_does_its_work(users):
     await consumer.deregister()
     assert await reader.pools(["research"]) == [POOL]
     with pytest.raises(QueueAccessError):
-        await reader.pools()  # the namespaces of others are not for it
+        await reader.pools()  # foreign namespaces are outside its rules
     assert await operator.purge(POOL) > 0
     assert await reader.pools(["research"]) == []
 
 
-async def test_a_tenants_operator_hears_its_own_pools_only(users):
-    """Its notes and its signals are its namespace's; those of others are refused to it."""
+async def test_a_tenants_operator_receives_its_own_pools_only(users):
+    """The operator receives notes and signals of its own namespace; foreign channels are refused."""
     operator = users[Role.OPERATOR]
     await Inspector(operator).configure(POOL, PoolSettings())
     await Inspector(users["admin"]).configure(OTHER, PoolSettings())
@@ -126,8 +126,8 @@ async def test_a_tenants_operator_hears_its_own_pools_only(users):
     assert await Inspector(users["admin"]).namespaces() == [OTHER.namespace]
 
 
-async def test_nothing_names_a_tenants_pools_to_another(users):
-    """A pool that its own namespace's user has set up is listed to users of all namespaces once one has seen it."""
+async def test_no_list_names_a_tenants_pools_to_another_tenant(users):
+    """A pool of a foreign namespace appears in lists only after a user of its namespace has set up the pool."""
     await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
     assert await Inspector(users["admin"]).pools() == [OTHER]
     assert await Inspector(users["admin"]).pools([POOL.namespace]) == [POOL]
@@ -137,7 +137,7 @@ async def test_nothing_names_a_tenants_pools_to_another(users):
 
 @pytest.mark.parametrize("role", list(Role))
 async def test_a_role_can_do_nothing_dangerous_and_nothing_elsewhere(users, role):
-    """Administration, other keys and other pools are refused to everybody, also from inside a script."""
+    """Administration, foreign keys and foreign pools are refused to every role, also inside a script."""
     for command in HOSTILE:
         with pytest.raises(
             Exception, match=r"(?i)no permission|NOPERM|permissions|ACL|user executing the script can't"
@@ -162,7 +162,7 @@ async def test_a_reader_changes_nothing(users):
 
 
 async def test_only_operators_purge(users):
-    """Nobody else may delete a pool's settings with UNLINK."""
+    """No other role may delete a pool's settings with UNLINK."""
     await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
     for role in (Role.WORKER, Role.READER, Role.SUBMITTER):
         with pytest.raises(Exception, match=r"(?i)permission"):
@@ -170,7 +170,7 @@ async def test_only_operators_purge(users):
 
 
 def test_every_script_has_a_role():
-    """A new script must be given to somebody, or nobody could run it under these rules."""
+    """A new script needs a role, or no user could run the script under these rules."""
     from agentpool_core.queue import acl
 
     given = {name for listed in acl._SCRIPTS.values() for name in listed}
@@ -179,7 +179,7 @@ def test_every_script_has_a_role():
 
 @pytest.mark.parametrize(("repair", "level"), [(False, "note"), (True, "failure")])
 async def test_a_repair_that_a_role_may_not_do_is_no_success(users, repair: bool, level: str):  # noqa: FBT001
-    """Looking for contradictions is the doctor's own idea; a repair was asked for."""
+    """The doctor may skip an audit that was not requested; a repair was requested, and fails."""
     await users["admin"].execute_command("ACL", "SETUSER", Role.READER, "-sscan")  # which the audit needs
     await Inspector(users[Role.OPERATOR]).configure(POOL, PoolSettings())
     found = [finding async for finding in examine(users[Role.READER], POOL, repair=repair)]

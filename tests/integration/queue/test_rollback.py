@@ -1,4 +1,4 @@
-"""Redis goes back in time under a queue: what the queue holds and what a worker holds are made one again."""
+"""Redis returns to an earlier state under a queue: the queue and the workers agree again on the running jobs."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ async def counters_of(redis, pool) -> dict[str, str]:
     }
 
 
-async def test_a_job_that_the_worker_has_ended_before_is_handed_back(redis, redis_url, pool):
-    """The end of a job is lost: the queue holds it for a worker that does not run it, and gives it out again."""
+async def test_a_job_that_the_worker_had_ended_is_requeued(redis, redis_url, pool):
+    """The end of a job is lost: the queue holds the job for a worker that does not run it, and offers the job again."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
     (lease,) = await consumer.claim(1)
@@ -52,7 +52,7 @@ async def test_a_job_that_the_worker_has_ended_before_is_handed_back(redis, redi
 
 
 async def test_a_job_whose_claim_is_lost_is_disowned(redis, redis_url, pool):
-    """The claim is lost: the queue offers the job to all, and the worker is told to stop it."""
+    """The claim is lost: the queue offers the job to all workers, and tells the holder to stop the job."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
     earlier = await remember(redis_url, pool)
@@ -67,8 +67,8 @@ async def test_a_job_whose_claim_is_lost_is_disowned(redis, redis_url, pool):
 
 
 @pytest.mark.parametrize("end", [Succeeded, lambda **ids: Failed(**ids, error="no")])
-async def test_a_token_that_two_workers_hold_counts_for_the_one_of_the_queue(redis, redis_url, pool, end):
-    """After going back, the next claim carries the same number as the lost one; the lost holder changes nothing."""
+async def test_a_token_of_two_workers_counts_for_the_holder_in_the_queue(redis, redis_url, pool, end):
+    """After the rollback, the next claim repeats the number of the lost claim; the lost holder changes nothing."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     first, second = await worker_of(redis, pool, "w1"), await worker_of(redis, pool, "w2")
     earlier = await remember(redis_url, pool)
@@ -82,7 +82,7 @@ async def test_a_token_that_two_workers_hold_counts_for_the_one_of_the_queue(red
 
 
 async def test_a_job_that_is_claimed_again_by_its_own_worker_is_disowned_first(redis, redis_url, pool):
-    """Before anybody has noticed, a worker is given the job that it runs: the earlier attempt is the one to stop."""
+    """A worker gets a job that it already runs, before any check: the earlier attempt is the one that stops."""
     await Producer(redis, pool).submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
     earlier = await remember(redis_url, pool)
@@ -93,8 +93,8 @@ async def test_a_job_that_is_claimed_again_by_its_own_worker_is_disowned_first(r
     assert consumer.found[0].disowned == ((lost.job_id, lost.token),)
 
 
-async def test_an_entry_whose_job_is_gone_gives_its_slot_back(redis, pool):
-    """The record of a running job is evicted: once its worker has ended it, its route has room again."""
+async def test_an_entry_without_a_job_releases_its_slot(redis, pool):
+    """The record of a running job is evicted: after the end of the attempt, its route has a free slot again."""
     route = Route(name="code", kinds=("k",), max_running=1)
     await Inspector(redis).configure(pool, PoolSettings(routes=(route,)))
     producer = Producer(redis, pool)
@@ -111,7 +111,7 @@ async def test_an_entry_whose_job_is_gone_gives_its_slot_back(redis, pool):
 
 
 async def test_counters_are_counted_again_when_they_are_wrong(redis, pool):
-    """Whatever the counters say, upkeep makes it what the streams and the leases say."""
+    """Maintenance sets wrong counters to the state of the streams and the leases."""
     producer = Producer(redis, pool)
     receipts = await producer.submit_many([JobRequest(kind="k")] * 9)
     consumer = await worker_of(redis, pool)
@@ -129,8 +129,8 @@ async def test_counters_are_counted_again_when_they_are_wrong(redis, pool):
     }
 
 
-async def test_books_that_are_lost_are_written_anew(redis, pool):
-    """Without its counters a pool knows neither its streams nor its jobs; both come back."""
+async def test_lost_counters_are_restored(redis, pool):
+    """Without its counters a pool knows neither its streams nor its jobs; maintenance restores both."""
     producer = Producer(redis, pool)
     await producer.submit_many([JobRequest(kind="k")] * 5)
     consumer = await worker_of(redis, pool)
@@ -143,8 +143,8 @@ async def test_books_that_are_lost_are_written_anew(redis, pool):
     assert (await producer.submit(JobRequest(kind="k"))).state == "queued"
 
 
-async def test_a_stream_that_is_lost_is_made_anew(redis, pool):
-    """Its jobs are gone with it; others can be submitted and claimed."""
+async def test_a_lost_stream_is_created_again(redis, pool):
+    """The jobs of the lost stream are gone; new jobs can be submitted and claimed."""
     producer = Producer(redis, pool)
     await producer.submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
@@ -155,12 +155,12 @@ async def test_a_stream_that_is_lost_is_made_anew(redis, pool):
     assert [lease.job_id for lease in await consumer.claim(1)] == [receipt.job_id]
 
 
-FUTURE = "9999999999999-0"  # a place that Redis reached with a clock that was ahead
+FUTURE = "9999999999999-0"  # a place of a Redis with a clock that was ahead
 
 
 @pytest.mark.parametrize("after", [FUTURE, f"{FUTURE}.3"])
-async def test_a_place_that_is_still_to_come_is_not_waited_for(redis, pool, after):
-    """The events of a Redis that went back in time, and its clock with it, go on from the newest."""
+async def test_a_reader_does_not_wait_for_a_future_place(redis, pool, after):
+    """After a rollback of Redis and its clock, a reader continues from the newest event."""
     inspector, producer = Inspector(redis), Producer(redis, pool)
     assert await inspector.events(pool, after=after) == []
     await producer.submit(JobRequest(kind="k"))
@@ -171,14 +171,14 @@ async def test_a_place_that_is_still_to_come_is_not_waited_for(redis, pool, afte
     async with contextlib.aclosing(inspector.follow(pool, after=after)) as following:
         reading = asyncio.ensure_future(anext(following))
         submitted: set[str] = set()
-        while not reading.done():  # it may not have begun to listen at the first
+        while not reading.done():  # the reader may have missed the first
             submitted.add((await producer.submit(JobRequest(kind="k"))).job_id)
             await asyncio.sleep(0)
         assert (await reading).job_id in submitted
 
 
-async def test_a_place_that_has_been_is_waited_after(redis, pool):
-    """The id of a lost event, or a moment without events, is no place to come: nothing is told twice."""
+async def test_a_reader_continues_after_a_past_place(redis, pool):
+    """The id of a lost event, or of a moment without events, is a past place: no event comes twice."""
     inspector = Inspector(redis)
     await Producer(redis, pool).submit(JobRequest(kind="k"))
     seconds, _ = await redis.time()

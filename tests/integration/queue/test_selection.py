@@ -135,7 +135,7 @@ async def test_a_cancel_reaches_every_selected_job_and_no_other(redis, pool, wor
 
 
 async def test_a_job_submitted_during_a_cancel_stays(redis, pool, worker):
-    """A change concerns the jobs that were there at its first step, so it comes to an end."""
+    """A change covers the jobs that exist at its first step, so every change ends."""
     await submit(redis, pool)
     await worker.maintain()
     selection = Inspector(redis).select(pool, JobSelector(states=(JobState.QUEUED,)))

@@ -33,7 +33,7 @@ async def consumer(redis, pool):
 
 @pytest.fixture
 def wait(producer, consumer):
-    """Submits a job, claims it, and settles it as waiting; returns its lease and the outcome."""
+    """Submit a job, claim it, and settle it as waiting; return its lease and the outcome."""
 
     async def wait(*signals, after_ms=None, **request):
         await producer.submit(JobRequest(kind="x", **request))
@@ -52,7 +52,7 @@ async def jump(redis, pool, by_ms):
 
 
 async def test_a_waiting_job_has_no_slot_and_no_place_among_the_ready(redis, pool, inspector, consumer, wait):
-    """It is in the lists and figures as waiting, counts no attempt, and is no demand."""
+    """The job is waiting in lists and figures, counts no attempt, and adds no demand."""
     lease, outcomes = await wait(("approval", 1), after_ms=60_000)
     assert outcomes == [SettleOutcome.WAITING]
     assert await consumer.claim(5) == []
@@ -68,7 +68,7 @@ async def test_a_waiting_job_has_no_slot_and_no_place_among_the_ready(redis, poo
 
 
 async def test_a_signal_resumes_the_job_at_its_old_place(pool, producer, inspector, consumer, wait):
-    """Before jobs that were submitted meanwhile, in the same attempt, and with the value."""
+    """The job starts before jobs that were submitted meanwhile, in the same attempt, and with the value."""
     lease, _ = await wait(("approval", 1))
     later = await producer.submit(JobRequest(kind="x"))
     assert await producer.signal(lease.job_id, "other", 1) is SignalOutcome.STORED
@@ -85,7 +85,7 @@ async def test_a_signal_resumes_the_job_at_its_old_place(pool, producer, inspect
 
 
 async def test_a_signal_wakes_an_idle_worker(producer, consumer, wait):
-    """The bell rings for it as for a submitted job."""
+    """The bell rings for a signal as for a submitted job."""
     lease, _ = await wait(("go", 1))
     await consumer.wait(1)  # an earlier ring
     claiming = asyncio.create_task(consumer.wait_and_claim(20_000, 5))
@@ -95,8 +95,8 @@ async def test_a_signal_wakes_an_idle_worker(producer, consumer, wait):
     assert again.job_id == lease.job_id
 
 
-async def test_a_signal_that_came_early_ends_the_wait_at_once(producer, consumer, wait):
-    """While the job was queued, while it ran, or between its look and its wait: none is lost."""
+async def test_an_early_signal_ends_the_wait_at_once(producer, consumer, wait):
+    """No signal is lost: not while the job was queued, while it ran, or between its check and its wait."""
     receipt = await producer.submit(JobRequest(kind="x"))
     await producer.signal(receipt.job_id, "go", 1)
     (lease,) = await consumer.claim(1)
@@ -108,7 +108,7 @@ async def test_a_signal_that_came_early_ends_the_wait_at_once(producer, consumer
 
 
 async def test_a_signal_of_one_id_counts_once(producer, consumer, wait):
-    """Also one that is sent again after the job has ended."""
+    """A repeated signal does not count, even after the end of the job."""
     lease, _ = await wait(("go", 2))
     assert await producer.signal(lease.job_id, "go", 1, signal_id="a b") is SignalOutcome.STORED
     assert await producer.signal(lease.job_id, "go", 2, signal_id="a b") is SignalOutcome.DUPLICATE
@@ -120,8 +120,8 @@ async def test_a_signal_of_one_id_counts_once(producer, consumer, wait):
     assert await producer.signal(lease.job_id, "go", 3, signal_id="c") is SignalOutcome.DUPLICATE
 
 
-async def test_a_wait_ends_by_itself(redis, pool, inspector, consumer, wait):
-    """At its time, by the maintenance of any worker; until then the snapshot counts it as work that is due."""
+async def test_a_wait_ends_at_its_time(redis, pool, inspector, consumer, wait):
+    """A wait ends at its time, by the maintenance of any worker; until then the snapshot counts due work."""
     lease, _ = await wait(("go", 1), after_ms=60_000)
     endless, _ = await wait(("go", 1))
     assert (await consumer.maintain()).promoted == 0
@@ -139,14 +139,14 @@ async def test_a_wait_ends_by_itself(redis, pool, inspector, consumer, wait):
 
 
 async def test_a_wait_whose_time_has_come_is_ready_at_once(consumer, wait):
-    """No maintenance is needed for it."""
+    """The job is ready without maintenance."""
     lease, _ = await wait(after_ms=0)
     (again,) = await consumer.claim(1)
     assert again.job_id == lease.job_id
 
 
 async def test_a_repeated_settle_has_the_same_outcome(producer, consumer, wait):
-    """Its answer was lost: the job still waits, has been resumed, was cancelled, or has gone on."""
+    """The answer was lost: the job still waits, has been resumed, was cancelled, or has continued."""
     lease, _ = await wait(("go", 1))
     assert await consumer.settle([waiting(lease, ("go", 1))]) == [SettleOutcome.WAITING]
     await producer.signal(lease.job_id, "go")
@@ -159,7 +159,7 @@ async def test_a_repeated_settle_has_the_same_outcome(producer, consumer, wait):
 
 
 async def test_a_waiting_job_can_be_cancelled(redis, pool, producer, inspector, wait):
-    """At once: no worker has to be asked."""
+    """The job ends at once, without a worker."""
     lease, _ = await wait(("go", 1), after_ms=60_000)
     assert (await producer.cancel(lease.job_id)).value == "cancelled"
     assert (await inspector.snapshot(pool)).waiting == 0
@@ -175,8 +175,8 @@ async def test_a_cancellation_while_the_job_runs_comes_before_its_wait(producer,
     assert await consumer.settle([waiting(lease, ("go", 1))]) == [SettleOutcome.CANCELLED]
 
 
-async def test_signals_that_cannot_be_are_refused(producer, wait):
-    """Each by a typed error with field, value and remedy; nothing is stored."""
+async def test_invalid_signals_are_refused(producer, wait):
+    """Each invalid signal is a typed error with field, value and remedy; the queue stores nothing."""
     with pytest.raises(UnknownJobError):
         await producer.signal(JobId("nobody"), "go")
     lease, _ = await wait(("go", 1))
@@ -189,7 +189,7 @@ async def test_signals_that_cannot_be_are_refused(producer, wait):
 
 
 async def test_a_job_takes_a_bounded_number_of_signals(redis, pool, producer, wait):
-    """A sender in an endless loop fills no server."""
+    """A sender in an endless loop does not fill the server."""
     lease, _ = await wait(("go", 1))
     await redis.hset(f"ap:{{{pool}}}:job:{lease.job_id}", "signals", MAX_SIGNALS)
     with pytest.raises(SignalRefusedError, match="has 1000 signals already; send fewer"):
@@ -197,7 +197,7 @@ async def test_a_job_takes_a_bounded_number_of_signals(redis, pool, producer, wa
 
 
 async def test_waits_last_over_the_loss_of_keys(redis, pool, consumer, wait, producer):
-    """The order of waits is built again from the records, and members without a record leave it."""
+    """Maintenance restores the order of waits from the records, and removes members without a record."""
     lease, _ = await wait(("go", 1), after_ms=60_000)
     prefix = f"ap:{{{pool}}}:"
     before = await redis.zscore(f"{prefix}waiting", lease.job_id)
@@ -213,7 +213,7 @@ async def test_waits_last_over_the_loss_of_keys(redis, pool, consumer, wait, pro
 
 
 async def test_a_waiting_critical_job_asks_for_a_slot_when_it_resumes(redis, pool, producer, consumer, wait):
-    """As a submitted one does: a preemptible job is asked to yield."""
+    """A preemptible job is asked to yield, as for a submitted job."""
     lease, _ = await wait(("go", 1), priority=Priority.CRITICAL)
     await consumer.renew(slots=1, running=0)
     await producer.submit(JobRequest(kind="x", preemptible=True))
@@ -223,7 +223,7 @@ async def test_a_waiting_critical_job_asks_for_a_slot_when_it_resumes(redis, poo
 
 
 async def test_purge_and_settings_leave_nothing_of_waiting_jobs(redis, pool, inspector, wait):
-    """The key of the waits goes with the pool, and so do the records."""
+    """A purge deletes the key of the waits and the records."""
     await inspector.configure(pool, PoolSettings())
     await wait(("go", 1))
     await inspector.purge(pool)

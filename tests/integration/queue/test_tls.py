@@ -30,7 +30,10 @@ def certificate(tmp_path):
 
 
 def speaks_tls(binary):
-    """Whether a server was built with TLS: asked for it without a key, it ends at once and says what it lacks."""
+    """Return whether a server was built with TLS.
+
+    Without a key, such a server exits at once and reports the missing key.
+    """
     command = [binary, "--port", "0", "--tls-port", str(free_port()), "--tls-cert-file", "nowhere"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=10, check=False)
     said = done.stdout
@@ -39,7 +42,7 @@ def speaks_tls(binary):
 
 @pytest.fixture
 def tls_port(certificate, redis_server_factory):
-    """The port on which a server speaks TLS only to those who know its certificate."""
+    """The port of a server that accepts only TLS clients that trust its certificate."""
     binaries = filter(None, (server_binary(), shutil.which("redis-server")))
     binary = next(filter(speaks_tls, binaries), None)
     if binary is None:
@@ -54,8 +57,8 @@ def tls_port(certificate, redis_server_factory):
 
 
 @pytest.mark.parametrize("scheme", ["rediss", "valkeys"])
-async def test_the_whole_way_over_tls(tls_port, certificate, scheme):
-    """Submit, wait, claim, over a connection whose certificate is checked."""
+async def test_a_job_runs_over_tls(tls_port, certificate, scheme):
+    """Submit, wait and claim work over a connection with a verified certificate."""
     redis = connect(f"{scheme}://127.0.0.1:{tls_port}/0?ssl_ca_certs={certificate[1]}")
     assert await check_server(redis)
     await Inspector(redis).configure(POOL, PoolSettings())
@@ -68,7 +71,7 @@ async def test_the_whole_way_over_tls(tls_port, certificate, scheme):
 
 
 async def test_an_unknown_certificate_is_refused(tls_port):
-    """Without the authority's certificate nothing is sent."""
+    """Without the authority's certificate the client sends nothing."""
     redis = connect(f"rediss://127.0.0.1:{tls_port}/0")
     with pytest.raises(QueueUnreachableError):
         await check_server(redis)
@@ -76,7 +79,7 @@ async def test_an_unknown_certificate_is_refused(tls_port):
 
 
 async def test_valkey_urls_mean_the_same(redis_server):
-    """valkey:// is redis://, and anything else is still refused by name."""
+    """valkey:// equals redis://, and every unknown scheme is still refused by name."""
     redis = connect(redis_server.tcp_url.replace("redis", "valkey", 1))
     assert await check_server(redis)
     await redis.aclose()

@@ -35,7 +35,7 @@ async def whole_path(redis, pool):
 
 @pytest.fixture
 async def cluster(redis_server_factory):
-    """Three masters that share the slots, set up as Redis 6 takes it too; the URL of one of them."""
+    """Three masters that share the slots, set up with commands that Redis 6 accepts; returns the URL of one master."""
     nodes = []
     for _ in range(3):
         node = redis_server_factory("--cluster-enabled", "yes")
@@ -58,7 +58,7 @@ async def cluster(redis_server_factory):
 
 
 async def test_pools_spread_over_a_cluster(cluster):
-    """Each pool lives in one slot, whichever node has it, and does everything there."""
+    """Each pool lives in one slot on any of the nodes, and every operation works there."""
     redis = connect(cluster)
     assert await check_server(redis)
     for pool in POOLS:
@@ -70,7 +70,7 @@ async def test_pools_spread_over_a_cluster(cluster):
 
 
 async def test_sentinel_names_the_primary_and_the_queue_follows_it(redis_server_factory, tmp_path):
-    """Through Sentinel the queue works, and goes on with the replica after the primary was killed."""
+    """The queue works through Sentinel, and continues with the replica after the death of the primary."""
     primary = redis_server_factory()
     replica = redis_server_factory("--replicaof", "127.0.0.1", str(primary.port))
     writer = connect(replica.url)

@@ -1,4 +1,4 @@
-"""Jobs of a kind that a worker does not know: they wait for one that does, and cost no attempt."""
+"""Jobs of a kind that is unknown to a worker wait for a worker that knows the kind, and cost no attempt."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ async def ground(redis, pool):
 
 
 async def worker_of(redis, pool, name: str, kinds: list[str] | None) -> Consumer:
-    """A registered worker that takes these kinds."""
+    """Register a worker that takes these kinds."""
     worker = Consumer(redis, pool, WorkerId(name), kinds=kinds)
     await worker.register(slots=5, host="h")
     return worker
 
 
 async def go_on(redis, pool, worker: Consumer, ms: int) -> None:
-    """Let this much time pass, and what is due become ready."""
+    """Advance the time, and make due jobs ready."""
     await redis.hincrby(Keys(pool).counters, "clock_offset_ms", ms)
     await worker.maintain()
 
 
 async def meet(worker: Consumer) -> SettleOutcome | None:
-    """The worker claims the job and hands it back, as one that has no handler for it; None: nothing was ready."""
+    """Claim the job and requeue it as a job without a handler; return None if no job was ready."""
     leases = await worker.claim(5)
     if not leases:
         return None
@@ -48,7 +48,7 @@ async def meet(worker: Consumer) -> SettleOutcome | None:
 
 
 async def test_the_job_waits_a_while_and_no_attempt_counts(redis, pool, ground):
-    """It is scheduled, longer each time, so that the worker does not meet it again and again."""
+    """The job is scheduled, longer each time, so the worker does not claim the same job again and again."""
     old, job_id = ground
     waits = []
     for _ in range(6):
@@ -63,7 +63,7 @@ async def test_the_job_waits_a_while_and_no_attempt_counts(redis, pool, ground):
 
 
 async def test_a_worker_that_knows_the_kind_gets_it(redis, pool, ground):
-    """While such a worker lives, the job never fails, however often another one meets it."""
+    """While such a worker lives, the job never fails, however often an old worker claims the job."""
     old, job_id = ground
     new = await worker_of(redis, pool, "new", ["a", "b"])
     for _ in range(5):
@@ -75,8 +75,8 @@ async def test_a_worker_that_knows_the_kind_gets_it(redis, pool, ground):
 
 
 @pytest.mark.parametrize("kinds", [["b"], None])
-async def test_a_kind_that_nobody_knows_fails_after_the_pools_time(redis, pool, ground, kinds):
-    """The time counts from when the last worker that knew the kind had gone; the error lists the known kinds."""
+async def test_an_unknown_kind_fails_after_the_pools_time(redis, pool, ground, kinds):
+    """The time counts from the end of the last worker that knew the kind; the error lists the known kinds."""
     old, job_id = ground
     new = await worker_of(redis, pool, "new", kinds)
     assert await meet(old) is SettleOutcome.RETURNED
@@ -93,7 +93,7 @@ async def test_a_kind_that_nobody_knows_fails_after_the_pools_time(redis, pool, 
 
 
 async def test_an_earlier_wait_does_not_count_for_a_later_attempt(redis, pool, ground):
-    """Once a worker has run an attempt, the time begins anew."""
+    """After a worker has run an attempt, the time starts again."""
     old, job_id = ground
     assert await meet(old) is SettleOutcome.RETURNED
     await go_on(redis, pool, old, 30_000)
@@ -106,7 +106,7 @@ async def test_an_earlier_wait_does_not_count_for_a_later_attempt(redis, pool, g
 
 
 async def test_other_jobs_are_not_held_back(redis, pool, ground):
-    """A job that waits for its worker stands in nobody's way."""
+    """A job that waits for its worker blocks no other job."""
     old, _ = ground
     assert await meet(old) is SettleOutcome.RETURNED
     behind = await Producer(redis, pool).submit(JobRequest(kind="a"))
@@ -114,7 +114,7 @@ async def test_other_jobs_are_not_held_back(redis, pool, ground):
 
 
 async def test_the_pools_time_may_be_zero(redis, pool, ground):
-    """Whoever wants the former behaviour gets it: the job fails at once."""
+    """A pool without patience restores the former behaviour: the job fails at once."""
     old, job_id = ground
     await Inspector(redis).configure(pool, replace(SETTINGS, unknown_kind_ms=0))
     assert await meet(old) is SettleOutcome.DEAD

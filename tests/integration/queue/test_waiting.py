@@ -1,4 +1,4 @@
-"""How a worker waits: one bell for one worker, the job with the bell, and answers that never came."""
+"""The wait of a worker: one bell for one worker, the job in the bell's answer, and lost answers."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:
 
 
 async def idle_worker_of(redis, pool) -> Consumer:
-    """A worker that has heard the bell of the pool's new settings, so that its next wait lasts until a job comes."""
+    """Return a worker that has heard the bell of the pool's new settings, so its next wait lasts until a job comes."""
     consumer = await worker_of(redis, pool)
     assert await consumer.wait(1000) == [Wake()]
     return consumer
 
 
 async def test_one_bell_wakes_one_worker_and_a_full_claim_rings_again(redis, pool):
-    """A submit rings once; a worker that fills its slots and leaves work behind rings for the next."""
+    """A submit rings once; a worker that fills its slots and leaves work behind rings for the next worker."""
     await Producer(redis, pool).submit_many([JobRequest(kind="x")] * 3)
     consumer = await worker_of(redis, pool)
     assert await consumer.wait(1000) == [Wake()]
@@ -36,11 +36,11 @@ async def test_one_bell_wakes_one_worker_and_a_full_claim_rings_again(redis, poo
 
 
 async def test_a_lost_answer_strands_no_job(redis, pool):
-    """What was leased in an answer that never came is handed back by the next claim, without counting."""
+    """The next claim requeues the leases of a lost answer, without counting an attempt."""
     await Producer(redis, pool).submit_many([JobRequest(kind="x", payload=n) for n in range(2)])
     consumer = await worker_of(redis, pool)
     (known,) = await consumer.claim(1)
-    stranger = Consumer(redis, pool, WorkerId("w1"))  # the same worker's claim, whose answer we drop
+    stranger = Consumer(redis, pool, WorkerId("w1"))  # the same worker's claim, with a dropped answer
     await stranger.claim(1)
     consumer._answer_lost = True
     (again,) = await consumer.claim(5)
@@ -59,7 +59,7 @@ async def test_the_shortest_wait_ends(redis, pool):
 
 
 async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
-    """A claim sent behind the blocking read is done the moment the bell rings: one round trip from submit to lease."""
+    """A claim sent behind the blocking read runs at the bell: one round trip from submit to lease."""
     consumer = await idle_worker_of(redis, pool)
     waiting = asyncio.create_task(consumer.wait_and_claim(10_000, 5))
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))
@@ -69,8 +69,8 @@ async def test_an_idle_worker_gets_its_job_with_the_bell(redis, pool):
     assert await consumer.wait_and_claim(10, 5) == ([], [])
 
 
-async def test_a_cancelled_wait_gives_back_what_it_was_given(redis, redis_url, pool):
-    """A worker that stops waiting leaves no job behind, and counts no attempt.
+async def test_a_cancelled_wait_requeues_its_jobs(redis, redis_url, pool):
+    """A worker that stops waiting strands no job, and counts no attempt.
 
     The submit blocks this event loop: the server has leased the job, and the worker has not read the answer.
     """

@@ -1,4 +1,4 @@
-"""What a wire makes of whatever a server may send, in whatever pieces, or not at all."""
+"""The wire's handling of arbitrary server replies: in any pieces, incomplete, or absent."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LARGE = "ü" * 700_000  # comes in many pieces, and is cut within a character
 
 @pytest.fixture
 async def scripted():
-    """Starts servers that answer each call with the given bytes, piece by piece; gives a client of one."""
+    """Start servers that answer each call with the given bytes in pieces; return a client of such a server."""
     async with contextlib.AsyncExitStack() as ends:
 
         async def start(*answers, **options):
@@ -47,33 +47,33 @@ async def scripted():
 
 
 async def test_large_replies_come_whole(redis):
-    """Pieces of a reply, and of a character, are put together."""
+    """Pieces of a reply, and of a character, are joined."""
     assert await pipeline(redis, ("ECHO", LARGE), ("ECHO", "next")) == [LARGE, "next"]
 
 
-async def test_an_error_reply_stands_in_its_place(redis):
-    """The replies behind it are still their callers'."""
+async def test_an_error_reply_keeps_its_place(redis):
+    """The replies behind an error still reach their callers."""
     first, wrong, last = await pipeline(redis, ("ECHO", "a"), ("LLEN",), ("ECHO", "b"))
     assert (first, last) == ("a", "b")
     assert "wrong number of arguments" in str(wrong)
 
 
 async def test_a_reply_may_come_in_pieces(scripted):
-    """Nothing is taken before it is whole."""
+    """No part is used before the reply is complete."""
     client = await scripted((b"$5\r", b"\nhel", b"lo\r\n"), ())
     assert await call(client, "ASK") == "hello"
 
 
 @pytest.mark.parametrize("answer", [(b"$5\r\nhe",), (), (b"!nonsense\r\n",)])
 async def test_a_reply_that_breaks_off_is_a_lost_connection(scripted, answer):
-    """Half a reply, none, or what is no reply at all: the call fails, and says why."""
+    """A half reply, no reply, or bytes that are no reply: the call fails with the reason."""
     client = await scripted(answer)
     with pytest.raises(ConnectionError, match="lost"):
         await call(client, "ASK")
 
 
 async def test_a_silent_server_is_given_up(scripted):
-    """After the client's socket timeout; a script tells it as a queue that cannot be reached."""
+    """The client stops after its socket timeout; a script reports an unreachable queue."""
     client = await scripted((), (), socket_timeout=0.05)
     with pytest.raises(TimeoutError, match=r"0\.05 s"):
         await call(client, "ASK")
@@ -81,8 +81,8 @@ async def test_a_silent_server_is_given_up(scripted):
         await scripts.SUBMIT.run(client, "ASK")
 
 
-async def test_what_nobody_asked_for_closes_the_connection(scripted):
-    """A reply too many would be taken for the next call's."""
+async def test_a_surplus_reply_closes_the_connection(scripted):
+    """A surplus reply would be taken for the answer to the next call."""
     client = await scripted((b"+one\r\n+two\r\n",), (b"+three\r\n",), ())
     with contextlib.suppress(ConnectionError):
         assert await call(client, "ASK") == "one"
