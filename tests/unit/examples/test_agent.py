@@ -1,4 +1,4 @@
-"""The several-step agent, its tools and its planners."""
+"""The agent of several steps, the agent's tools and planners."""
 
 import json
 import threading
@@ -34,8 +34,8 @@ async def collected(workspace, state, planner):
     return await answer(workspace, state, planner, save), saved
 
 
-async def test_the_local_planner_answers_from_what_the_tools_said(workspace):
-    """The answer names the file's keys, its own words and who mentions it."""
+async def test_the_local_planner_answers_from_observations(workspace):
+    """The answer names the file's keys, its main words and the files that mention the file."""
     result, saved = await collected(workspace, asked(), LocalPlanner())
     assert [step["tool"] for step in result["steps"]] == [
         "list_directory",
@@ -49,8 +49,8 @@ async def test_the_local_planner_answers_from_what_the_tools_said(workspace):
     assert len(saved) == len(result["steps"])
 
 
-async def test_a_saved_state_is_continued_where_it_stopped(workspace):
-    """From any checkpoint the agent does only the steps that are left, and comes to the same answer."""
+async def test_a_saved_state_is_resumed(workspace):
+    """From any checkpoint the agent does only the remaining steps, and returns the same answer."""
     whole, saved = await collected(workspace, asked(), LocalPlanner())
     for done, memory in enumerate(saved, 1):
         result, more = await collected(workspace, AgentState.from_json(memory), LocalPlanner())
@@ -59,7 +59,7 @@ async def test_a_saved_state_is_continued_where_it_stopped(workspace):
 
 
 async def test_a_planner_that_never_answers_is_ended(workspace):
-    """After the most steps the agent answers by itself."""
+    """After the maximum of steps the agent answers without the planner."""
 
     class Restless:
         async def next(self, state, *, must_answer):
@@ -77,15 +77,15 @@ def test_tools_never_leave_the_workspace(workspace, tmp_path):
     assert use(workspace, "list_directory", {"path": "link"}).startswith("error:")
 
 
-def test_a_tool_that_cannot_do_its_work_says_why(workspace):
-    """Unknown tools, missing arguments and binary files are answers, not failures."""
+def test_a_failing_tool_explains_the_failure(workspace):
+    """Unknown tools, missing arguments and binary files lead to an answer, not to an exception."""
     assert "there is no tool 'fly'" in use(workspace, "fly", {})
     assert "needs the argument 'path'" in use(workspace, "read_file", {})
     assert use(workspace, "read_file", {"path": "picture.png"}) == "error: picture.png is not text"
 
 
 def test_a_missing_input_directory_is_named():
-    """A worker without the input says what to mount."""
+    """A worker without the input names the directory to mount."""
     with pytest.raises(WorkspaceError, match="mount it"):
         Workspace.at("/nowhere/at/all")
 
@@ -103,13 +103,13 @@ def test_a_missing_input_directory_is_named():
     ],
 )
 def test_a_models_reply_is_a_call_or_the_answer(reply, expected):
-    """Whatever a model writes is one of the two."""
+    """A model's reply is a call or the answer, whatever its text."""
     assert decode(reply) == expected
 
 
 @pytest.fixture
 def model():
-    """A model server that replies with what the test put into `replies`."""
+    """A model server that replies with the content of `replies`."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -141,7 +141,7 @@ def planner_for(model):
 
 
 async def test_the_agent_works_with_a_model_server(workspace, model):
-    """The model's calls are run, and what they find is sent back with the next question."""
+    """The model's calls are run, and their findings are part of the next question."""
     model.replies = [
         (200, '{"tool": "read_file", "arguments": {"path": "main.py"}}'),
         (200, '{"answer": "limits"}'),
@@ -151,8 +151,8 @@ async def test_the_agent_works_with_a_model_server(workspace, model):
     assert "import yaml" in model.asked[1]["messages"][-1]["content"]
 
 
-async def test_a_busy_model_server_is_told_from_a_broken_one(model):
-    """429 asks for a later run; anything else names the server and what it answered."""
+async def test_a_busy_model_server_differs_from_a_broken_server(model):
+    """429 requests a later run; a different status is an error with the server's name and answer."""
     model.replies = [(429, ""), (401, "")]
     with pytest.raises(ModelBusyError):
         await planner_for(model).next(asked(), must_answer=False)

@@ -32,13 +32,13 @@ def payload(tmp_path):
     return made
 
 
-def test_the_app_takes_the_three_kinds():
-    """Each route's kind has its handler."""
+def test_the_app_handles_the_three_kinds():
+    """Each route's kind has a handler."""
     assert app.kinds == ("code", "reasoning", "text")
 
 
 async def test_each_handler_returns_findings_about_its_file(payload):
-    """Code is measured, prose summarised, the rest answered for, and all of it is JSON."""
+    """Code is measured, prose summarised, other files answered for; each finding is valid JSON."""
     assert code(payload("a.py"), context())["functions"] == 1
     assert text(payload("a.md"), context())["summary"] == ["A sentence of enough words stands here."]
     ctx = context()

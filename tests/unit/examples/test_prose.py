@@ -21,7 +21,7 @@ See [the worker page](worker.md) for how a worker drains its jobs and leaves the
 
 
 def test_the_central_sentences_are_chosen_in_their_own_order():
-    """What shares words with the rest is kept; what stands alone is not."""
+    """Sentences that share words with other sentences are kept; unrelated sentences are not."""
     found = summarise(TEXT)
     assert len(found["summary"]) == SENTENCES_KEPT
     assert not any("Bananas" in sentence for sentence in found["summary"])
@@ -33,7 +33,7 @@ def test_the_central_sentences_are_chosen_in_their_own_order():
 
 
 def test_code_tables_and_headings_are_no_sentences():
-    """Markdown's furniture is left out, its links are reduced to their text."""
+    """Markup of Markdown is left out, and links are reduced to their text."""
     sentences = split_sentences(TEXT)
     assert "See the worker page for how a worker drains its jobs and leaves the queue." in sentences
     assert not any("|" in sentence or "#" in sentence for sentence in sentences)
@@ -47,6 +47,6 @@ def test_a_lone_sentence_gets_the_least_weight():
 
 @given(strategies.text())
 def test_any_text_is_summarised(text):
-    """No text makes summarising fail, and it never says more than the text did."""
+    """Every text has a summary, and each sentence of the summary is in the text."""
     found = summarise(text)
     assert len(found["summary"]) <= min(SENTENCES_KEPT, found["sentences"])

@@ -34,8 +34,8 @@ def test_complexity_counts_independent_paths(source, paths):
     assert complexity(function(source)) == paths
 
 
-def test_functions_are_named_by_where_they_stand():
-    """Methods carry their class, inner functions what encloses them."""
+def test_functions_have_qualified_names():
+    """Methods carry their class, inner functions the enclosing function."""
     found = measure_python("class A:\n def m(self):\n  def inner(): pass\n  return inner\n")
     assert [(each.name, each.line, each.lines) for each in found.functions] == [
         ("A.m", 2, 3),
@@ -44,7 +44,7 @@ def test_functions_are_named_by_where_they_stand():
 
 
 def test_markers_are_found_in_comments_only():
-    """A TODO in a string is no note to anybody."""
+    """A TODO in a string is no marker."""
     found = measure_python('x = "TODO: not this"\n# TODO: this one\n')
     assert [(marker.line, marker.text) for marker in found.markers] == [(2, "TODO: this one")]
 
@@ -59,14 +59,14 @@ def test_imports_are_absolute_top_level_names():
 
 
 def test_python_that_does_not_parse_is_still_counted():
-    """A syntax error is named by its line, and the file is measured line by line."""
+    """The line of a syntax error is named, and the file is measured line by line."""
     found = measure("broken.py", "def f(:\n    pass\n")
     assert found["unparsed"].startswith("line 1:")
     assert found["functions"] == 1
 
 
 def test_other_languages_are_read_by_their_comments_and_headers():
-    """A Lua file has its functions, comments and notes counted."""
+    """The measures of a Lua file include functions, comments and markers."""
     found = measure("claim.lua", "-- purpose\nlocal function pick()\n  return 1 -- FIXME: later\nend\n\n")
     assert (found["language"], found["functions"], found["comments"], found["blank"]) == ("Lua", 1, 1, 1)
     assert found["markers"] == [{"line": 3, "text": "FIXME: later"}]
@@ -74,6 +74,6 @@ def test_other_languages_are_read_by_their_comments_and_headers():
 
 @given(strategies.text(), strategies.sampled_from(["a.py", "a.go", "a.unknown", "a"]))
 def test_any_text_is_measured(text, path):
-    """No text makes measuring fail, and its lines always add up."""
+    """Every text has measures, and the counted lines add up."""
     found = measure(path, text)
     assert found["blank"] + found["comments"] + found["code"] == found["lines"]

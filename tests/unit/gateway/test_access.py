@@ -1,4 +1,4 @@
-"""Who may come in."""
+"""Authentication and authorisation of callers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ POOL = PoolRef("research", "analysts")
 
 
 class ReviewingCluster:
-    """An API server that knows one token and allows one verb."""
+    """An API server that knows a single token and allows a single verb."""
 
     def __init__(self, **status: Any) -> None:
         self.asked: list[dict[str, Any]] = []
@@ -41,8 +41,8 @@ class ReviewingCluster:
         return {"status": {"allowed": body["spec"]["resourceAttributes"]["verb"] == "create"}}
 
 
-async def test_kubernetes_is_asked_who_it_is_and_what_rbac_allows():
-    """TokenReview, then SubjectAccessReview on agentpools/jobs; answers are kept for a while."""
+async def test_kubernetes_authenticates_and_rbac_authorises():
+    """TokenReview, then SubjectAccessReview on agentpools/jobs; answers are cached for a while."""
     cluster = ReviewingCluster(audiences=["agentpool"])
     reviews = KubernetesReviews(cluster, cache_s=60, audiences=("agentpool",))
     for _ in range(3):
@@ -63,7 +63,7 @@ async def test_kubernetes_is_asked_who_it_is_and_what_rbac_allows():
 
 
 async def test_kubernetes_no_is_401_or_403():
-    """An unknown token, and a known one without the right."""
+    """An unknown token is a 401, a known token without the permission a 403."""
     reviews = KubernetesReviews(ReviewingCluster(), cache_s=60)
     with pytest.raises(ProblemError) as unknown:
         await reviews.caller("other")
@@ -87,17 +87,17 @@ async def test_kubernetes_no_is_401_or_403():
     ],
 )
 async def test_a_token_that_is_not_for_this_audience_is_refused(status: dict[str, Any]):
-    """The answer of an API server that knows nothing of audiences is none, and neither is one without a user."""
+    """An answer without audiences or without a user counts as a refusal."""
     reviews = KubernetesReviews(ReviewingCluster(**status), cache_s=60, audiences=("agentpool",))
     with pytest.raises(ProblemError) as refused:
         await reviews.caller(TOKEN)
     assert refused.value.status == 401
 
 
-async def test_unknown_tokens_neither_displace_good_answers_nor_cause_reviews_without_end(
+async def test_unknown_tokens_neither_evict_good_answers_nor_cause_endless_reviews(
     monkeypatch: pytest.MonkeyPatch,
 ):
-    """A flood of made-up tokens and pools: good callers are served from the cache, and the flood is told to wait."""
+    """In a flood of invented tokens and pools, known callers are served from the cache, and the flood gets a 429."""
     monkeypatch.setattr(reviews_module, "MOST_ANSWERS", 5)
     now = 0.0
     cluster = ReviewingCluster()
@@ -122,8 +122,8 @@ async def test_unknown_tokens_neither_displace_good_answers_nor_cause_reviews_wi
     await reviews.caller(f"{TOKEN}-3", client="192.0.2.66")
 
 
-async def test_who_was_known_comes_in_beside_a_flood_from_the_same_address():
-    """Behind an ingress or a NAT callers share an address with strangers; old answers are asked for again."""
+async def test_a_known_caller_is_served_beside_a_flood_from_the_same_address():
+    """Behind an ingress or a NAT callers share an address with strangers; expired answers are requested again."""
     now = 0.0
     cluster = ReviewingCluster()
     reviews = KubernetesReviews(cluster, cache_s=0, limit=ReviewLimit(per_s=1, burst=20, clock=lambda: now))
@@ -140,7 +140,7 @@ async def test_who_was_known_comes_in_beside_a_flood_from_the_same_address():
 
 @pytest.mark.parametrize("answer", [None, [], "text", {"status": [1]}, {"status": "text"}, {"status": 1}])
 async def test_an_answer_that_is_no_review_is_an_outage(answer: Any):
-    """Whatever is behind the address lets nobody in, and is no error of the gateway."""
+    """An unexpected server at the address admits no caller, and causes no error of the gateway."""
 
     class Odd(ReviewingCluster):
         async def create(self, path: str, body: dict[str, Any]) -> Any:
@@ -156,8 +156,8 @@ async def test_an_answer_that_is_no_review_is_an_outage(answer: Any):
 @pytest.mark.parametrize(
     "status", [{"audiences": 5}, {"audiences": "agentpool"}, {"audiences": [["agentpool"]]}, {"user": {"username": 5}}]
 )
-async def test_a_review_of_odd_types_lets_nobody_in(status: dict[str, Any]):
-    """A string that contains the audience is not a list of it."""
+async def test_a_review_with_wrong_types_admits_no_caller(status: dict[str, Any]):
+    """A string that contains the audience is not a list with the audience."""
     reviews = KubernetesReviews(
         ReviewingCluster(**{"audiences": ["agentpool"]} | status), cache_s=60, audiences=("agentpool",)
     )
@@ -167,7 +167,7 @@ async def test_a_review_of_odd_types_lets_nobody_in(status: dict[str, Any]):
 
 
 async def test_one_unknown_token_is_reviewed_once():
-    """Sent a hundred times, one after another and all at once."""
+    """A hundred requests with the same token, in sequence and all at once, cause a single review."""
     cluster = ReviewingCluster()
     reviews = KubernetesReviews(cluster, cache_s=60, limit=ReviewLimit(per_s=1, burst=200))
     for _ in range(50):
@@ -177,8 +177,8 @@ async def test_one_unknown_token_is_reviewed_once():
     assert len(cluster.asked) <= 1 + REVIEWS_AT_ONCE
 
 
-async def test_good_tokens_and_an_api_server_that_is_away_use_nothing_of_the_limit():
-    """Only refusals count: a fleet behind one address comes in, and an outage is a 503, not a 429."""
+async def test_good_tokens_and_an_unreachable_api_server_do_not_count_against_the_limit():
+    """Only refusals count: a fleet behind a shared address is served, and an outage is a 503, not a 429."""
 
     class Away(ReviewingCluster):
         async def create(self, path: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -194,7 +194,7 @@ async def test_good_tokens_and_an_api_server_that_is_away_use_nothing_of_the_lim
 
 
 def test_addresses_of_one_network_share_a_limit():
-    """Whoever has an IPv6 network has 2^64 addresses in it."""
+    """An owner of an IPv6 network has 2^64 addresses in the network."""
     limit = ReviewLimit(per_s=1, burst=1, clock=lambda: 0.0)
     limit.take("2001:db8::1")
     with pytest.raises(ProblemError):
@@ -202,10 +202,10 @@ def test_addresses_of_one_network_share_a_limit():
     for other in ("2001:db8:0:1::1", "192.0.2.1", "192.0.2.2", ""):
         limit.take(other)
     with pytest.raises(ProblemError):
-        limit.take("::ffff:192.0.2.1")  # as a socket for both families writes it
+        limit.take("::ffff:192.0.2.1")  # a socket for both families shows an IPv4 address in this form
 
 
-async def test_an_answer_is_asked_again_when_it_is_old():
+async def test_an_expired_answer_is_requested_again():
     """A revoked token stops working within the cache's time."""
     cluster = ReviewingCluster()
     reviews = KubernetesReviews(cluster, cache_s=0)
@@ -214,8 +214,8 @@ async def test_an_answer_is_asked_again_when_it_is_old():
     assert len(cluster.asked) == 2
 
 
-async def test_a_tokens_file_is_taken_up_when_it_changes(tmp_path: Path):
-    """A rotated Secret works without a restart; a broken one keeps the last good state."""
+async def test_a_changed_tokens_file_is_loaded(tmp_path: Path):
+    """A rotated Secret works without a restart; a broken file keeps the last good state."""
     file = tmp_path / "tokens.yaml"
     file.write_text(yaml.safe_dump({"tokens": [{"name": "old", "token": TOKEN}]}))
     tokens = StaticTokens(file)
@@ -243,10 +243,13 @@ BROKEN = (
 
 
 @pytest.mark.parametrize("text", BROKEN, ids=lambda text: text[:70])
-async def test_a_tokens_file_that_is_spoilt_later_locks_nobody_out(
+async def test_a_tokens_file_that_breaks_later_locks_no_caller_out(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, text: str
 ):
-    """It is read once and reported once; callers learn nothing of it. At the start it is refused by name."""
+    """The file is read once and reported once; callers see no difference.
+
+    At the start, a broken file is refused by name.
+    """
     file = tmp_path / "tokens.yaml"
     file.write_text(text)
     with pytest.raises(SettingError, match=r"tokens\.yaml"):
@@ -269,7 +272,7 @@ async def test_a_tokens_file_that_is_spoilt_later_locks_nobody_out(
 
 @pytest.mark.parametrize("token", [TOKEN, TOKEN + "3", "stranger" * 9])
 async def test_every_token_is_compared_in_constant_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, token: str):
-    """Whichever of them it is: digests of one length, all of them, by the function that takes the same time for all."""
+    """The comparison covers the digests of all tokens, with a function that takes the same time for each."""
     compared: list[tuple[int, int]] = []
     same = hmac.compare_digest
 
@@ -310,7 +313,7 @@ async def test_every_token_is_compared_in_constant_time(tmp_path: Path, monkeypa
     ],
 )
 def test_a_wrong_tokens_file_is_refused_without_showing_a_token(document: Any):
-    """At start, by the entry's place."""
+    """The refusal at start names the position of the entry."""
     with pytest.raises(SettingError) as refused:
         grants_of(document, "tokens.yaml")
     assert TOKEN not in str(refused.value)
@@ -318,7 +321,7 @@ def test_a_wrong_tokens_file_is_refused_without_showing_a_token(document: Any):
 
 
 def test_a_rate_is_a_bucket_that_refills():
-    """A burst at once, then one each second, for each caller."""
+    """Each caller has a burst at once, then a request per second."""
     now = 0.0
     limit = RateLimit(per_s=1, burst=2, clock=lambda: now)
     one, other = Caller(name="one", key="1"), Caller(name="other", key="2")

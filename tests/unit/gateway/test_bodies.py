@@ -1,4 +1,4 @@
-"""Request bodies, by what is read of them."""
+"""Request bodies, by the number of bytes read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from agentpool_gateway.settings import GatewaySettings
 
 
 async def test_a_body_without_end_is_read_to_twice_the_limit_and_no_further():
-    """The chunk that passes it is the last; who counts is the sender."""
+    """The chunk that passes the limit is the last; the sender's bytes count."""
     sent = 0
 
     async def receive():

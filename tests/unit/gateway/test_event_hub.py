@@ -1,4 +1,4 @@
-"""The event hub: one reader for all who listen, and each event once."""
+"""The event hub: a single reader for all listeners, and each event once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ POOL = PoolRef("test", "p")
 
 
 class Inspector:
-    """A pool whose events are what a test puts in; it counts its readers."""
+    """A pool whose events come from the test; the pool counts its readers."""
 
     def __init__(self) -> None:
         self.readers = 0
@@ -35,8 +35,8 @@ def event(event_id: str) -> SimpleNamespace:
     return SimpleNamespace(id=event_id)
 
 
-async def test_two_who_come_at_once_share_one_reader():
-    """The second listener waits for the first one's reader instead of starting another."""
+async def test_two_simultaneous_listeners_share_a_reader():
+    """The second listener waits for the reader of the first, and starts no second reader."""
     inspector = Inspector()
     hub = EventHub(inspector, POOL, backlog=10)
     both_listen = asyncio.Barrier(2)
@@ -53,8 +53,8 @@ async def test_two_who_come_at_once_share_one_reader():
     assert hub._reader is None
 
 
-async def test_an_event_that_is_offered_twice_is_told_once():
-    """A reader that resumes may see again what it has told."""
+async def test_a_repeated_event_is_delivered_once():
+    """A reader that resumes may see events again that the hub has delivered."""
     inspector = Inspector()
     hub = EventHub(inspector, POOL, backlog=10)
     async with asyncio.timeout(10), hub.listen() as events:

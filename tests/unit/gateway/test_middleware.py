@@ -1,4 +1,4 @@
-"""What is measured of a request: bounded, whatever a caller without a token sends."""
+"""Measures of a request stay bounded, whatever a caller without a token sends."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ async def answer(_scope, _receive, send):
 
 
 async def unheard(_message):
-    """Nobody reads the answer."""
+    """An answer without a receiver."""
 
 
 @pytest.fixture
@@ -23,8 +23,8 @@ def metrics():
     return Metrics()
 
 
-async def test_words_that_are_no_methods_share_one_series(metrics):
-    """HTTP takes any word as a method; a series for each would fill the memory of gateway and Prometheus."""
+async def test_unknown_methods_share_a_series(metrics):
+    """HTTP accepts any word as a method; a series for each word would fill the memory of gateway and Prometheus."""
     wrapping = RequestMiddleware(answer, metrics=metrics, draining=Draining())
     for method in ("GET", "FOO1", "FOO2", "FOO3"):
         await wrapping({"type": "http", "method": method, "path": "/", "headers": []}, None, unheard)

@@ -50,7 +50,7 @@ def refused(status: int) -> ClusterRefusalError:
 def test_a_failure_behind_the_gateway_names_its_part(
     error: AgentPoolError, status: int, name: str, detail: str, retry: str
 ):
-    """With a status, a time to come again, and nothing of an address or of a server's words."""
+    """The problem has a status and a time to retry, and contains neither an address nor a server's message."""
     found, body, headers = problem_of(error)
     assert (found, body["status"], body["type"]) == (status, status, f"urn:agentpool:problem:{name}")
     assert detail in body["detail"]
@@ -59,8 +59,8 @@ def test_a_failure_behind_the_gateway_names_its_part(
     assert SECRET not in json.dumps(body)
 
 
-def test_a_request_that_was_not_executed_can_be_sent_again_as_it_is():
-    """Only a submit that Redis did not confirm needs its key again."""
+def test_a_request_that_was_not_executed_can_be_sent_again_unchanged():
+    """Only a submit that Redis did not confirm needs the same idempotency key."""
     before = problem_of(ClusterUnreachableError("away"), executed=False)[1]
     during = problem_of(ClusterUnreachableError("away"))[1]
     unknown = problem_of(SubmitUnknownError("away"))[1]
@@ -70,7 +70,7 @@ def test_a_request_that_was_not_executed_can_be_sent_again_as_it_is():
 
 
 def test_a_mistake_of_the_caller_keeps_its_detail_and_remedy():
-    """Taken from the error's attributes."""
+    """Detail and remedy come from the error's attributes."""
     error = UnknownPoolError("a/b")
     _, body, headers = problem_of(error)
     assert (body["detail"], body["remedy"], headers) == (error.detail, error.remedy, {})
@@ -80,6 +80,6 @@ def test_a_mistake_of_the_caller_keeps_its_detail_and_remedy():
 
 
 def test_an_error_without_a_status_is_a_failure_of_the_gateway():
-    """And its text stays in the log."""
+    """The text of such an error stays in the log."""
     status, body, _ = problem_of(AgentPoolError(SECRET))
     assert (status, body["detail"]) == (500, "the gateway failed")

@@ -1,4 +1,4 @@
-"""How long a stream outlives the check of its token."""
+"""The lifetime of a stream after the check of the caller's token."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REVOKED = ProblemError(HTTPStatus.UNAUTHORIZED, "unauthenticated", "revoked", re
 
 
 class Script:
-    """An authority that answers as it was written down."""
+    """An authority that gives scripted answers."""
 
     def __init__(self, *answers: AgentPoolError | None) -> None:
         self.answers = list(answers)
@@ -47,7 +47,7 @@ class Script:
     ],
 )
 async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answers: list[Any], told: AgentPoolError):
-    """An API server that is away for a moment ends no stream, and keeps none open for longer than two intervals."""
+    """A short outage of the API server ends no stream; an outage longer than two intervals ends the stream."""
     script = Script(*answers)
     gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
     entry: Any = SimpleNamespace(
@@ -57,8 +57,8 @@ async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answe
     assert script.answers == []
 
 
-async def test_an_error_that_nobody_expected_leaves_no_stream_unchecked():
-    """It counts as a check that failed: the second in a row ends the stream."""
+async def test_an_unexpected_error_leaves_no_stream_unchecked():
+    """The error counts as a failed check: the second failed check in a row ends the stream."""
 
     class Broken(Script):
         async def caller(self, token: str | None, *, client: str = "") -> Caller:

@@ -1,4 +1,4 @@
-"""The pool of `agentpool dev APP`: its name, its manifest, and the refusal of an App that is not there."""
+"""The pool of `agentpool dev APP`: name, manifest, and the refusal of a missing App."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_an_app_that_cannot_be_found_is_refused(directory, app):
 
 
 def test_a_change_of_the_code_changes_the_pod_template_only(directory):
-    """New workers come, and everything else of the pool stays; the spec is valid."""
+    """New workers start, and the rest of the pool stays; the spec is valid."""
     pool = AppPool.of("my_agent:app", directory)
     before, after = pool.manifest(), pool.manifest("2026-11-28T08:00:00Z")
     assert AgentPoolSpec.model_validate(after["spec"]).worker.template["metadata"]["annotations"]

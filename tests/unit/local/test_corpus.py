@@ -1,4 +1,4 @@
-"""Choosing what the demo's agents work on."""
+"""Selecting the files for the demo's agents."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def write(root, path, content="text\n"):
 
 
 def test_every_kind_and_priority_follows_from_name_and_place(tmp_path):
-    """Source is code, prose is text, all else is reasoned about; the top goes first and tests last."""
+    """Source is code, prose is text, other files are reasoned about; files at the top go first and tests last."""
     for path in ("README.md", "pkg/a.py", "pkg/claim.lua", "tests/test_a.py", "deploy/pool.yaml"):
         write(tmp_path, path)
     found = {each.path: (each.kind, each.priority) for each in find_documents(tmp_path)}
@@ -28,8 +28,8 @@ def test_every_kind_and_priority_follows_from_name_and_place(tmp_path):
     }
 
 
-def test_what_nobody_wrote_is_skipped(tmp_path):
-    """Hidden and generated directories, binary, empty, huge and linked files, and the report itself are no work."""
+def test_generated_and_unreadable_files_are_skipped(tmp_path):
+    """Hidden and generated directories, binary, empty, huge and linked files, and the report are no work."""
     write(tmp_path, "kept.py")
     for path in (".git/config", ".venv/lib/a.py", "node_modules/a.js", "a/__pycache__/a.txt", "build/a.py"):
         write(tmp_path, path)

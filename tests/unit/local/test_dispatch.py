@@ -16,7 +16,7 @@ def delays(events, *, limits=None, slots=2):
 
 
 def test_with_a_free_slot_the_delay_counts_from_the_submit():
-    """A worker that has run before and is idle should take a job at once; what it takes longer is the delay."""
+    """An idle worker that has run before can claim a job at once; the time beyond that is the delay."""
     events = [
         event("queued", "a", 0),
         event("started", "a", 5, worker="w"),
@@ -28,7 +28,7 @@ def test_with_a_free_slot_the_delay_counts_from_the_submit():
 
 
 def test_the_wait_for_a_full_route_does_not_count():
-    """Where the route was at its limit, the delay counts from the end that made room."""
+    """If the route was at its limit, the delay counts from the end that freed a place in the route."""
     events = [
         event("queued", "a", 0),
         event("queued", "b", 0),
@@ -40,7 +40,7 @@ def test_the_wait_for_a_full_route_does_not_count():
 
 
 def test_the_wait_for_busy_workers_does_not_count():
-    """Where every slot was taken, the delay counts from the end that freed one, whatever the route."""
+    """If every slot was busy, the delay counts from the end that freed a slot, in whatever route."""
     events = [
         event("queued", "a", 0),
         event("queued", "b", 0, route="text"),
@@ -52,7 +52,7 @@ def test_the_wait_for_busy_workers_does_not_count():
 
 
 def test_a_worker_counts_from_its_first_claim():
-    """Jobs that wait for the first worker to start do not count as delayed by the queue."""
+    """The time until the first worker starts is no delay of the queue."""
     events = [
         event("queued", "a", 0),
         event("queued", "b", 0),
@@ -63,7 +63,7 @@ def test_a_worker_counts_from_its_first_claim():
 
 
 def test_two_slots_that_open_at_once_are_measured_each():
-    """The second of two claims after one end of a full route waits for the end before it, not for its own submit."""
+    """The second of two claims after an end in a full route waits for the end before, not for its submit."""
     events = [
         *(event("queued", job, 0) for job in "abcd"),
         event("started", "a", 1, worker="w"),
@@ -76,8 +76,8 @@ def test_two_slots_that_open_at_once_are_measured_each():
     assert delays(events, limits={"code": 2}, slots=9)[-2:] == [1, 3]
 
 
-def test_a_lost_workers_slots_are_gone_when_its_jobs_come_back():
-    """After a recovery the delay counts from it."""
+def test_the_slots_of_a_lost_worker_are_gone_after_the_recovery():
+    """After a recovery the delay counts from the time of the recovery."""
     events = [
         event("queued", "a", 0),
         event("started", "a", 1, worker="lost"),
@@ -88,8 +88,8 @@ def test_a_lost_workers_slots_are_gone_when_its_jobs_come_back():
 
 
 @pytest.mark.parametrize("change", ["returned", "preempted"])
-def test_a_job_that_came_back_waits_from_then_on(change):
-    """The slot that it gave up is taken by another first; the wait counts from when that one has ended."""
+def test_a_requeued_job_waits_from_its_requeue(change):
+    """A second job takes the released slot first; the wait counts from the end of that job."""
     events = [
         event("queued", "a", 0),
         event("started", "a", 1, worker="w"),
@@ -120,13 +120,13 @@ def test_a_worker_that_left_has_no_slots_any_more():
 
 @pytest.mark.parametrize(("share", "value"), [(0.5, 2), (0.99, 4), (0.0, 1), (1.0, 4)])
 def test_percentiles_are_values_that_occurred(share, value):
-    """The nearest rank is taken, never a value in between."""
+    """The nearest rank is chosen, never a value in between."""
     assert percentile([4, 1, 3, 2], share) == value
 
 
 @given(strategies.lists(strategies.integers()), strategies.floats(0, 1))
 def test_a_percentile_covers_its_share(values, share):
-    """At least that share of the values is not above it; of no values there is none."""
+    """At least that share of the values is at or below the percentile; an empty list has no percentile."""
     found = percentile(values, share)
     if not values:
         assert found is None

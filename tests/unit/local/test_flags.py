@@ -1,4 +1,4 @@
-"""What `--node` and `--image` may say."""
+"""Values of `--node` and `--image`."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def test_a_node_that_the_devcluster_reads_is_fine(text):
     ],
 )
 def test_a_node_that_cannot_be_read_is_refused_by_its_part(text, told):
-    """The flag, what it was given, the part and the form are told, in one line."""
+    """The error is a single line with the flag, the value, the part and the form."""
     with pytest.raises(SettingError) as raised:
         check_node(text)
     message = str(raised.value)

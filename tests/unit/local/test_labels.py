@@ -1,12 +1,12 @@
-"""Passing on what several programs say."""
+"""Passing on the output of several programs."""
 
 import io
 
 from agentpool_local.stack.labels import Labels
 
 
-def test_what_is_said_before_the_release_is_held_and_comes_in_order():
-    """While the system starts nothing hides an error; afterwards nothing is lost."""
+def test_output_before_the_release_is_held_and_keeps_its_order():
+    """While the system starts, output does not hide an error; later, no line is lost."""
     stream = io.StringIO()
     labels = Labels(stream)
     labels.line("operator", "first")
@@ -17,8 +17,8 @@ def test_what_is_said_before_the_release_is_held_and_comes_in_order():
     assert stream.getvalue() == "operator   | first\ngateway    | second\n"
 
 
-def test_a_part_of_no_interest_is_left_out():
-    """Its lines come neither before nor after the release."""
+def test_a_muted_part_is_left_out():
+    """Lines of the part appear neither before nor after the release."""
     stream = io.StringIO()
     labels = Labels(stream, muted=("redis",))
     labels.line("redis", "WARNING Memory overcommit must be enabled!")

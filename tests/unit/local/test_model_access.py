@@ -10,13 +10,13 @@ def environment_of(pool):
 
 
 def test_without_a_server_the_pool_stays_as_it_is():
-    """A key alone names no server."""
+    """A key alone is no server."""
     assert with_model(POOL, {"OPENAI_API_KEY": "k"}) == POOL
     assert model_key({"OPENAI_API_KEY": "k"}) is None
 
 
 def test_address_and_model_are_plain_and_the_key_comes_from_a_secret():
-    """The key never stands in the pool, and the pool that was given is not changed."""
+    """The key is never in the pool, and the given pool is not changed."""
     environment = {"OPENAI_BASE_URL": "http://here/v1", "OPENAI_MODEL": "small", "OPENAI_API_KEY": "hidden"}
     found = with_model(POOL, environment)
     assert environment_of(found) == [

@@ -1,4 +1,4 @@
-"""Writing what the agents found."""
+"""Writing the agents' findings."""
 
 import dataclasses
 import re
@@ -22,7 +22,7 @@ ANSWER = {"path": "c.yaml", "answer": "It is for c.", "steps": [{"tool": "grep",
 
 
 def test_each_sort_of_finding_has_its_part():
-    """Source, prose, answers and what was not finished are all in the report."""
+    """The report contains source, prose, answers and unfinished files."""
     text = report(Path("/src/project"), [CODE, PROSE, BARE, ANSWER], {"d.py": "Permanent: gone"}, FIGURES)
     for told in (
         "# What the agents found in project",
@@ -44,8 +44,8 @@ def test_a_report_of_nothing_has_no_empty_parts():
     assert "##" not in report(Path("/src"), [], {}, FIGURES)
 
 
-def test_the_summary_tells_the_measured_figures():
-    """What was not measured is said not to be."""
+def test_the_summary_has_the_measured_figures():
+    """A missing measurement is marked as not measured."""
     text = summary(FIGURES)
     assert "4 jobs submitted, 3 succeeded, 1 failed, 0 run twice" in text
     assert "p50 1.5 ms, p99 not measured" in text
@@ -57,7 +57,7 @@ def test_only_every_job_once_is_good():
 
 
 def test_the_transcript_in_the_readme_is_what_the_demo_writes_and_agrees_with_itself():
-    """It ends with the summary as it is written today, and tells of one number of jobs throughout."""
+    """The transcript ends with a summary in the present form, and names the same number of jobs throughout."""
     transcript = (Path(__file__).parents[3] / "README.md").read_text().partition("```text\n")[2].partition("```")[0]
     figures = dataclasses.replace(FIGURES, dispatch_p99_ms=2.5)
     assert without_numbers(transcript).endswith(without_numbers(summary(figures)) + "\n")

@@ -39,7 +39,7 @@ class Terminal(io.StringIO):
 
 
 def test_without_a_terminal_there_are_plain_lines():
-    """One line tells jobs, workers, GPUs and the busy routes; the same look is not told twice."""
+    """A line has jobs, workers, GPUs and the busy routes; an unchanged state is not repeated."""
     stream = io.StringIO()
     screen = open_screen(stream)
     assert isinstance(screen, PlainScreen)
@@ -49,15 +49,15 @@ def test_without_a_terminal_there_are_plain_lines():
     assert stream.getvalue() == ("  1.5 s  jobs 3/11  workers 1 ready of 2  GPUs 2/4  running+queued: code 2+6\n")
 
 
-def test_failures_are_told_in_plain_lines():
-    """Only where there are any."""
+def test_failures_are_shown_in_plain_lines():
+    """Lines without failures do not mention failures."""
     stream = io.StringIO()
     PlainScreen(stream).show(view(failed=2))
     assert "jobs 5/11  failed 2  workers" in stream.getvalue()
 
 
-def test_a_terminal_gets_one_live_screen():
-    """Routes by priority, workers, GPUs, dispatch and progress are on it."""
+def test_a_terminal_gets_a_live_screen():
+    """The screen shows routes by priority, workers, GPUs, dispatch and progress."""
     stream = Terminal()
     screen = open_screen(stream)
     assert isinstance(screen, LiveScreen)
@@ -73,8 +73,8 @@ def test_a_terminal_gets_one_live_screen():
 
 
 @pytest.mark.parametrize("dispatch", [None])
-def test_what_is_not_measured_yet_is_a_dash(dispatch):
-    """A figure is never made up."""
+def test_a_missing_measurement_is_a_dash(dispatch):
+    """The screen never invents a figure."""
     stream = Terminal()
     screen = LiveScreen(stream)
     screen.show(view(dispatch=dispatch))

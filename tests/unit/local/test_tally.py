@@ -1,4 +1,4 @@
-"""Counting what became of the demo's jobs."""
+"""Counting the outcomes of the demo's jobs."""
 
 import json
 
@@ -21,14 +21,14 @@ def record(directory, *runs, at=0.0):
 
 
 def test_endings_are_counted_for_the_demos_own_jobs_only(tmp_path):
-    """What else the pool runs is none of the demo's figures."""
+    """Different jobs of the pool do not count."""
     events = [event("succeeded", "a", 1), event("failed", "b", 1), event("cancelled", "c", 1), event("failed", "x", 1)]
     tally = tally_of(events, {"a", "b", "c", "d"}, tmp_path)
     assert (tally.expected, tally.succeeded, tally.failed, tally.done) == (4, 1, 2, False)
 
 
 def test_a_run_that_a_claim_explains_is_no_duplicate(tmp_path):
-    """A lost worker's job runs again because the queue handed it out again."""
+    """A lost worker's job runs again because the queue offered the job again."""
     events = [
         event("started", "a", 1),
         event("recovered", "a", 2),
@@ -40,19 +40,19 @@ def test_a_run_that_a_claim_explains_is_no_duplicate(tmp_path):
 
 
 def test_a_run_beyond_the_claims_is_a_duplicate(tmp_path):
-    """Two runs of one attempt that was handed out once are one too many."""
+    """Two runs of an attempt that was claimed once are a duplicate."""
     record(tmp_path, ("a", 1), ("a", 1))
     assert tally_of([event("started", "a", 1), event("succeeded", "a", 2)], {"a"}, tmp_path).duplicates == 1
 
 
 def test_a_second_success_is_a_duplicate(tmp_path):
-    """A job's result counts once."""
+    """The result of a job counts once."""
     events = [event("started", "a", 1), event("succeeded", "a", 2), event("succeeded", "a", 3)]
     assert tally_of(events, {"a"}, tmp_path).duplicates == 1
 
 
-def test_a_line_is_read_once_it_is_whole(tmp_path):
-    """A worker may be in the middle of a line, or killed there; what is whole is read once."""
+def test_a_line_is_read_once_and_whole(tmp_path):
+    """A worker may be killed in the middle of a line; the reader waits for the whole line, and reads the line once."""
     record(tmp_path, ("a", 1))
     found = ExecutionRecord(tmp_path)
     with (tmp_path / "1.jsonl").open("a") as stream:
@@ -67,7 +67,7 @@ def test_a_line_is_read_once_it_is_whole(tmp_path):
 
 
 def test_the_delay_counts_to_the_handlers_first_line(tmp_path):
-    """Where the record tells when a run began, that is the end of the delay; else the claim is."""
+    """The delay ends with the recorded begin of the run, or else with the claim."""
     record(tmp_path, ("a", 1), at=0.105)
     events = [event("queued", job, 100) for job in "ab"] + [event("started", job, 102, worker="w") for job in "ab"]
     assert tally_of(events, {"a", "b"}, tmp_path).delays_ms() == [3.0, 0.0]
