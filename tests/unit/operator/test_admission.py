@@ -1,4 +1,4 @@
-"""Shapes of workers after admission: what a dry run adds to the template, and what happens without an answer."""
+"""Workers' pods after admission: changes by a dry run, and the behaviour without an answer."""
 
 from __future__ import annotations
 
@@ -86,8 +86,8 @@ async def test_without_the_right_to_create_pods_the_template_counts(server, pool
     assert "nvidia.com/gpu:NoSchedule" in placement.misfit_of(REF)
 
 
-async def test_webhooks_change_so_a_dry_run_is_repeated(server, admitted, monkeypatch):
-    """An old shape is asked for again."""
+async def test_a_dry_run_is_repeated_because_webhooks_change(server, admitted, monkeypatch):
+    """An old result expires and is requested again."""
     monkeypatch.setattr(admission, "REFRESH_SECONDS", 0.0)
     for _ in range(2):
         await admitted.run_once()
@@ -105,7 +105,7 @@ async def test_webhooks_change_so_a_dry_run_is_repeated(server, admitted, monkey
 async def test_a_template_that_fits_nowhere_is_found_before_it_replaces_a_worker(
     server, pools, inventory, admitted, devices, runs, why
 ):
-    """Only workers that run are protected; an empty pool loses nothing."""
+    """Only running workers are protected; an empty pool loses none."""
     pool = pools.get(REF)
     if runs:
         labels = {"agentpool.dev/pool": "p"}

@@ -1,4 +1,4 @@
-"""Sizes that a policy refuses: the pool gets what is allowed, and the refused size is not written at every decision."""
+"""Sizes that a policy refuses: the pool gets the allowed size, and the refused size is written rarely."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def decision(replicas):
 
 
 def test_a_refused_size_is_tried_again_after_a_growing_pause():
-    """Meanwhile smaller sizes are carried out as ever."""
+    """Meanwhile smaller sizes are applied as usual."""
     first = next_allowance(None, size=3, raising=True, now=0.0)
     assert first.limit(decision(9), current=3, now=5.0).replicas == 3
     assert first.limit(decision(2), current=3, now=5.0).replicas == 2

@@ -1,4 +1,4 @@
-"""What an answer of the API server means, by its status and, where that misleads, by its words."""
+"""Meaning of an error of the API server, by its status and, if the status misleads, by its message."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUANTITY = (
 STRICT = (
     'Deployment in version "v1" cannot be handled as a Deployment: '
     'strict decoding error: unknown field "spec.template.spec.nodeSelectr"'
-)  # as it answers other writes, with a 400
+)  # the API server answers these writes with a 400
 UNASKED = 'Internal error occurred: failed calling webhook "w.example.com": failed to call webhook: no such service'
 
 
@@ -36,14 +36,14 @@ UNASKED = 'Internal error occurred: failed calling webhook "w.example.com": fail
      (409, "changed", ClashError), (429, "later", BusyError), (401, "Unauthorized", BusyError),
      (403, "forbidden", ForbiddenError)],
 )  # fmt: skip
-def test_what_does_not_fit_the_kind_is_the_users_mistake_whatever_the_status(status, message, kind):
-    """Only what passes by itself is worth another attempt."""
+def test_a_misfit_with_the_kind_is_the_users_mistake_at_any_status(status, message, kind):
+    """Only transient errors are retried."""
     assert type(refusal(request="PATCH /x", status=status, message=message, retry_after_s=None)) is kind
 
 
 @pytest.mark.parametrize("detail", [TYPED, STRICT])
-def test_a_refused_template_names_the_field_as_the_user_wrote_it(detail):
-    """The Deployment's path is translated back to the AgentPool's."""
+def test_a_refused_template_names_the_field_of_the_agentpool(detail):
+    """The Deployment's path is translated back to the AgentPool's path."""
     problem = _refusal_problem(detail)
     assert problem.reason == "TemplateRefused"
     assert "spec.worker.template.spec.nodeSelectr" in problem.message
@@ -58,8 +58,8 @@ def test_a_refused_template_names_the_field_as_the_user_wrote_it(detail):
         'deployments.apps "p" is forbidden: User "operator" cannot patch resource "deployments" in API group "apps"',
     ],
 )
-def test_what_others_forbid_is_not_blamed_on_the_template(detail):
-    """A quota, a policy or missing rights: the words of who forbids it reach the user."""
+def test_a_foreign_refusal_is_not_blamed_on_the_template(detail):
+    """A quota, a policy or missing rights: the condition repeats the message of the refusal."""
     problem = _refusal_problem(detail)
     assert problem.reason == "DeploymentForbidden"
     assert detail in problem.message

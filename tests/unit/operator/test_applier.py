@@ -1,4 +1,4 @@
-"""What the operator writes for a pool's children, against an API server that only keeps what it is given."""
+"""The operator's writes of a pool's children, against an API server that only stores objects."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ BUDGET = paths.disruption_budgets("ns", "p")
 
 
 class Server:
-    """Objects by path; an apply merges into what is there, one level deep in metadata and spec."""
+    """Objects by path; an apply merges into the stored object, to the first level of metadata and spec."""
 
     def __init__(self):
         self.objects = {AGENTPOOL: RESOURCE}
         self.applied = []
         self.on_apply = lambda _body: None
-        self.unasked = ""  # the path of whose applies a webhook cannot be asked
+        self.unasked = ""  # path whose applies meet an unreachable webhook
 
     async def get(self, path):
         if path not in self.objects:
@@ -64,7 +64,7 @@ def pools():
 
 
 class Secrets:
-    """Secrets of which each may be used, until a test says what is wrong with them."""
+    """Secrets without an error, until a test sets the error."""
 
     def __init__(self):
         self.error = None
@@ -95,20 +95,20 @@ def one_pass(server, pools, secrets):
 
 
 def changed(server, **metadata):
-    """Somebody changes the Deployment's metadata, which moves no generation."""
+    """Change the Deployment's metadata by hand; the generation stays."""
     live = server.objects[DEPLOYMENT]
     version = str(int(live["metadata"]["resourceVersion"]) + 1)
     return {**live, "metadata": {**live["metadata"], "resourceVersion": version, **metadata}}
 
 
 async def test_a_second_pass_writes_nothing(one_pass):
-    """What is in order is left alone."""
+    """Children in the desired state are left alone."""
     assert await one_pass() == [DEPLOYMENT, BUDGET]
     assert await one_pass() == []
 
 
-async def test_what_comes_from_a_list_is_in_order_though_it_tells_no_kind(one_pass, server, pools, secrets):
-    """A real API server leaves apiVersion and kind out of a list's items; a new leader begins with a list."""
+async def test_a_listed_child_without_a_kind_is_in_order(one_pass, server, pools, secrets):
+    """A real API server omits apiVersion and kind in the items of a list; a new leader begins with a list."""
     await one_pass()
     listed = changed(server)
     server.objects[DEPLOYMENT] = {part: listed[part] for part in ("metadata", "spec")}
@@ -120,8 +120,8 @@ async def test_what_comes_from_a_list_is_in_order_though_it_tells_no_kind(one_pa
 
 
 @pytest.mark.parametrize("value", [None, "other"])
-async def test_the_pools_label_comes_back(one_pass, server, pools, value):
-    """Without it the Deployment is in no watch, and the operator would go by what it last saw of it."""
+async def test_a_lost_pool_label_is_restored(one_pass, server, pools, value):
+    """Without the label no watch shows the Deployment, and the operator would use an outdated state."""
     await one_pass()
     labels = {key: text for key, text in server.objects[DEPLOYMENT]["metadata"]["labels"].items() if key != POOL_LABEL}
     server.objects[DEPLOYMENT] = changed(server, labels=labels if value is None else labels | {POOL_LABEL: value})
@@ -131,8 +131,8 @@ async def test_the_pools_label_comes_back(one_pass, server, pools, value):
     assert await one_pass() == []
 
 
-async def test_an_orphan_of_the_pools_name_is_taken_back(one_pass, server, pools):
-    """`kubectl delete --cascade=orphan` leaves workers that go on; the pool applied again owns them again."""
+async def test_an_orphan_with_the_pools_name_is_adopted(one_pass, server, pools):
+    """`kubectl delete --cascade=orphan` leaves running workers; the pool, applied again, owns the workers again."""
     await one_pass()
     server.objects[DEPLOYMENT] = changed(server, ownerReferences=[])
     pools.see_deployment(server.objects[DEPLOYMENT])
@@ -141,8 +141,8 @@ async def test_an_orphan_of_the_pools_name_is_taken_back(one_pass, server, pools
     assert pools.get(REF).child_problem is None
 
 
-async def test_an_orphan_that_bears_no_mark_of_ours_is_left_alone(one_pass, server, pools):
-    """A Deployment of the same name is somebody else's, whatever one label says."""
+async def test_an_orphan_without_our_mark_is_left_alone(one_pass, server, pools):
+    """A Deployment with the same name is foreign, even with the pool's label."""
     await one_pass()
     server.objects[DEPLOYMENT] = changed(server, ownerReferences=[], labels={POOL_LABEL: "p"})
     pools.see_deployment(server.objects[DEPLOYMENT])
@@ -150,8 +150,8 @@ async def test_an_orphan_that_bears_no_mark_of_ours_is_left_alone(one_pass, serv
     assert pools.get(REF).child_problem.reason == "DeploymentNotOwned"
 
 
-async def test_the_deployment_of_a_pool_that_is_gone_is_waited_for(one_pass, server, pools):
-    """A pool made anew at once waits for the garbage collector; nobody is asked to delete or rename anything."""
+async def test_a_new_pool_waits_for_the_deployment_of_its_predecessor(one_pass, server, pools):
+    """A new pool of the same name waits for the garbage collector; the user need not delete or rename anything."""
     await one_pass()
     former = [{"kind": "AgentPool", "name": "p", "uid": "former", "controller": True}]
     server.objects[DEPLOYMENT] = changed(server, ownerReferences=former)
@@ -161,8 +161,8 @@ async def test_the_deployment_of_a_pool_that_is_gone_is_waited_for(one_pass, ser
 
 
 @pytest.mark.parametrize("successor", [None, {**RESOURCE, "metadata": {**RESOURCE["metadata"], "uid": "next"}}])
-async def test_no_child_is_made_for_a_pool_whose_deletion_was_not_seen_yet(one_pass, server, pools, successor):
-    """The end of its Deployment may be seen first; a new Deployment would be an orphan in the way of the next pool."""
+async def test_no_child_is_made_for_a_pool_with_an_unseen_deletion(one_pass, server, pools, successor):
+    """The deletion of the Deployment may be seen first; a new Deployment would be an orphan and block the next pool."""
     await one_pass()
     pools.see_deployment(server.objects.pop(DEPLOYMENT), gone=True)
     server.objects.pop(AGENTPOOL)
@@ -173,7 +173,7 @@ async def test_no_child_is_made_for_a_pool_whose_deletion_was_not_seen_yet(one_p
 
 
 async def test_no_child_is_made_for_a_pool_whose_deletion_has_begun(one_pass, server, pools):
-    """A finalizer may hold the pool after the end of its children."""
+    """A finalizer may keep the pool longer than the children."""
     await one_pass()
     pools.see_deployment(server.objects.pop(DEPLOYMENT), gone=True)
     ending = {**RESOURCE["metadata"], "resourceVersion": "2", "deletionTimestamp": "2026-01-01T00:00:00Z"}
@@ -182,8 +182,8 @@ async def test_no_child_is_made_for_a_pool_whose_deletion_has_begun(one_pass, se
     assert pools.get(REF).deleting
 
 
-async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
-    """No watch tells of it, so it is looked at again from time to time."""
+async def test_a_deleted_budget_is_created_again(one_pass, server, monkeypatch):
+    """Budgets have no watch, so the operator reads the budget again from time to time."""
     await one_pass()
     del server.objects[BUDGET]
     assert await one_pass() == []
@@ -193,10 +193,8 @@ async def test_a_deleted_budget_comes_back(one_pass, server, monkeypatch):
 
 
 @pytest.mark.parametrize(("path", "child"), [(DEPLOYMENT, "Deployment"), (BUDGET, "PodDisruptionBudget")])
-async def test_a_webhook_that_cannot_be_asked_is_told_by_its_name_and_what_it_was_to_allow(
-    one_pass, server, pools, path, child
-):
-    """It is not the template's fault, and what runs is scaled on; once the webhook is there again, all is well."""
+async def test_an_unreachable_webhook_is_reported_with_its_name_and_the_child(one_pass, server, pools, path, child):
+    """The template is not at fault, and running workers are scaled; the problem ends when the webhook answers."""
     server.unasked = path
     await one_pass()
     problem = pools.get(REF).child_problem
@@ -215,7 +213,7 @@ def refused(reason):
 
 @pytest.mark.parametrize("reason", [NOT_LABELLED, "SecretNotFound", "SecretForbidden", "InvalidRedisURL"])
 async def test_no_deployment_is_made_for_a_secret_that_cannot_be_used(one_pass, server, pools, secrets, reason):
-    """Its pods would get the Secret from the kubelet, whatever the operator itself does not read."""
+    """The kubelet would give the Secret to the pods, although the operator may not read the Secret."""
     secrets.error = refused(reason)
     assert await one_pass() == []
     assert DEPLOYMENT not in server.objects
@@ -226,8 +224,8 @@ async def test_no_deployment_is_made_for_a_secret_that_cannot_be_used(one_pass, 
     assert pools.get(REF).child_problem is None
 
 
-async def test_a_label_that_was_taken_away_stops_the_pool_and_a_missing_secret_does_not(one_pass, pools, secrets):
-    """The Secret's owner may take the permission back; a Secret that is replaced is away for a moment."""
+async def test_a_removed_label_stops_the_pool_and_a_missing_secret_does_not(one_pass, pools, secrets):
+    """The Secret's owner may withdraw the permission; a Secret that is replaced is missing for a moment."""
     await one_pass()
     secrets.error = refused("SecretNotFound")
     await one_pass()
@@ -237,8 +235,8 @@ async def test_a_label_that_was_taken_away_stops_the_pool_and_a_missing_secret_d
     assert pools.get(REF).blocked.reason == NOT_LABELLED
 
 
-async def test_no_label_stops_the_scaling_before_the_next_pass_over_the_children(one_pass, pools):
-    """The scaling loop reads the Secret more often; a size set by hand is not carried out either."""
+async def test_a_missing_label_stops_scaling_before_the_next_pass_over_the_children(one_pass, pools):
+    """The scaling loop reads the Secret more often; a manual size is not applied either."""
     await one_pass()
     pool = pools.get(REF)
     pool.queue.problem = Problem(reason=NOT_LABELLED, message="no label")
@@ -252,8 +250,8 @@ FOREIGN = {"metadata": {"name": "p", "uid": "theirs", "resourceVersion": "7"}, "
 @pytest.mark.parametrize(
     "owners", [[], [{"kind": "Deployment", "name": "p", "uid": "x", "controller": True}]], ids=["nobody's", "owned"]
 )
-async def test_a_child_that_only_bears_the_pools_name_is_left_alone(one_pass, server, pools, path, owners):
-    """It is neither changed nor given an owner, with whom the garbage collector would delete it; the pool says so."""
+async def test_a_foreign_child_with_the_pools_name_is_left_alone(one_pass, server, pools, path, owners):
+    """The child gets no change and no owner, so the garbage collector keeps the child; the pool has a condition."""
     theirs = {**FOREIGN, "metadata": {**FOREIGN["metadata"], "ownerReferences": owners}}
     server.objects[path] = theirs
     assert path not in await one_pass()
@@ -264,8 +262,8 @@ async def test_a_child_that_only_bears_the_pools_name_is_left_alone(one_pass, se
     assert (pools.get(REF).blocked is None) == (path == BUDGET)  # workers go on without a budget of the pool's own
 
 
-async def test_a_budget_is_set_right_only_in_the_state_that_was_looked_at(one_pass, server, monkeypatch):
-    """Whoever replaces it between the look and the write keeps it: the write is conditional."""
+async def test_a_budget_is_corrected_only_in_its_last_known_state(one_pass, server, monkeypatch):
+    """The write is conditional: a budget that was replaced after the read stays."""
     await one_pass()
     monkeypatch.setattr(applier, "BUDGET_RECHECK_SECONDS", 0.0)
     live = server.objects[BUDGET]
@@ -298,7 +296,7 @@ async def test_a_template_that_no_node_holds_does_not_replace_workers(server, po
 
 
 def reverted(server, image):
-    """Another manager sets the image of the worker."""
+    """A different manager sets the image of the worker."""
     live = server.objects[DEPLOYMENT]
     worker = {"name": "worker", "image": image}
     template = {**live["spec"]["template"], "spec": {**live["spec"]["template"]["spec"], "containers": [worker]}}
@@ -308,8 +306,8 @@ def reverted(server, image):
     return {**live, "metadata": metadata, "spec": {**live["spec"], "template": template}}
 
 
-async def test_a_manager_that_reverts_each_correction_is_named_and_not_fought_for_ever(one_pass, server, pools):
-    """After a few corrections the pool is not Ready, with the name of the other manager, and is still scaled."""
+async def test_a_manager_that_reverts_each_correction_is_named(one_pass, server, pools):
+    """After a few corrections the pool is not Ready, the condition names the manager, and scaling continues."""
     await one_pass()
     writes = 0
     for _ in range(20):
@@ -324,7 +322,7 @@ async def test_a_manager_that_reverts_each_correction_is_named_and_not_fought_fo
 
 
 async def test_two_operators_of_one_pool_settle_within_some_writes(server, secrets):
-    """The one with the later name leaves the pool alone and says so; the other one goes on."""
+    """The operator with the later name leaves the pool alone and reports the conflict; the first operator continues."""
     seen, keepers = {}, {}
     for name in ("a/op", "b/op"):
         seen[name] = Pools()
@@ -344,7 +342,7 @@ async def test_two_operators_of_one_pool_settle_within_some_writes(server, secre
 
 
 async def test_a_changed_secret_value_replaces_the_workers_and_an_unreadable_one_does_not(one_pass, server, secrets):
-    """The checksum follows the address that the pool uses, and never shows it."""
+    """The checksum follows the address of the pool's Redis, and never shows the address."""
 
     def checksum():
         template = server.objects[DEPLOYMENT]["spec"]["template"]
@@ -375,8 +373,8 @@ async def test_a_refused_deployment_is_not_written_again_at_every_pass(one_pass,
     assert asked == ["Deployment"]
 
 
-async def test_a_refused_budget_is_told_and_blocks_nothing(one_pass, server, pools):
-    """The workers run and are scaled without it."""
+async def test_a_refused_budget_is_reported_and_blocks_nothing(one_pass, server, pools):
+    """The workers run and are scaled without the budget."""
 
     def refuse(body):
         if body["kind"] == "PodDisruptionBudget":

@@ -13,7 +13,7 @@ from tests.fixtures.redis import wait_until
 
 
 class Cluster:
-    """A cluster without nodes and pods; its watches end with what a test gives."""
+    """A cluster without nodes and pods; its watches end with the results of the test."""
 
     def __init__(self, end: Exception | None = None) -> None:
         self._end = end
@@ -34,7 +34,7 @@ class Cluster:
 
 
 async def test_an_unexpected_fault_ends_the_feed():
-    """A watch that died unseen would leave an old inventory that calls itself ready."""
+    """Otherwise an old inventory would count as ready after the end of the watch."""
     capacity_watch = CapacityWatch(Cluster(KeyError("resourceVersion")), Inventory())
     capacity_watch.start()
     async with asyncio.timeout(10):
@@ -43,7 +43,7 @@ async def test_an_unexpected_fault_ends_the_feed():
 
 
 async def test_the_feed_watches_from_its_start_to_its_end():
-    """Nothing is asked before devices are; once over, nothing goes on."""
+    """No request is sent before a pool needs devices; none follows the end."""
     cluster = Cluster()
     capacity_watch = CapacityWatch(cluster, Inventory())
     running = asyncio.create_task(capacity_watch.run())

@@ -1,4 +1,4 @@
-"""Conditions: what a pool says of itself in every situation, and when its status is worth a write."""
+"""A pool's conditions in each situation, and the times at which the status is written."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def said(pool):
 
 
 def test_a_pool_in_order_is_ready_settled_and_active(pool):
-    """A pool in order says so in every condition."""
+    """Each condition has the state of a pool in order."""
     assert said(pool) == {
         "Ready": ("True", "Serving"),
         "Progressing": ("False", "Settled"),
@@ -98,7 +98,7 @@ def test_a_pool_in_order_is_ready_settled_and_active(pool):
     }
 
 
-def test_an_unreadable_queue_is_told_with_its_reason(pool):
+def test_an_unreadable_queue_is_a_condition_with_its_reason(pool):
     """A queue problem shows in QueueReachable, Ready and ScalingActive."""
     pool.queue.problem = Problem(reason="SecretNotFound", message="create it")
     told = said(pool)
@@ -108,7 +108,7 @@ def test_an_unreadable_queue_is_told_with_its_reason(pool):
 
 
 @pytest.mark.parametrize("reason", ["CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff"])
-def test_pods_that_cannot_start_are_told_by_their_waiting_reason(pools, pool, reason):
+def test_pods_that_cannot_start_show_their_waiting_reason(pools, pool, reason):
     """The container's waiting reason reaches the conditions."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod(reason=reason, message="no such image"))
@@ -126,7 +126,7 @@ def refused(*, ready):
 
 
 def test_a_pool_whose_pods_are_refused_is_ready_only_while_it_has_a_worker(pools, pool):
-    """A quota, a policy or a missing ServiceAccount that lets no pod be made keeps every job waiting: it says so."""
+    """A quota, a policy or a missing ServiceAccount prevents new pods, so every job waits: the pool is not Ready."""
     pools.see_deployment(refused(ready=0))
     told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
     assert (told["Ready"].status, told["Ready"].reason) == ("False", "FailedCreate")
@@ -138,7 +138,7 @@ def test_a_pool_whose_pods_are_refused_is_ready_only_while_it_has_a_worker(pools
 
 
 def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
-    """The Deployment's controller is a moment behind the pods: the pool must not say that none is ready."""
+    """The Deployment's controller is a moment behind the pods: the condition counts the ready pod."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(ready_pod())
     ready = next(finding for finding in findings(pool, now=NOW) if finding.type.value == "Ready")
@@ -146,7 +146,7 @@ def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
 
 
 def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
-    """The condition names the worker and its reason, also beside one that is ready."""
+    """The condition names the worker and the reason, also beside a ready worker."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod())
     note = "has an event loop that is blocked by the handler of 'plan' (job 7, attempt 1)"
@@ -163,20 +163,20 @@ def test_a_pool_whose_only_worker_takes_no_jobs_is_not_ready(pools, pool):
 
 
 def snapshot(*workers, **fields):
-    """A queue with these workers and nothing in it."""
+    """An empty queue with these workers."""
     empty = {"routes": (), "scheduled": 0, "blocked": 0, "dead": 0, "oldest_wait_ms": None, "submitted_total": 0}
     totals = {"started_total": 0, "finished_total": 0, "run_ms_total": 0, "paused": False, "settings_revision": ""}
     return QueueSnapshot(**{"taken_at_ms": 1, "workers": workers, **empty, **totals, **fields})
 
 
-def test_jobs_whose_time_has_come_are_work_for_a_worker():
-    """Without a worker no maintenance makes them ready, so the pool needs one."""
+def test_due_jobs_are_work_for_a_worker():
+    """Without a worker no maintenance makes the jobs ready, so the pool needs a worker."""
     assert backlog_of(snapshot(due=2)).ready == 2
     assert backlog_of(snapshot()).ready == 0
 
 
-def test_who_takes_no_ordinary_jobs_is_out_of_service():
-    """A worker with a note, and one that is reserved for quarantine while other jobs wait."""
+def test_a_worker_that_takes_no_ordinary_jobs_is_out_of_service():
+    """Such a worker has a note, or is reserved for quarantine while ordinary jobs wait."""
     able = WorkerSnapshot(name="able", slots=5, running=0, host="", lease_expires_at_ms=9)
     sick = replace(able, name="sick", slots=0, note="has no descriptors")
     waiting = RouteSnapshot(name="default", limit=None, queued={Priority.TASK: 3}, running=0)
@@ -187,8 +187,8 @@ def test_who_takes_no_ordinary_jobs_is_out_of_service():
     assert backlog_of(snapshot(able, quarantined=3, **quarantine)).out_of_service == 0
 
 
-def test_a_pool_that_others_keep_from_going_says_who(pools, pool):
-    """While a finalizer holds a deleted pool, it is not Ready, and names the finalizer."""
+def test_a_pool_that_a_finalizer_holds_names_the_finalizer(pools, pool):
+    """A deleted pool is not Ready while a finalizer holds the pool."""
     going = resource()
     going["metadata"] |= {"deletionTimestamp": "2026-01-01T00:00:00Z", "finalizers": ["example.com/hold"]}
     pools.see_pool(going)
@@ -197,14 +197,14 @@ def test_a_pool_that_others_keep_from_going_says_who(pools, pool):
     assert "example.com/hold" in ready.message
 
 
-def test_a_size_that_cannot_be_set_is_told(pool):
-    """ScalingActive says who refuses it."""
+def test_a_refused_size_is_a_condition(pool):
+    """ScalingActive names the reason of the refusal."""
     pool.scaling.problem = Problem(reason="ScaleRefused", message="a policy")
     assert said(pool)["ScalingActive"] == ("False", "ScaleRefused")
 
 
-def test_a_crash_is_told_with_its_last_words(pools, pool):
-    """Not how long the kubelet waits, but how the last run ended and the last line that it left, cut to size."""
+def test_a_crash_is_reported_with_the_last_line_of_its_log(pools, pool):
+    """The message has the exit code of the last run and its last line, shortened, but not the kubelet's pause."""
     pools.see_deployment(deployment(ready=0))
     crashed = pod(reason="CrashLoopBackOff", message="back-off 40s restarting failed container")
 
@@ -223,8 +223,8 @@ def test_a_crash_is_told_with_its_last_words(pools, pool):
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, pool, code):
-    """It runs for a moment between two pauses; only once it has been ready, the end before counts no more."""
+def test_a_crash_loop_has_the_same_condition_while_the_worker_pauses_and_runs(pools, pool, code):
+    """The worker runs for a moment between two pauses; the earlier end counts until the worker has been ready."""
     pools.see_deployment(deployment(ready=0))
     crashed = pod(reason="CrashLoopBackOff")
     (container,) = crashed["status"]["containerStatuses"]
@@ -246,8 +246,8 @@ def test_a_crash_loop_is_told_alike_while_it_pauses_and_while_it_runs(pools, poo
     assert told(running=runs).reason == "Starting"
 
 
-def test_a_worker_that_fits_on_no_node_keeps_its_pool_from_being_ready(pools, pool):
-    """From when jobs want it; not where a pod may wait for a new node, nor while a worker is there."""
+def test_a_worker_that_fits_on_no_node_makes_its_pool_unready(pools, pool):
+    """The pool is unready from the first job on, unless a pod may wait for a new node or a worker exists."""
     pools.see_pool(resource(gpu={"perWorker": 8}))
     pool.room = Room(placeable=0, misfit="a worker asks for 8 GPUs; the largest node has 2")
     assert said(pool)["Ready"] == ("True", "Serving")
@@ -271,8 +271,8 @@ def test_a_foreign_deployment_blocks(pool):
     assert told["ScalingActive"] == ("False", "Blocked")
 
 
-def test_a_webhook_that_cannot_be_asked_stops_neither_service_nor_scaling(pools, pool):
-    """It restarts now and then; only what should change of the workers waits for it, and is told."""
+def test_an_unreachable_webhook_stops_neither_service_nor_scaling(pools, pool):
+    """Only changes of the workers wait for the webhook, and `Progressing` has the reason."""
     served = said(pool)
     pool.child_problem = Problem(reason="WebhookFailed", message="repair it", stops_scaling=False)
     assert said(pool) == served | {"Progressing": ("False", "WebhookFailed")}
@@ -307,7 +307,7 @@ def test_the_rollout_and_the_drain_show_as_progress(pools, pool):
 
 
 def test_a_transition_time_moves_only_with_the_status(pool):
-    """A changed reason keeps the transition time; a changed status moves it."""
+    """A changed reason keeps the transition time; a changed status changes the transition time."""
     old = merge_conditions([], findings(pool, now=NOW), generation=3, now="2026-01-01T00:00:00Z")
     same = merge_conditions(old, findings(pool, now=NOW), generation=4, now="2026-01-02T00:00:00Z")
     assert {c["lastTransitionTime"] for c in same} == {"2026-01-01T00:00:00Z"}
@@ -329,7 +329,7 @@ def test_the_status_keeps_the_last_known_figures_while_the_queue_is_away(pool):
 
 
 def test_an_invalid_spec_names_the_field(pools, pool):
-    """A spec that cannot be parsed is told with its field."""
+    """The message of the condition contains the field of the spec."""
     broken = resource()
     broken["spec"]["scaling"] = {"maxReplicas": "many"}
     pools.see_pool(broken)
@@ -339,7 +339,7 @@ def test_an_invalid_spec_names_the_field(pools, pool):
 
 
 class Written:
-    """A cluster that keeps what it is asked to write, and answers as the API server does."""
+    """A cluster that stores written objects, and answers like the API server."""
 
     def __init__(self):
         self.queued = []
@@ -350,8 +350,8 @@ class Written:
         return resource() | {"status": {k: v for k, v in body["status"].items() if v is not None}}
 
 
-async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_time(pools):
-    """While work goes on its figures wait for the gap; nobody reads of waiting jobs when there are none any more."""
+async def test_the_end_of_the_work_is_written_at_once_and_figures_at_intervals(pools):
+    """During work the figures wait for the interval; after the last job the status is written at once."""
     pool, cluster = pools.get(PoolRef("ns", "p")), Written()
     writer = StatusWriter(cluster, pools, gap_s=3600, record=lambda *_: None)
     for queued in (9, 5, 3, 0, 0, 2):
@@ -360,8 +360,8 @@ async def test_the_end_of_the_work_is_told_at_once_and_figures_alone_in_their_ti
     assert cluster.queued == [9, 0]
 
 
-async def test_each_reason_that_keeps_a_pool_from_serving_is_one_event_and_so_is_its_end(pools):
-    """Not each of its sentences; and nobody is warned of what passes by itself."""
+async def test_each_reason_and_its_end_is_a_single_event(pools):
+    """A different sentence for the same reason is no event; a transient reason is no warning."""
     pool, told = pools.get(PoolRef("ns", "p")), []
     writer = StatusWriter(Written(), pools, gap_s=3600, record=lambda _pool, *event: told.append(event))
     away, still_away = (Problem(reason="RedisUnreachable", message=words) for words in ("away", "still away"))
@@ -377,8 +377,8 @@ async def test_each_reason_that_keeps_a_pool_from_serving_is_one_event_and_so_is
     ]
 
 
-def test_an_image_that_cannot_be_pulled_is_one_event_however_often_the_node_tries():
-    """The reason turns to and fro; the cause is one."""
+def test_an_image_that_cannot_be_pulled_is_a_single_event():
+    """The reason alternates between two words; the cause stays the same."""
     tries, rests = (
         {"type": "Ready", "status": "False", "reason": reason, "message": "no such image"}
         for reason in ("ErrImagePull", "ImagePullBackOff")
@@ -447,7 +447,7 @@ def test_a_gated_pod_is_not_a_failed_scheduling(pools, pool):
 
 
 def test_a_refused_change_leaves_the_running_workers_scaled(pool):
-    """The pool is not Ready, because its spec is not what runs; the size follows the demand."""
+    """The pool is not Ready, because the running workers do not have the spec; the size follows the demand."""
     pool.child_problem = Problem(reason="TemplateRefused", message="m", stops_scaling=False, refuses_spec=True)
     assert said(pool)["Ready"] == ("False", "TemplateRefused")
     assert said(pool)["Progressing"] == ("False", "TemplateRefused")
@@ -462,14 +462,14 @@ def test_a_bound_limits_the_size_of_an_unread_pool(pool):
 
 
 def test_the_decision_follows_its_present_reason(pool):
-    """The reason of the present size is shown without a change of the size, no more often than other figures."""
+    """The reason of the present size is shown without a change of the size, as often as the figures."""
     pool.scaling.decided_at, pool.scaling.reason = 5.0, "4900 jobs wait"
     assert status_of(pool, now=NOW)["lastDecision"] == {"at": "1970-01-01T00:00:05Z", "reason": "4900 jobs wait"}
     assert "lastDecision" in FIGURES
 
 
 def test_jobs_of_a_lost_node_wait_in_the_status(pools, pool):
-    """Once the lease has ended, its jobs are queued and their wait grows, so that an alert can fire."""
+    """Once the lease has ended, the worker's jobs are queued and their wait grows, so an alert can fire."""
     lost = WorkerSnapshot(name="p-1", slots=5, running=2, host="", note="", lease_expires_at_ms=40_000)
     route = RouteSnapshot(name="default", limit=None, queued={}, running=2)
     reading = snapshot(lost, taken_at_ms=100_000, routes=(route,))
@@ -478,7 +478,7 @@ def test_jobs_of_a_lost_node_wait_in_the_status(pools, pool):
     assert (status["queued"], status["running"], status["oldestWaitSeconds"]) == (2, 0, 60)
 
 
-def test_ready_workers_of_another_redis_are_told(pools, pool):
+def test_ready_workers_with_a_different_redis_are_reported(pools, pool):
     """A pod that is ready for a while, and is no worker of the queue, uses a different Redis."""
     pools.see_pod(ready_pod())
     pool.queue.snapshot = snapshot()
@@ -489,8 +489,8 @@ def test_ready_workers_of_another_redis_are_told(pools, pool):
     assert findings(pool, now=NOW + 60)[0].status == "True"
 
 
-def test_a_queue_of_another_cluster_is_told(pool):
-    """The queue is read; its owner is named."""
+def test_a_queue_of_a_different_cluster_is_reported(pool):
+    """The queue is read; the condition names its owner."""
     pool.queue.foreign_owner = "uid-of-a"
     told = {finding.type.value: finding for finding in findings(pool, now=NOW)}["QueueReachable"]
     assert (told.status, told.reason) == ("True", "OwnedElsewhere")

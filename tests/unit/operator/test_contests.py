@@ -36,8 +36,8 @@ def corrections(contests, clock, *, seconds):
     return count
 
 
-def test_a_few_corrections_are_immediate_and_the_others_are_damped(clock):
-    """Ten minutes of a controller that reverts each correction cost a dozen writes, not thousands."""
+def test_a_few_corrections_are_immediate_and_later_corrections_are_damped(clock):
+    """In ten minutes, a controller that reverts each correction causes a dozen writes, not thousands."""
     contests = Contests(clock=clock)
     assert corrections(contests, clock, seconds=1) == FREE_CORRECTIONS
     assert corrections(contests, clock, seconds=590) <= 7
@@ -52,7 +52,7 @@ def test_a_contest_that_has_ended_is_forgotten(clock):
 
 
 def test_of_two_operators_the_later_name_yields_after_one_attempt(clock):
-    """The mark of an operator that is gone is taken over; that of a live one comes back."""
+    """The mark of a stopped operator is taken over; a live operator restores its mark."""
     contests = Contests(clock=clock)
     assert not contests.yields("d", own="b/op", other="a/op")
     contests.note_correction("d")

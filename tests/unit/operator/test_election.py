@@ -25,7 +25,7 @@ class Clock:
 
 
 class LeaseServer:
-    """A Lease as the API server keeps it: versions, clashes, absence."""
+    """A Lease as in the API server: versions, conflicts, absence."""
 
     def __init__(self):
         self.lease = None
@@ -79,7 +79,7 @@ def candidate(server, clock):
 
 
 async def test_the_first_takes_the_lease_and_the_second_waits(candidate):
-    """Only one of two leads."""
+    """Of two operators a single operator leads."""
     first, second = candidate("a"), candidate("b")
     await first.campaign()
     await second.campaign()
@@ -97,8 +97,8 @@ async def test_a_silent_leader_is_replaced_within_fifteen_seconds(candidate, clo
     assert clock.now <= 15.0
 
 
-async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(candidate, server, clock):
-    """A leader that is cut off stops writing before its Lease runs out."""
+async def test_a_leader_that_cannot_renew_stops_before_a_successor_begins(candidate, server, clock):
+    """An isolated leader stops writing before its Lease expires."""
     first = candidate("a")
     await first.campaign()
     server.away = True
@@ -108,8 +108,8 @@ async def test_a_leader_that_cannot_renew_stops_before_another_may_begin(candida
     assert settings.renew_deadline_s < settings.lease_s
 
 
-async def test_a_frozen_leader_finds_itself_deposed_when_it_wakes(candidate, clock):
-    """After a pause past the deadline a leader does not lead, though nobody told it."""
+async def test_a_frozen_leader_notices_its_expiry(candidate, clock):
+    """After a pause past the deadline a leader does not lead, without any message."""
     first, second = candidate("a"), candidate("b")
     await first.campaign()
     await second.campaign()
@@ -122,7 +122,7 @@ async def test_a_frozen_leader_finds_itself_deposed_when_it_wakes(candidate, clo
 
 
 async def test_a_resigning_leader_frees_the_lease_at_once(candidate, clock):
-    """A clean stop lets the next one lead without waiting."""
+    """A clean stop lets the next operator lead without waiting."""
     first, second = candidate("a"), candidate("b")
     await first.campaign()
     await first.resign()
@@ -130,8 +130,8 @@ async def test_a_resigning_leader_frees_the_lease_at_once(candidate, clock):
     assert (first.leading, second.leading) == (False, True)
 
 
-async def test_a_leader_whose_rights_are_gone_resigns_with_one_request_and_one_plain_line(candidate, server, caplog):
-    """As at `helm uninstall`, which removes its roles and its account first: no retry, no API error in the log."""
+async def test_a_leader_without_rights_resigns_with_a_single_request_and_a_plain_line(candidate, server, caplog):
+    """`helm uninstall` removes roles and account first: the log has no retry and no API error."""
     caplog.set_level(logging.INFO)
     leader, waiting = candidate("a"), candidate("b")
     await leader.campaign()
@@ -145,13 +145,13 @@ async def test_a_leader_whose_rights_are_gone_resigns_with_one_request_and_one_p
     server.get = refuse
     await leader.resign()
     await waiting.resign()
-    assert len(requests) == 1  # who waits has nothing to free, and does not ask
+    assert len(requests) == 1  # a waiting operator has nothing to free, and sends no request
     (line,) = caplog.messages
     assert line == ("the Lease expires within 10 s: the API server refused to release it (403), as during an uninstall")
 
 
-async def test_a_leader_whose_renewal_came_late_begins_anew(server, clock):
-    """What was refused or skipped in the moment without a Lease is marked again, though the Lease was never lost."""
+async def test_a_leader_with_a_late_renewal_begins_again(server, clock):
+    """Work that was refused or skipped in the gap is requested again, although the Lease was never lost."""
     begun = []
     settings = ElectionSettings(identity="a", retry_s=0.01)
     election = Election(server, settings, Leadership(clock=clock), on_lead=lambda: begun.append(clock.now))
@@ -172,7 +172,7 @@ async def test_a_leader_whose_renewal_came_late_begins_anew(server, clock):
 
 
 async def test_renewing_keeps_the_acquisition_and_a_takeover_counts_a_transition(candidate, server, clock):
-    """The Lease tells how often it changed hands."""
+    """The Lease counts its transitions."""
     first, second = candidate("a"), candidate("b")
     await first.campaign()
     acquired = server.lease["spec"]["acquireTime"]
@@ -185,7 +185,7 @@ async def test_renewing_keeps_the_acquisition_and_a_takeover_counts_a_transition
 
 
 async def test_the_holders_pod_owns_the_lease(server, clock):
-    """After an uninstall the garbage collector removes the Lease with the pod; the next leader's pod takes it over."""
+    """After an uninstall the garbage collector removes the Lease with the pod; a new leader's pod becomes the owner."""
     first, second = (
         Election(server, ElectionSettings(identity=name, pod=(name, f"uid-{name}")), Leadership(clock=clock))
         for name in ("a", "b")

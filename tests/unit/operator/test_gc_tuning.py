@@ -1,4 +1,4 @@
-"""Pauses of the garbage collector: what survived a long one is not gone through again."""
+"""Pauses of the garbage collector: objects that survived a long collection are not searched again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentpool_operator.gc_tuning import LONG_PAUSE_SECONDS, ShortPauses
 
 @pytest.fixture
 def frozen(monkeypatch):
-    """How often the collector was told to set aside what it has."""
+    """The number of calls of `gc.freeze`."""
     calls = []
     monkeypatch.setattr(gc, "freeze", lambda: calls.append(True))
     return calls
@@ -23,8 +23,8 @@ def frozen(monkeypatch):
     ("generation", "took_s", "times"),
     [(2, 2 * LONG_PAUSE_SECONDS, 1), (2, LONG_PAUSE_SECONDS / 2, 0), (1, 2 * LONG_PAUSE_SECONDS, 0)],
 )
-def test_only_a_long_full_collection_sets_its_survivors_aside(monkeypatch, frozen, generation, took_s, times):
-    """Young collections and short full ones change nothing."""
+def test_only_a_long_full_collection_freezes_its_survivors(monkeypatch, frozen, generation, took_s, times):
+    """Young collections and short full collections change nothing."""
     clock = itertools.count(0.0, took_s)
     monkeypatch.setattr(gc_tuning.time, "perf_counter", lambda: next(clock))
     pauses = ShortPauses()
@@ -33,8 +33,8 @@ def test_only_a_long_full_collection_sets_its_survivors_aside(monkeypatch, froze
     assert len(frozen) == times
 
 
-def test_a_long_collection_leaves_nothing_to_go_through_again(monkeypatch):
-    """Told by Python itself of a real collection, it has what survived set aside."""
+def test_a_long_collection_leaves_nothing_to_search_again(monkeypatch):
+    """Python reports a real collection, and the survivors are frozen."""
     monkeypatch.setattr(gc_tuning, "LONG_PAUSE_SECONDS", -1.0)
     pauses = ShortPauses()
     gc.callbacks.append(pauses)

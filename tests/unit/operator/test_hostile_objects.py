@@ -1,4 +1,4 @@
-"""What one object holds harms no other: deep specs, odd labels, templates of no shape, and errors nobody thought of."""
+"""Hostile objects harm no different object: deep specs, odd labels, shapeless templates, unexpected errors."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from agentpool_operator.queue.reader import QueueReader
 from agentpool_operator.reconciler import Reconciler
 
 REF = PoolRef("ns", "p")
-SECRET = "QXZ"  # what an error's text may repeat, and nothing of ours has
+SECRET = "QXZ"  # text that an error may repeat; no text of the operator contains these letters
 
 
 def resource(name: str = "p", **spec):
@@ -53,8 +53,8 @@ def pools():
 
 @pytest.mark.parametrize("kind", [dict, list])
 @pytest.mark.parametrize("levels", [65, 500, 9_000])
-def test_a_spec_nested_too_deeply_is_refused_by_its_place(pools, kind, levels):
-    """However deep: seen, seen again, and listed, the pool says where; the stack is never in danger."""
+def test_a_spec_nested_too_deeply_is_refused_with_its_path(pools, kind, levels):
+    """At any depth, in an event or a list, the pool's condition names the path; the stack never overflows."""
     deep = resource(worker={"template": {"spec": nested(levels, kind)}})
     for _ in range(2):
         pools.see_pool(deep)
@@ -69,8 +69,8 @@ def test_a_spec_nested_too_deeply_is_refused_by_its_place(pools, kind, levels):
 
 
 @pytest.mark.parametrize("value", [1, [], {"a": "b"}])
-def test_a_variable_of_no_shape_is_refused_by_its_place(pools, value):
-    """`TMPDIR` is read, to find out where a directory is needed that can be written."""
+def test_a_variable_without_a_shape_is_refused_with_its_path(pools, value):
+    """`TMPDIR` is read because the worker needs a writable directory."""
     worker = {"name": "worker", "env": [{"name": "TMPDIR", "value": value}]}
     pools.see_pool(resource(worker={"template": {"spec": {"containers": [worker]}}}))
     assert pools.get(REF).declared.problem.reason == "InvalidSpec"
@@ -83,14 +83,14 @@ def test_a_template_of_usual_depth_is_served(pools):
     assert pools.get(REF).declared.problem is None
 
 
-def test_a_spec_that_is_too_deep_is_still_seen_to_be():
-    """The decoder keeps more levels than a spec may have, and those around the spec in a list."""
+def test_a_spec_that_is_too_deep_is_recognised():
+    """The decoder keeps more levels than a spec may have, including the levels around the spec in a list."""
     assert deep_json.READABLE_DEPTH > nesting.MAX_SPEC_DEPTH + 10
 
 
 @pytest.mark.parametrize("levels", [10, 990, 5_000, 100_000])
-def test_an_answer_is_decoded_however_deep_one_object_is(levels):
-    """What is too deep for the decoder is cut there and nowhere else; texts with brackets in them are texts."""
+def test_an_answer_with_a_deep_object_is_decoded(levels):
+    """Only the part beyond the decoder's depth is cut; brackets inside of texts do not count."""
     items = [f'{{"deep": {"[" * levels}{"]" * levels}}}', '{"name": "]}\\"[{", "list": [[1], {"a": 2}]}']
     found = deep_json.loads(f'{{"items": [{items[0]}, {items[1]}]}}'.encode())
     assert found["items"][1] == json.loads(items[1])
@@ -102,7 +102,7 @@ def test_an_answer_is_decoded_however_deep_one_object_is(levels):
 
 @pytest.mark.parametrize("label", ["Not_a.Name", "a..b_", "x" * 63 + "A"])
 def test_a_pod_with_a_label_that_no_pool_can_have_is_no_worker(pools, label):
-    """Neither a watch nor a full list ends by it, nor the inventory of what pods hold."""
+    """Watches, full lists and the inventory of devices skip the pod."""
     good = pod("good-1", "good", {"kind": "ReplicaSet", "name": "good-abc"})
     everything = [pod("odd", label), good]
     pools.see_all(
@@ -120,14 +120,14 @@ def test_a_pod_with_a_label_that_no_pool_can_have_is_no_worker(pools, label):
 @pytest.mark.parametrize(
     "owner", [{"kind": "Job", "name": "good-x"}, {"kind": "ReplicaSet", "name": "other-abc"}, {"kind": "ReplicaSet"}]
 )
-def test_a_pod_that_something_else_controls_is_no_worker(pools, owner):
-    """It is not counted, nor marked as the next to go, whatever its labels say."""
+def test_a_pod_with_a_different_controller_is_no_worker(pools, owner):
+    """The pod is not counted, and not marked for removal, whatever its labels are."""
     pools.see_pod(pod("theirs", "good", owner))
     assert pools.get(PoolRef("ns", "good")).pods == {}
 
 
-def test_one_object_that_cannot_be_read_leaves_the_others_of_its_list(pools, caplog):
-    """A pod without what every pod has: it is named in the log, and the next one is seen."""
+def test_an_unreadable_object_leaves_the_rest_of_its_list(pools, caplog):
+    """A pod without the usual fields is named in the log, and the next pod is read."""
     broken = {"metadata": {"name": "b", "namespace": "ns", "labels": {"agentpool.dev/pool": "good"}}, "status": SECRET}
     good = pod("good-1", "good")
     listed = Listing(items=[broken, good], version="2")
@@ -144,8 +144,8 @@ def test_one_object_that_cannot_be_read_leaves_the_others_of_its_list(pools, cap
      {"nodeSelector": {"a": {"b": []}}},
      {"containers": [{"name": "worker", "resources": {"limits": {"cpu": "1e999999"}}}]}],
 )  # fmt: skip
-def test_a_template_of_no_shape_takes_no_other_pools_share(pools, spec):
-    """The one asks for devices in a way that nobody can read, the other gets what is there."""
+def test_a_shapeless_template_takes_no_share_of_a_different_pool(pools, spec):
+    """A pool with an unreadable request for devices gets none; a second pool gets all devices."""
     for name, template in (("bad", {"spec": spec}), ("fine", {})):
         pools.see_pool(resource(name, gpu={}, worker={"template": template}))
     inventory = Inventory()
@@ -162,13 +162,13 @@ def test_a_template_of_no_shape_takes_no_other_pools_share(pools, spec):
 
 
 def test_a_quantity_that_would_fill_the_memory_is_bounded():
-    """A template may ask for 1e999999 of anything."""
+    """A template may request 1e999999 units."""
     assert amount_of("cpu", "1e999999") == amount_of("memory", "9e99") == 2**63 - 1
     assert amount_of("memory", "-9e99") == -(2**63) + 1
 
 
-async def test_an_unexpected_error_in_a_pass_is_a_condition_and_is_tried_again(pools, caplog):
-    """The other pool's pass goes on; the log has the place and not the error's text."""
+async def test_an_unexpected_error_in_a_pass_is_a_condition_and_is_retried(pools, caplog):
+    """The second pool's pass goes on; the log has the place, but not the error's text."""
     pools.see_pool(resource())
     shown: dict[PoolRef, object] = {}
     done = asyncio.Event()
@@ -205,8 +205,8 @@ async def test_an_unexpected_error_in_a_pass_is_a_condition_and_is_tried_again(p
     assert SECRET not in caplog.text + shown[REF].message
 
 
-async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
-    """Pools that are read together are read one by one where that fails, so that one spoils no other."""
+async def test_an_unexpected_error_in_a_reading_is_a_condition_of_a_single_pool():
+    """After a failed reading of several pools, each pool is read alone, and only the faulty pool has a condition."""
     pools = Pools()
     for name in ("p", "good"):
         pools.see_pool(resource(name, queue={"redis": {"url": "redis://h"}}))
@@ -242,7 +242,7 @@ async def test_an_unexpected_error_in_a_reading_is_a_condition_of_one_pool():
 
 
 async def test_full_lists_go_on_after_an_unexpected_error(pools):
-    """What one list met must not be the last that was listed."""
+    """A failed list is not the last list."""
     lists = 0
     twice = asyncio.Event()
 
@@ -263,7 +263,7 @@ async def test_full_lists_go_on_after_an_unexpected_error(pools):
 
 
 def test_a_lasting_failure_is_logged_ever_less_often_and_tried_ever_later(caplog):
-    """Its pause doubles up to half a minute; what succeeds begins anew."""
+    """The pause doubles up to half a minute; a success resets the pause."""
     failures = Failures()
     pauses = [failures.note("p", ValueError(SECRET), doing="work") for _ in range(16)]
     assert pauses[:3] == [1.0, 2.0, 4.0]

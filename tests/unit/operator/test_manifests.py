@@ -1,4 +1,4 @@
-"""The children of a pool: what the worker is told, and what a user's template keeps."""
+"""The children of a pool: the worker's settings, and the kept parts of a user's template."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def env_of(deployment):
     return {v["name"]: v.get("value", v.get("valueFrom")) for v in worker_of(deployment)["env"]}
 
 
-def test_the_worker_is_told_its_pool_its_queue_and_its_handler():
+def test_the_worker_gets_its_pool_its_queue_and_its_handler():
     """The environment names pool, queue, worker, handler and address."""
     env = env_of(made())
     assert env["AGENTPOOL_NAMESPACE"] == "research"
@@ -47,14 +47,14 @@ def test_the_worker_is_told_its_pool_its_queue_and_its_handler():
 
 
 def test_a_worker_that_fails_leaves_the_end_of_its_log():
-    """The kubelet keeps the last lines as the termination message, unless the user wants it otherwise."""
+    """The kubelet keeps the last lines as the termination message, unless the template has a different policy."""
     assert worker_of(made())["terminationMessagePolicy"] == "FallbackToLogsOnError"
     own = {"spec": {"containers": [{"name": "worker", "terminationMessagePolicy": "File"}]}}
     assert worker_of(made(worker={"template": own}))["terminationMessagePolicy"] == "File"
 
 
 def test_containers_beside_the_worker_leave_the_end_of_their_logs_too():
-    """One that fails keeps the worker from starting, and the pool's condition repeats its last line."""
+    """A failing sidecar keeps the worker from starting, and the pool's condition repeats the sidecar's last line."""
     template = {"spec": {"initContainers": [{"name": "prepare"}], "containers": [{"name": "beside"}]}}
     pod = made(worker={"template": template})["spec"]["template"]["spec"]
     policies = {c["name"]: c["terminationMessagePolicy"] for c in (*pod["initContainers"], *pod["containers"])}
@@ -67,7 +67,7 @@ def test_replicas_are_left_to_the_scaling_loop():
 
 
 def test_the_grace_period_outlasts_the_drain():
-    """A pod gets fifteen seconds beyond its drain."""
+    """A pod's grace period is fifteen seconds longer than the drain."""
     pod = made(worker={"drainSeconds": 40})["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 55
 
@@ -98,8 +98,8 @@ def test_a_users_template_is_kept_and_completed():
     assert pod["spec"]["nodeSelector"] == {"disk": "ssd"}
 
 
-def test_a_worker_that_is_not_alive_gets_no_time_to_drain():
-    """The grace of the drain is for workers that can use it: one whose liveness probe fails ends soon."""
+def test_a_dead_worker_gets_no_time_to_drain():
+    """The grace of the drain is for live workers; a worker with a failed liveness probe ends soon."""
     probe = worker_of(made(worker={"drainSeconds": 300}))["livenessProbe"]
     assert probe["terminationGracePeriodSeconds"] == 10
 
@@ -113,25 +113,25 @@ def test_a_slow_start_is_no_reason_to_restart():
     probe = worker_of(made())["startupProbe"]
     assert (probe["periodSeconds"] * probe["failureThreshold"], probe["periodSeconds"]) == (600, 1)
     assert probe["initialDelaySeconds"] == 2
-    assert probe["timeoutSeconds"] == 60  # the worker listens long before it can answer
+    assert probe["timeoutSeconds"] == 60  # the worker listens long before the first answer
     own = {"name": "worker", "livenessProbe": {"exec": {"command": ["true"]}}}
     assert "startupProbe" not in worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))
 
 
 def test_containers_beside_the_worker_outlive_its_jobs():
-    """They wait until the worker has drained, unless the user says otherwise; the worker itself needs no hook."""
+    """Sidecars wait until the worker has drained, unless the template has a hook; the worker needs no hook."""
     own = {"name": "own", "lifecycle": {"preStop": {"sleep": {"seconds": 1}}}}
     template = {"spec": {"containers": [{"name": "agent"}, {"name": "worker"}, own]}}
     agent, worker, own_made = made(worker={"template": template})["spec"]["template"]["spec"]["containers"]
     assert agent["lifecycle"] == {"preStop": {"httpGet": {"path": "/drained", "port": 8080}}}
     assert "lifecycle" not in worker
     told = [variable["value"] for variable in worker["env"] if variable["name"] == "AGENTPOOL_NEIGHBOURS"]
-    assert told == ["1"]  # the worker's end waits for that one to ask
+    assert told == ["1"]  # the worker's end waits for the request of the hook
     assert own_made["lifecycle"] == own["lifecycle"]
 
 
 def test_a_worker_gets_no_token_of_its_service_account():
-    """A job could read it; a template that needs it says so."""
+    """A job could read the token; a template can request the token."""
     assert made()["spec"]["template"]["spec"]["automountServiceAccountToken"] is False
     asked = made(worker={"template": {"spec": {"automountServiceAccountToken": True}}})
     assert asked["spec"]["template"]["spec"]["automountServiceAccountToken"] is True
@@ -143,7 +143,7 @@ READ_ONLY = {"name": "worker", "securityContext": {"readOnlyRootFilesystem": Tru
 @pytest.mark.parametrize(
     ("container", "mounted"),
     [
-        ({"name": "worker"}, None),  # its root can be written
+        ({"name": "worker"}, None),  # with a writable root
         (READ_ONLY, "/tmp"),
         (READ_ONLY | {"env": [{"name": "TMPDIR", "value": "/scratch/a"}]}, "/scratch/a"),
         (READ_ONLY | {"env": [{"name": "TMPDIR", "valueFrom": {}}]}, "/tmp"),
@@ -169,14 +169,14 @@ def test_a_worker_with_a_read_only_root_gets_a_temporary_directory(container, mo
     )
 
 
-def test_gpus_are_asked_for_and_rolled_out_without_surge():
-    """A GPU pool's worker requests its devices, and a rollout never waits for a device it holds itself."""
+def test_gpus_are_requested_and_rolled_out_without_surge():
+    """A GPU pool's worker requests its devices, and a rollout never waits for a device of the same worker."""
     deployment = made(gpu={"perWorker": 2})
     assert worker_of(deployment)["resources"]["limits"] == {"nvidia.com/gpu": "2"}
     assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 0, "maxUnavailable": 1}
 
 
-def test_equal_specs_make_equal_digests_and_changed_ones_do_not():
+def test_equal_specs_have_equal_digests():
     """The digest changes exactly with the manifest."""
 
     def digest(deployment):
@@ -202,7 +202,7 @@ def test_equal_specs_make_equal_digests_and_changed_ones_do_not():
         ({"n": 0}, {}, []),
     ],
 )
-def test_drift_is_what_contradicts_and_not_what_was_added(wanted, live, found):
+def test_drift_is_a_contradiction_and_no_addition(wanted, live, found):
     """Defaults and foreign fields are no drift; quantities count by value."""
     assert differences(wanted, live) == found
 
@@ -215,8 +215,8 @@ def test_replicas_are_handed_over_only_where_we_own_them_by_apply():
     assert not appliers_of_replicas({"metadata": {}})
 
 
-def test_what_others_have_set_in_the_deployment_is_named():
-    """Not the size, a pause or a restart, which are theirs to set; not what we or a controller wrote."""
+def test_fields_of_a_foreign_manager_are_named():
+    """A foreign size, pause or restart is allowed, and so are writes of the operator and of a controller."""
     env = {'k:{"name":"worker"}': {"f:env": {'k:{"name":"X"}': {".": {}, "f:name": {}, "f:value": {}}}}}
     pod = {
         "f:metadata": {"f:annotations": {"f:kubectl.kubernetes.io/restartedAt": {}}},
@@ -245,14 +245,14 @@ def test_what_others_have_set_in_the_deployment_is_named():
         ({"metadata": {"labels": ["a"]}}, "metadata.labels"),
     ],
 )
-def test_a_template_of_no_such_shape_is_refused_by_name(template, named):
-    """What Kubernetes' own schema leaves open to us is read before it is used: it becomes the pool's condition."""
+def test_a_shapeless_template_is_refused_by_name(template, named):
+    """Fields that Kubernetes' schema leaves open are checked before use: the pool's condition names the field."""
     with pytest.raises(SpecError, match=rf"spec\.worker\.template.*{re.escape(named)} "):
         spec_of({"spec": {**SPEC, "worker": {"template": template}}})
 
 
 def test_nulls_in_a_template_mean_absence():
-    """As they do for the API server."""
+    """The API server has the same rule."""
     empty = {
         "metadata": None,
         "spec": {"containers": [{"name": "worker", "env": None, "image": None}], "volumes": None},
@@ -284,8 +284,8 @@ STATED = {"name": "exporter", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
         (HTTP, [MODEL], {"container": "worker"}, "worker"),
     ],
 )
-def test_one_container_of_a_worker_gets_the_devices(handler, containers, gpu, holder):
-    """The handler's container does, unless the template or the pool names another; devices count once."""
+def test_a_single_container_of_a_worker_gets_the_devices(handler, containers, gpu, holder):
+    """The handler's container gets the devices, unless the template or the pool names a different container."""
     deployment = made(
         handler=handler, gpu={"perWorker": 2, **gpu}, worker={"template": {"spec": {"containers": containers}}}
     )
@@ -299,7 +299,7 @@ def test_a_device_container_that_the_template_lacks_is_refused():
 
 
 def test_a_worker_of_the_default_image_satisfies_the_restricted_standard():
-    """Its own settings stay, and an image of the user's own is left as it is."""
+    """User settings stay, and so does a user's image."""
     assert worker_of(made())["securityContext"] == manifests.RESTRICTED
     own = {"name": "worker", "securityContext": {"runAsNonRoot": False}}
     kept = worker_of(made(worker={"template": {"spec": {"containers": [own]}}}))["securityContext"]
@@ -309,7 +309,7 @@ def test_a_worker_of_the_default_image_satisfies_the_restricted_standard():
 
 
 def test_pull_secrets_of_the_installation_reach_the_workers():
-    """A template with secrets of its own keeps those."""
+    """A template with pull secrets keeps those."""
 
     def pod(**template):
         spec = AgentPoolSpec.model_validate({**SPEC, "worker": {"template": {"spec": template}}})

@@ -1,4 +1,4 @@
-"""What Prometheus reads of pools: what is known now, and nothing that was true once."""
+"""Prometheus reads the present state of pools, and no outdated figure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def shown(metrics):
 
 
 def test_a_queue_that_cannot_be_read_has_no_figures(pool):
-    """Its last ones would go on for ever, and an alert with them; that it cannot be read is told."""
+    """The last figures would stay for ever, and an alert with them; a gauge reports the failed reading."""
     metrics = Metrics()
     pool.queue.backlog = Backlog()
     metrics.record_decision(pool, DECISION, before=1)
@@ -51,8 +51,8 @@ def test_a_queue_that_cannot_be_read_has_no_figures(pool):
     assert metrics.registry.get_sample_value("agentpool_pool_queue_reachable", {"namespace": "ns", "pool": "p"}) == 0
 
 
-def test_a_pool_tells_its_target_while_it_pursues_one_and_its_room_while_it_asks(pool):
-    """A paused pool lets its jobs wait on purpose; where no devices are asked for, the room for them is not known."""
+def test_a_pool_shows_its_target_and_its_room_only_when_they_apply(pool):
+    """A paused pool has no wait target; without devices the room is unknown."""
     metrics = Metrics()
     names = {"namespace": "ns", "pool": "p"}
     pool.declared = replace(pool.declared, spec=pool.spec.model_copy(update={"gpu": Gpu()}))
@@ -65,8 +65,8 @@ def test_a_pool_tells_its_target_while_it_pursues_one_and_its_room_while_it_asks
     assert not shown(metrics) & {"agentpool_pool_target_wait_seconds", "agentpool_pool_placeable_workers"}
 
 
-def test_who_stands_down_shows_no_pool_and_shows_it_again_when_he_leads_again(pool):
-    """Beside the true figures of the one that leads, old ones would win in a maximum."""
+def test_a_former_leader_shows_no_pool_until_the_next_term(pool):
+    """Old figures beside the leader's figures would win in a maximum."""
     metrics = Metrics()
     pool.queue.backlog = Backlog()
     metrics.record_decision(pool, DECISION, before=1)

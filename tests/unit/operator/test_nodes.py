@@ -1,4 +1,4 @@
-"""Nodes and shapes: where the scheduler would let a worker run, and what it requests."""
+"""Nodes and shapes: the nodes that the scheduler permits, and the request of a worker."""
 
 from __future__ import annotations
 
@@ -63,13 +63,13 @@ def test_selectors_and_taints_decide_where_a_worker_may_run(shape, node, allowed
     ],
 )
 def test_affinity_expressions(operator, values, label, holds):
-    """Each operator of a node affinity means what the API says."""
+    """Each operator of a node affinity has the meaning of the API."""
     node = Node(name="n", labels={} if label is None else {"k": label})
     assert Requirement(key="k", operator=operator, values=values).holds(node) is holds
 
 
 def test_the_whole_request_must_fit():
-    """The scarcest resource decides, and one that is not offered fits nowhere."""
+    """The scarcest resource decides; a worker with a missing resource fits nowhere."""
     free = {"cpu": 4000, "memory": 8, "gpu": 4}
     assert fits(free, {"cpu": 1000, "gpu": 1}) == 4
     assert fits(free, {"cpu": 3000, "gpu": 1}) == 1
@@ -86,7 +86,7 @@ def test_quantities_become_whole_numbers(resource, quantity, amount):
 
 
 def test_init_containers_and_sidecars_count_as_the_scheduler_counts_them():
-    """The largest init step counts if it is more than all containers; sidecars run beside."""
+    """The largest init step counts if the step needs more than all containers; sidecars run beside."""
 
     def wants(cpu, **more):
         return {"resources": {"requests": {"cpu": cpu}}, **more}
@@ -121,8 +121,8 @@ def pod(uid, on, gpus, **metadata):
     }
 
 
-def test_terminating_pods_hold_theirs_until_they_are_gone():
-    """A device is free when its pod is gone, not when it is asked to go."""
+def test_terminating_pods_hold_their_devices():
+    """A device is free when the pod is gone, not at the deletion request."""
     inventory = Inventory()
     inventory.see_node(node("n", 4))
     inventory.see_pod(pod("a", "n", 3))
@@ -133,7 +133,7 @@ def test_terminating_pods_hold_theirs_until_they_are_gone():
 
 
 def test_heartbeats_change_nothing():
-    """A node that is seen again as it was does not count as a change."""
+    """An unchanged node does not count as a change."""
     inventory = Inventory()
     inventory.see_node(node("n", 4))
     before = inventory.version
@@ -142,7 +142,7 @@ def test_heartbeats_change_nothing():
 
 
 def test_a_higher_priority_takes_the_room_of_idle_workers_only():
-    """A lower priority's idle worker gives its device up; its busy one does not."""
+    """An idle worker of a lower priority yields its device; a busy worker does not."""
     shape = shape_of({"spec": {"containers": [{"resources": {"limits": {"gpu": "1"}}}]}})
     low = Claim(
         pool="low", shape=shape, wanted=2, current=2, busy={"n": 1}, idle=(Idle(node="n", requests=shape.requests),)
@@ -152,8 +152,8 @@ def test_a_higher_priority_takes_the_room_of_idle_workers_only():
     assert share(nodes, [low, high]) == {"low": Grant(placeable=1, kept=1), "high": Grant(placeable=1, kept=0)}
 
 
-def test_pools_of_one_shape_go_through_the_nodes_once(monkeypatch):
-    """A hundred pools that ask for the same cost no more looks at nodes than one: the cost stays linear."""
+def test_pools_of_the_same_shape_visit_each_node_once(monkeypatch):
+    """A hundred pools with the same request cost as many visits of nodes as a single pool: the cost stays linear."""
     looks = []
     allowed_on = Shape.allowed_on
     monkeypatch.setattr(Shape, "allowed_on", lambda shape, node: looks.append(node.name) or allowed_on(shape, node))
@@ -198,15 +198,15 @@ def own(topology="kubernetes.io/hostname", **labels):
         ),
     ],
 )
-def test_filters_that_a_template_states_limit_the_workers_of_a_node(spec, most):
-    """Anti-affinity to itself, host ports, a node's name and empty terms count as the scheduler counts them."""
+def test_filters_of_a_template_limit_the_workers_of_a_node(spec, most):
+    """Anti-affinity to the worker, host ports, a node's name and empty terms count as in the scheduler."""
     nodes = [Node(name=name, free={"pods": 50}, allocatable={"pods": 50}) for name in ("n1", "n2")]
     claim = Claim(pool="p", shape=shape_of(template(**spec)), wanted=0, current=0, busy={}, idle=())
     assert share(nodes, [claim])["p"].placeable == most
 
 
 def test_a_pod_on_a_node_takes_its_host_port():
-    """A foreign pod with the port leaves one node for a worker that needs the same port."""
+    """A foreign pod with the port leaves a single node for a worker that needs the same port."""
     inventory = Inventory()
     ports = [{"containerPort": 80, "hostPort": 80}]
     for name in ("n1", "n2"):
@@ -229,13 +229,13 @@ def test_a_pod_on_a_node_takes_its_host_port():
     ],
 )
 def test_pod_level_resources_replace_the_sum_of_the_containers(stated, cpu):
-    """The scheduler reserves what the pod requests as a whole, where it does."""
+    """If present, the request of the pod replaces the sum, as in the scheduler."""
     containers = [{"resources": {"requests": {"cpu": amount}}} for amount in ("1", "2")]
     assert requests_of({"containers": containers, "resources": stated})["cpu"] == cpu
 
 
 def test_a_worker_keeps_its_place_when_its_node_offers_less_than_before():
-    """A device plugin that restarts, or a node that is not listed, takes no worker; only a new worker needs room."""
+    """A device plugin restart or an unlisted node removes no worker; only a new worker needs room."""
     shape = Shape(requests={"gpu": 1})
     idle = tuple(Idle(node=name, requests=shape.requests) for name in ("n", "n", "lost"))
     claim = Claim(pool="p", shape=shape, wanted=3, current=3, busy={}, idle=idle)
@@ -252,14 +252,14 @@ def test_a_place_that_a_node_does_not_offer_is_not_given_to_a_higher_priority():
 
 
 def test_a_pod_of_an_earlier_template_frees_what_it_holds():
-    """An idle worker with one device is no room for two."""
+    """An idle worker with a single device is no room for two."""
     idle = (Idle(node="n", requests={"gpu": 1}),)
     claim = Claim(pool="p", shape=Shape(requests={"gpu": 2}), wanted=1, current=1, busy={}, idle=idle)
     assert share([Node(name="n", free={"gpu": 0})], [claim]) == {"p": Grant(placeable=1, kept=1)}
 
 
 def test_a_worker_without_a_node_is_kept_unless_the_scheduler_refuses_it():
-    """Workers that start do not leave because the room was taken meanwhile; refused workers claim nothing."""
+    """Starting workers stay although the room is taken; refused workers claim no room."""
     shape = Shape(requests={"gpu": 1})
     claim = Claim(pool="p", shape=shape, wanted=4, current=4, busy={"n": 1}, idle=(), starting=3)
     assert share([Node(name="n", free={"gpu": 0})], [claim])["p"] == Grant(placeable=1, kept=4)
@@ -277,7 +277,7 @@ def test_a_worker_without_a_node_is_kept_unless_the_scheduler_refuses_it():
         ("team", "a worker does not tolerate the taint team:NoSchedule of node n, and no other node is permitted"),
     ],
 )
-def test_a_taint_that_excludes_all_nodes_is_named_unless_it_goes_by_itself(key, why):
+def test_a_taint_that_excludes_all_nodes_is_named_unless_the_taint_is_temporary(key, why):
     """A new node with a start-up taint needs no second node."""
     tainted = Node(name="n", taints=(Taint(key=key),), allocatable={"gpu": 1}, free={"gpu": 1})
     assert misfit([tainted], Shape(requests={"gpu": 1})) == why

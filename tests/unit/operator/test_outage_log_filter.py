@@ -1,4 +1,4 @@
-"""An outage of the API server in the log: its first line, one a minute, its last, and no echo."""
+"""An outage of the API server in the log: a first line, a line per minute, a last line, and no repetition."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ BUSY = BusyError(request="GET /x", status=500, message="etcdserver: request time
 
 
 class Server:
-    """An API server that is there or not; counts the questions."""
+    """An API server, reachable or not; counts the requests."""
 
     def __init__(self):
         self.trouble = None
@@ -42,7 +42,7 @@ def server():
 
 @pytest.fixture
 async def echoes(server, caplog, monkeypatch):
-    """Logs through the filter, which runs."""
+    """Logging through the running filter."""
     monkeypatch.setattr(outage_log_filter, "PROBE_SECONDS", 0.001)
     told = OutageLogFilter(server.answer)
     caplog.handler.addFilter(told)
@@ -54,14 +54,14 @@ async def echoes(server, caplog, monkeypatch):
 
 
 def parts_fail(error):
-    """What the parts log when a request of theirs fails."""
+    """Log the lines of two modules with a failed request."""
     logging.getLogger("agentpool_operator.election").warning("the Lease could not be renewed or read: %s", error)
     logging.getLogger("agentpool_operator.scale_loop.loop").warning("pool %s is tried again: %s", "ns/p", error)
 
 
 @pytest.mark.parametrize(("error", "passed"), [(AWAY, 0), (BUSY, 1)], ids=["no answer", "no storage"])
-async def test_an_outage_is_told_by_its_first_line_and_its_last(server, echoes, caplog, error, passed):
-    """However often everybody fails meanwhile; an answer of the server passes until the outage is known."""
+async def test_an_outage_has_a_first_and_a_last_line(server, echoes, caplog, error, passed):
+    """Repeated failures add no line; a 5xx answer passes until the outage is known."""
     server.trouble = error
     logging.getLogger("agentpool_operator.reconciler").warning("pool %s is tried again: %s", "ns/p", error)
     await wait_until(lambda: echoes.away, "it is known to be away")
@@ -76,8 +76,8 @@ async def test_an_outage_is_told_by_its_first_line_and_its_last(server, echoes, 
     assert ends.startswith("the API server answers, after ")
 
 
-async def test_a_long_outage_is_told_again_and_again_in_its_time(server, echoes, caplog, monkeypatch):
-    """Who looks at the log in its middle sees it, too."""
+async def test_a_long_outage_is_logged_at_intervals(server, echoes, caplog, monkeypatch):
+    """A reader in the middle of the log sees the outage, too."""
     monkeypatch.setattr(outage_log_filter, "REPORT_SECONDS", 0.0)
     server.trouble = AWAY
     parts_fail(AWAY)
@@ -85,8 +85,8 @@ async def test_a_long_outage_is_told_again_and_again_in_its_time(server, echoes,
     assert re.fullmatch(r"Kubernetes API unreachable: .*, for \d+ s now\. Retrying .*", caplog.records[-1].message)
 
 
-async def test_what_is_no_outage_is_told_as_it_comes(server, echoes, caplog):
-    """A refusal, rights that lack, and everything else."""
+async def test_lines_without_an_outage_pass(server, echoes, caplog):
+    """A refusal, missing rights, and any different line."""
     told = [
         (ForbiddenError(request="GET /x", status=403, message="no"), "pool is tried again: %s"),
         ("nothing", "leading as %s"),
@@ -97,15 +97,15 @@ async def test_what_is_no_outage_is_told_as_it_comes(server, echoes, caplog):
     assert server.asked == 0
 
 
-async def test_a_busy_answer_is_told_and_checked(server, echoes, caplog):
-    """A single 5xx may be the first of an outage; the API server is probed, and nothing more is told if it answers."""
+async def test_a_busy_answer_passes_and_is_checked(server, echoes, caplog):
+    """A single 5xx may begin an outage; the API server is probed, and a good answer adds no line."""
     logging.getLogger("agentpool_operator.reconciler").warning("pool is tried again: %s", BUSY)
     await wait_until(lambda: server.asked == 1, "it was asked")
     assert [record.message for record in caplog.records] == [f"pool is tried again: {BUSY}"]
 
 
-async def test_single_requests_that_fail_are_told_once_a_minute(server, echoes, caplog):
-    """The API server answers, but not always: one line says so, with the gravest of what failed and as loudly."""
+async def test_single_failed_requests_are_logged_once_a_minute(server, echoes, caplog):
+    """The API server answers most requests: a single line has the gravest failure, with the level of that failure."""
     for asked in range(1, 4):
         logging.getLogger("agentpool_operator.scale_loop.loop").warning("pool %s is tried again: %s", "ns/p", AWAY)
         logging.getLogger("agentpool_operator.capacity.capacity_watch").info("nodes are listed again: %s", AWAY)

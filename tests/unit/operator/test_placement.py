@@ -1,4 +1,4 @@
-"""Who may have how many workers: shares of real registry and inventory, made anew only when something has changed."""
+"""The number of workers per pool: shares of a real registry and inventory, computed again only after a change."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def inventory():
 
 @pytest.fixture
 def shared(monkeypatch):
-    """How often the room was shared."""
+    """The calls of the sharing."""
     calls = []
     share = placement.share
     monkeypatch.setattr(placement, "share", lambda *given: calls.append(True) or share(*given))
@@ -75,8 +75,8 @@ def test_nothing_is_shared_anew_while_nothing_has_changed(pools, inventory, shar
     assert len(shared) == 1
 
 
-def test_what_one_pool_wants_leaves_less_for_the_other(pools, inventory, shared):
-    """News of a pool's backlog are shared at once; a pool that was not read keeps its claim."""
+def test_the_demand_of_a_pool_leaves_less_for_the_next_pool(pools, inventory, shared):
+    """A change of a pool's backlog is shared at once; a pool that was not read keeps its claim."""
     placing = Placement(inventory)
     placing.place(pools, news=(), now=0.0, at=0.0)
     waiting(pools, "a", GPUS)
@@ -85,8 +85,8 @@ def test_what_one_pool_wants_leaves_less_for_the_other(pools, inventory, shared)
     assert len(shared) == 2
 
 
-def test_a_pod_that_comes_or_goes_is_shared_at_once(pools, inventory):
-    """What others take of a node is not given out, and comes back with their end; so does a node."""
+def test_a_new_or_removed_pod_is_shared_at_once(pools, inventory):
+    """Devices of foreign pods are not granted until those pods end; a new node counts at once."""
     placing = Placement(inventory)
     one = PoolRef("ns", "a")
     inventory.see_pod(pod_on("n"))
@@ -99,8 +99,8 @@ def test_a_pod_that_comes_or_goes_is_shared_at_once(pools, inventory):
     assert placing.place(pools, news=(), now=3.0, at=3.0)[one].placeable == GPUS
 
 
-def test_a_pools_own_idle_pods_count_as_its_room(pools, inventory):
-    """The pod holds a device, and yet the pool may have as many workers as the node has devices."""
+def test_a_pools_idle_pods_count_as_its_room(pools, inventory):
+    """The pod holds a device, and the pool may have as many workers as the node has devices."""
     inventory.see_pod(pod_on("n", "mine", {"agentpool.dev/pool": "a"}))
     granted = Placement(inventory).place(pools, news=(), now=0.0, at=0.0)
     assert placeable(granted) == {"a": GPUS, "b": GPUS}
@@ -122,8 +122,8 @@ def test_a_pools_own_idle_pods_count_as_its_room(pools, inventory):
         ),
     ],
 )
-def test_why_no_node_could_ever_hold_a_worker_is_told(pools, inventory, spec, why):
-    """A node that is full or cordoned now could; one that is too small, or of another kind, could not."""
+def test_a_pool_without_a_possible_node_shows_the_reason(pools, inventory, spec, why):
+    """A full or cordoned node could hold a worker later; a node of a smaller size or a different kind could not."""
     handler = {"handler": {"command": {"argv": ["true"]}}}
     pools.see_pool({"metadata": {"name": "a", "namespace": "ns", "uid": "a"}, "spec": {**handler, **spec}})
     cordoned = node("n") | {"spec": {"unschedulable": True, "taints": [CORDON]}}
@@ -150,7 +150,7 @@ def pending(name: str, pool: str, **condition):
 
 @pytest.fixture
 def refused(pools, inventory):
-    """Pool `a` has four jobs and four workers, of which the scheduler places one; `b` waits for devices."""
+    """Pool `a` has four jobs and four workers, of which the scheduler places a single worker; `b` waits for devices."""
     running = pod_on("n", "a-0", {"agentpool.dev/pool": "a"})
     inventory.see_pod(running)
     pools.see_deployment(deployment("a", 4))
@@ -161,16 +161,16 @@ def refused(pools, inventory):
     return Placement(inventory)
 
 
-def test_workers_that_the_scheduler_refuses_give_their_claim_to_the_next_pool(pools, refused):
-    """A filter that no model knows shows in the Pending pods: what they claim, the next pool gets."""
+def test_refused_workers_pass_their_claim_to_the_next_pool(pools, refused):
+    """An unknown filter shows in the Pending pods: the next pool gets the devices that those pods claim."""
     everyone = {pool.ref for pool in pools}
     assert placeable(refused.place(pools, news=everyone, now=1.0, at=1.0))["a"] == GPUS // 2
     assert placeable(refused.place(pools, news=everyone, now=20.0, at=20.0)) == {"a": 1, "b": GPUS - 1}
     assert refused.refusal_of(PoolRef("ns", "a")) == "why"
 
 
-def test_a_refusal_is_tested_by_a_single_worker_after_a_pause_and_ends_with_a_new_node(pools, refused, inventory):
-    """The limit stays while it holds, and no longer."""
+def test_a_refusal_is_tested_by_a_single_worker_after_a_pause(pools, refused, inventory):
+    """The limit lasts as long as the refusal, and ends with a new node."""
     everyone = {pool.ref for pool in pools}
     refused.place(pools, news=everyone, now=20.0, at=20.0)
     for number in range(1, 4):
@@ -187,7 +187,7 @@ def test_a_refusal_is_tested_by_a_single_worker_after_a_pause_and_ends_with_a_ne
 
 
 def test_a_gated_worker_is_not_refused(pools, inventory):
-    """The scheduler has not tried it: its claim stays."""
+    """The scheduler has not tried the worker: the claim stays."""
     pools.see_deployment(deployment("a", 1))
     pools.see_pod(pending("a-0", "a", reason="SchedulingGated"))
     waiting(pools, "a", 1)

@@ -1,4 +1,4 @@
-"""What holds up a pod that has its node: which pods are asked about, when, and which event is told."""
+"""Reasons of a delayed pod on a node: selection of pods, times of reading, selection of the event."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LATE = BOUND + PASS_SECONDS
 
 
 class Server:
-    """Events by the uid of their pod; keeps who was asked about, and refuses where it is told to."""
+    """Events by the uid of the pod; records the requested pods, and refuses closed namespaces."""
 
     def __init__(self):
         self.events = {}
         self.asked = []
         self.forbidden = set()  # namespaces
 
-    async def list(self, path, *, fieldSelector):  # noqa: N803 - as the API calls it
+    async def list(self, path, *, fieldSelector):  # noqa: N803 - the name in the API
         uid = fieldSelector.removeprefix("involvedObject.uid=").removesuffix(",type=Warning")
         self.asked.append(uid)
         if path.split("/")[4] in self.forbidden:
@@ -31,7 +31,7 @@ class Server:
         return self.events.get(uid, []), "1"
 
     def taken(self):
-        """Who was asked about since the last call."""
+        """Return the pods requested since the last call."""
         asked, self.asked = self.asked, []
         return asked
 
@@ -52,7 +52,7 @@ def look(server, pools):
 
 
 def add(pools, name, *pods, namespace="ns"):
-    """A pool whose pods, given by name and seconds before they got their node, are being set up."""
+    """Add a pool with pods in set-up; each pod has a name and the seconds that the pod waited for a node."""
     metadata = {"name": name, "namespace": namespace, "uid": name, "resourceVersion": "1"}
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
     for pod, waited in pods:
@@ -73,8 +73,8 @@ def event(reason, *, made=BOUND, last=BOUND):
     }
 
 
-async def test_what_was_said_before_it_had_a_node_is_not_why_it_does_not_come_up(server, pools, look):
-    """Of waiting for a node there may be a newer warning than what the node tells, whose clock is its own."""
+async def test_events_before_the_node_do_not_explain_the_delay(server, pools, look):
+    """A warning of the scheduler may be newer than a warning of the node, whose clock differs."""
     pod = add(pools, "p", ("w", 60)).pods["w"]
     server.events["w"] = [
         event("FailedScheduling", last=BOUND + 1),
@@ -88,8 +88,8 @@ async def test_what_was_said_before_it_had_a_node_is_not_why_it_does_not_come_up
     assert (told.trouble, told.trouble_message) == ("FailedMount", "why FailedMount")
 
 
-async def test_a_pod_has_its_time_from_when_it_has_a_node(server, pools, look):
-    """However long it waited for one."""
+async def test_the_time_of_a_pod_counts_from_its_node(server, pools, look):
+    """The wait for the node does not matter."""
     add(pools, "p", ("w", 3600))
     await look(now=LATE - 1)
     assert server.taken() == []
@@ -97,8 +97,8 @@ async def test_a_pod_has_its_time_from_when_it_has_a_node(server, pools, look):
     assert server.taken() == ["w"]
 
 
-async def test_the_oldest_pod_of_each_pool_is_asked_about_until_it_is_known_what_it_has(server, pools, look):
-    """It is the one that is told; then it is asked about now and then, for it may have got another trouble."""
+async def test_the_oldest_pod_of_each_pool_is_read_until_its_reason_is_known(server, pools, look):
+    """The condition shows the oldest pod; later the pod is read at intervals, because the reason may change."""
     pool = add(pools, "p", ("young", 1), ("old", 9))
     for _ in range(2):
         await look(now=LATE)
@@ -114,8 +114,8 @@ async def test_the_oldest_pod_of_each_pool_is_asked_about_until_it_is_known_what
     assert pool.pods["old"].trouble == "FailedAttachVolume"
 
 
-async def test_of_too_many_pools_each_gets_its_turn(server, pools, look, monkeypatch):
-    """Those whose pods nobody tells anything of do not keep the others from being asked about."""
+async def test_a_large_number_of_pools_takes_turns(server, pools, look, monkeypatch):
+    """Pools without a known reason do not exclude the rest."""
     monkeypatch.setattr(pod_events, "AT_ONCE", 2)
     for number in range(5):
         add(pools, f"p{number}", (f"w{number}", 9 - number))
@@ -126,8 +126,8 @@ async def test_of_too_many_pools_each_gets_its_turn(server, pools, look, monkeyp
     assert looks == [["w0", "w1"], ["w2", "w3"], ["w4", "w0"]]
 
 
-async def test_without_the_right_to_list_events_it_is_told_once_and_tried_rarely(server, pools, look, caplog):
-    """Other namespaces are read meanwhile; and once it is allowed, so is this one."""
+async def test_a_missing_right_to_list_events_is_logged_once_and_checked_rarely(server, pools, look, caplog):
+    """Permitted namespaces are read meanwhile; the closed namespace is read once the right exists."""
     server.forbidden = {"closed"}
     closed = [add(pools, name, (name, 9), namespace="closed") for name in ("c", "d")]
     add(pools, "p", ("w", 1))

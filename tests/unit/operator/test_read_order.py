@@ -1,4 +1,4 @@
-"""Whose turn it is: pressure goes first, turns are short, and nobody waits for another's Redis."""
+"""The order of readings: pressure goes first, batches are short, and no pool waits for a foreign Redis."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def pools_of(count: int, **spec) -> Pools:
     return pools
 
 
-def one_redis(_pool) -> str:
+def shared_redis(_pool) -> str:
     return "redis"
 
 
-def redis_of_its_own(pool) -> str:
+def separate_redis(pool) -> str:
     return pool.ref.name
 
 
 def chosen(schedule: Schedule, now: float) -> list[PoolRef]:
-    return [pool.ref for batch in schedule.batches(now, one_redis) for pool in batch.pools]
+    return [pool.ref for batch in schedule.batches(now, shared_redis) for pool in batch.pools]
 
 
 @pytest.fixture
@@ -49,61 +49,61 @@ def many():
     return pools_of(3 * AT_ONCE)
 
 
-async def test_many_pools_have_their_turns_one_after_the_other(many):
-    """No turn is longer than so many pools, and all have been looked at in the end."""
+async def test_many_pools_are_read_in_batches(many):
+    """Each batch has a limited size, and the batches cover all pools."""
     schedule, seen = Schedule(many, gap_s=0.05), set()
     for _ in range(3):
-        (batch,) = schedule.batches(NOW, one_redis)
+        (batch,) = schedule.batches(NOW, shared_redis)
         assert len(batch.pools) == AT_ONCE
-        assert schedule.batches(NOW, one_redis) == []
+        assert schedule.batches(NOW, shared_redis) == []
         schedule.release(batch)
         seen |= {pool.ref for pool in batch.pools}
     assert len(seen) == 3 * AT_ONCE
 
 
-async def test_who_is_under_pressure_goes_before_those_that_are_merely_due(many):
-    """A sign of pressure puts the pool into the next turn, wherever it stood."""
+async def test_a_pool_under_pressure_goes_before_pools_that_are_due(many):
+    """A signal of pressure puts the pool into the next batch, from any position."""
     schedule = Schedule(many, gap_s=0.05)
     last = named(3 * AT_ONCE - 1)
     schedule.request_read(last)
     assert chosen(schedule, NOW)[0] == last
 
 
-async def test_a_redis_that_does_not_answer_holds_only_its_own_pools_up():
-    """While one place is waited for, another has turn after turn."""
+async def test_an_unresponsive_redis_delays_only_its_pools():
+    """During the wait for a Redis, the pools of the second Redis are read repeatedly."""
     schedule = Schedule(pools_of(2), gap_s=0.05)
-    hangs, answers = schedule.batches(NOW, redis_of_its_own)
+    hangs, answers = schedule.batches(NOW, separate_redis)
     for round_ in range(1, 4):
         schedule.release(answers)
         for pool in answers.pools:
             schedule.finish(pool)
-        (answers,) = schedule.batches(NOW + 1000 * round_, redis_of_its_own)
+        (answers,) = schedule.batches(NOW + 1000 * round_, separate_redis)
         assert answers.group != hangs.group
 
 
-async def test_a_pool_that_is_being_served_is_not_chosen_again_until_it_has_been():
-    """A write that takes long is not doubled; pressure that was felt meanwhile is not lost, and others go on."""
+async def test_a_pool_in_service_is_not_chosen_again():
+    """A slow write is not repeated; a signal of pressure is kept, and the remaining pools go on."""
     schedule = Schedule(pools_of(2), gap_s=0.05)
-    (batch,) = schedule.batches(NOW, one_redis)
+    (batch,) = schedule.batches(NOW, shared_redis)
     schedule.release(batch)
     schedule.finish(batch.pools[1])
     schedule.request_read(named(0))
     assert chosen(schedule, NOW + 1000) == [named(1)]
     schedule.finish(batch.pools[0])
-    assert chosen(schedule, NOW + 1000) == []  # their Redis is being asked about the other
+    assert chosen(schedule, NOW + 1000) == []  # their Redis is reading the second pool
     schedule.release(batch)
     assert chosen(schedule, NOW + 1000) == [named(0)]
 
 
-async def test_pressure_of_a_pool_that_is_not_known_is_not_kept():
-    """Signals of other operators' pools on the same Redis leave nothing behind."""
+async def test_pressure_of_an_unknown_pool_is_dropped():
+    """Signals of foreign pools on the same Redis use no memory."""
     schedule = Schedule(pools_of(0), gap_s=0.05)
     schedule.request_read(named(7))
     assert not schedule._urgent
 
 
-async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many):
-    """Pools under steady pressure fill every turn of their Redis; the others have theirs all the same."""
+async def test_the_longest_wait_goes_before_any_number_of_pools_under_pressure(many):
+    """Pools under steady pressure could fill every batch; the rest is read all the same."""
     schedule = Schedule(many, gap_s=0.05)
     patient = named(0)
     for pool in many:
@@ -113,8 +113,8 @@ async def test_who_has_waited_longest_goes_before_any_number_under_pressure(many
     assert chosen(schedule, NOW)[0] == patient
 
 
-async def test_who_became_due_since_the_last_turns_is_not_waited_past(many):
-    """Rest sees that somebody has not been looked at, though his time has come."""
+async def test_a_pool_that_became_due_ends_the_rest(many):
+    """A pool that became due since the last batches is read without a further wait."""
     schedule = Schedule(many, gap_s=0.05)
     now = time.monotonic()
     for pool in many:
@@ -124,11 +124,11 @@ async def test_who_became_due_since_the_last_turns_is_not_waited_past(many):
         await schedule.rest(since=now - 1.0)
 
 
-async def test_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_turn(many, monkeypatch):
-    """Whoever waits for one of these is woken by it; the clock alone would not have."""
+async def test_the_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_batch(many, monkeypatch):
+    """Each event ends the rest; the clock alone would not."""
     monkeypatch.setattr(agentpool_operator.queue.read_order, "LONGEST_WAIT_SECONDS", 600.0)
     schedule = Schedule(many, gap_s=0.05)
-    (batch,) = schedule.batches(NOW, one_redis)
+    (batch,) = schedule.batches(NOW, shared_redis)
     for pool in many:
         pool.due_at = max(pool.due_at, NOW)
     resting = asyncio.create_task(schedule.rest(NOW))
@@ -140,5 +140,5 @@ async def test_rest_ends_by_pressure_by_an_answer_and_by_the_end_of_a_turn(many,
     await asyncio.wait_for(schedule.rest(NOW), 10)
     resting = asyncio.create_task(schedule.rest(NOW))
     await asyncio.sleep(0)
-    schedule.finish(batch.pools[0])  # it was pressed meanwhile
+    schedule.finish(batch.pools[0])  # a signal of pressure came meanwhile
     await asyncio.wait_for(resting, 10)

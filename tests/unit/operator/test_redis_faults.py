@@ -1,4 +1,4 @@
-"""What Redis does to the operator: each fault stays with its pools, and no service ends by it."""
+"""Faults of Redis in the operator: each fault stays with its pools, and ends no service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SNAPSHOT = snapshot_with(settings_revision="of another spec")
 
 
 class Inspector:
-    """A queue that is read at once, and hangs when it is written."""
+    """A queue that answers readings at once, and hangs in writes."""
 
     async def snapshots(self, pools):
         return dict.fromkeys(pools, SNAPSHOT)
@@ -34,8 +34,8 @@ class Inspector:
         await asyncio.get_running_loop().create_future()
 
 
-async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
-    """Publishing after a read has the read's time limit, so no other pool waits for it."""
+async def test_a_redis_that_hangs_while_settings_are_published_is_abandoned():
+    """Publishing after a reading shares the time limit of the reading, so no different pool waits."""
     pools = Pools()
     pools.see_pool(
         {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"handler": {"command": {"argv": ["true"]}}}}
@@ -57,8 +57,8 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_given_up():
     assert pool.backlog is None
 
 
-async def test_pools_that_share_a_url_are_told_of_their_own_secrets():
-    """The link is shared; the message must not name a Secret of another tenant's namespace."""
+async def test_pools_with_the_same_url_name_their_own_secrets():
+    """The link is shared; a message must not name a Secret of a different tenant's namespace."""
     pools = Pools()
     addresses = {}
     for namespace in ("alpha", "beta"):
@@ -99,7 +99,7 @@ class Redis:
 
 
 async def test_a_note_that_cannot_be_removed_is_a_queue_error():
-    """A fault of Redis reaches the service as one of ours, which it survives."""
+    """A fault of Redis reaches the service as a QueueError, which the service survives."""
 
     async def get(path):
         if path.endswith("kube-system"):
@@ -123,8 +123,8 @@ async def test_a_note_that_cannot_be_removed_is_a_queue_error():
         await purger.run_once(connection)
 
 
-async def test_links_close_though_a_listener_has_died():
-    """What ended a listener is not raised by who closes the link."""
+async def test_links_close_after_the_death_of_a_listener():
+    """Closing a link does not raise the listener's error."""
     connections = RedisConnections(lambda *_: None)
     connection = connections.open(Address(url="redis+sentinel://one:26379,two:26379/service"))
     connection.listener.cancel()
@@ -139,7 +139,7 @@ async def test_links_close_though_a_listener_has_died():
 
 
 async def test_a_link_to_several_sentinels_has_a_place():
-    """A message names the servers, however many the URL has."""
+    """A message names all servers of the URL."""
     connections = RedisConnections(lambda *_: None)
     connection = connections.open(Address(url="redis+sentinel://user:secret@one:26379,two:26379/service"))
     assert connection.place == "one:26379,two:26379"
@@ -147,7 +147,7 @@ async def test_a_link_to_several_sentinels_has_a_place():
 
 
 def test_jobs_that_never_ran_are_no_attempts():
-    """Jobs that were cancelled in the queue say nothing of how long jobs take."""
+    """Cancelled jobs that never started do not count in the run time."""
     snapshot = dataclasses.replace(SNAPSHOT, finished_total=10_000, attempts_total=2, run_ms_total=20_000)
     counters = backlog_of(snapshot).counters
     assert counters.run_s / counters.finished == 10.0

@@ -1,4 +1,4 @@
-"""The registry: what full lists and watches tell together, in whatever order they arrive."""
+"""The registry: combining full lists and watches, in any order of arrival."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def pools() -> Pools:
     return made
 
 
-async def test_what_a_full_list_lacks_is_gone(pools):
-    """A watch that was away while objects were deleted never told of it."""
+async def test_an_object_that_a_full_list_lacks_is_gone(pools):
+    """An interrupted watch reports no deletion."""
     resync(pools, "11")
     assert (await pools.next_deleted()).ref == REF
     assert len(pools) == 0
@@ -57,8 +57,8 @@ async def test_what_a_full_list_lacks_is_gone(pools):
     assert (pools.get(REF).deployment, pools.get(REF).pods) == (None, {})
 
 
-def test_what_was_made_while_the_list_was_on_its_way_stays(pools):
-    """An object that is later than the list could not be in it."""
+def test_an_object_newer_than_the_list_stays(pools):
+    """The list could not contain the object."""
     resync(pools, "9")
     pool = pools.get(REF)
     assert pool is not None
@@ -66,15 +66,15 @@ def test_what_was_made_while_the_list_was_on_its_way_stays(pools):
     assert set(pool.pods) == {"p-1"}
 
 
-def test_an_old_list_takes_no_newer_spec_back(pools):
-    """The watch may have told of a change that the list does not have yet."""
+def test_an_old_list_replaces_no_newer_spec(pools):
+    """The watch may report a change before the list contains the change."""
     pools.see_pool(resource("20", paused=True))
     resync(pools, "15", resources=[resource("10")], deployments=[child("10")], pods=[pod("10")])
     assert pools.get(REF).resource["metadata"]["resourceVersion"] == "20"
 
 
-def test_a_read_that_comes_late_takes_no_newer_size_back(pools):
-    """A pass works on the Deployment that it began with, while the scaling loop changes its size."""
+def test_a_late_read_replaces_no_newer_size(pools):
+    """A pass holds the Deployment of its begin, while the scaling loop changes the size."""
     pool = pools.get(REF)
     begun_with = pool.deployment.raw
     pools.set_deployment(pool, pool.deployment.resized(2, "12"))
@@ -83,8 +83,8 @@ def test_a_read_that_comes_late_takes_no_newer_size_back(pools):
     assert (pool.deployment.generation, pool.deployment.resource_version) == (2, "12")
 
 
-def test_a_watch_that_was_faster_than_the_answer_to_our_write_is_kept(pools):
-    """The event of our own write may arrive before its answer; the event has the whole object."""
+def test_a_watch_event_before_the_answer_to_a_write_is_kept(pools):
+    """The event of a write may arrive before the answer; the event has the whole object."""
     pool = pools.get(REF)
     answer = pool.deployment.resized(2, "12")
     pools.see_deployment(child("12", replicas=2))
@@ -93,8 +93,8 @@ def test_a_watch_that_was_faster_than_the_answer_to_our_write_is_kept(pools):
     assert pool.deployment is told
 
 
-def test_a_pool_that_asks_for_devices_no_more_is_limited_by_none():
-    """What the nodes had room for goes with `gpu`: it would cap the pool for ever."""
+def test_a_pool_without_devices_has_no_limit_of_devices():
+    """The limit ends with `gpu`; an old limit would cap the pool for ever."""
     pools = Pools()
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
     spec = {"handler": {"command": {"argv": ["true"]}}}
@@ -107,8 +107,8 @@ def test_a_pool_that_asks_for_devices_no_more_is_limited_by_none():
     assert pool.placeable is None
 
 
-def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served(caplog):
-    """The CRD is upgraded before the operator, and stays when it is rolled back: its defaults come with every pool."""
+def test_a_pool_with_a_field_of_a_newer_definition_is_served(caplog):
+    """The CRD is upgraded before the operator, and stays after a rollback: its defaults are in every pool."""
     pools = Pools()
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
     routes = [{"name": name, "kinds": [name], "later": {"a": 1}} for name in "kl"]
@@ -128,8 +128,8 @@ def test_a_field_that_only_a_newer_definition_has_leaves_the_pool_served(caplog)
     assert "spec.scaling.maxReplicas" in pools.get(PoolRef("ns", "p")).declared.problem.message
 
 
-def test_what_a_node_told_of_a_pod_lasts_until_the_pod_changes():
-    """Lists come again and again; only a later version of the pod knows better than its events."""
+def test_the_delay_reason_of_a_pod_lasts_until_the_pod_changes():
+    """Repeated lists keep the reason; only a later version of the pod replaces the reason."""
     pools, ref = Pools(), PoolRef("ns", "p")
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
@@ -152,8 +152,8 @@ def test_what_a_node_told_of_a_pod_lasts_until_the_pod_changes():
 
 
 @pytest.mark.parametrize("name", ["a.b", "a" * 64])
-def test_a_name_that_is_older_than_the_schema_s_rule_is_told(name):
-    """The name would be a label's value and a Deployment's name: the pool says what is wrong and is not served."""
+def test_a_name_older_than_the_rule_of_the_schema_is_reported(name):
+    """The name would be a label's value and a Deployment's name: the pool has a condition and is not served."""
     pools = Pools()
     metadata = {"name": name, "namespace": "ns", "uid": "u"}
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})

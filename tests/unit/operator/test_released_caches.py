@@ -1,4 +1,4 @@
-"""What the operator keeps of deleted pools: nothing that holds a credential, and no list that grows for ever."""
+"""Caches of deleted pools: the operator keeps no credential and no endless list."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ async def test_the_secret_of_a_deleted_pool_is_forgotten():
 
 
 async def test_the_urls_of_deleted_pools_are_forgotten():
-    """The purger keeps a URL while a purge waits for it, and no longer."""
+    """The purger keeps a URL while a purge waits, and no longer."""
     purger = Purger(SimpleNamespace(), None, leading=lambda: True)
     purger._unwritten[URL, REF] = "note"
     purger._noted[URL, REF] = "note"
@@ -76,8 +76,8 @@ def test_pods_of_unknown_pools_leave_no_trace():
     assert pools._orphans == {}
 
 
-async def test_a_namespace_that_refuses_the_lists_does_not_stop_the_others():
-    """The pools of the other namespaces are listed."""
+async def test_a_namespace_that_refuses_the_lists_does_not_stop_the_rest():
+    """The pools of the remaining namespaces are listed."""
     pools = Pools()
 
     async def listed(path, **_):

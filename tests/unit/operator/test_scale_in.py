@@ -1,4 +1,4 @@
-"""Who leaves, and when the size may follow: the pure part of scaling in."""
+"""Selection of workers for removal, and the time of the lower size: the pure part of scale-in."""
 
 from __future__ import annotations
 
@@ -73,38 +73,38 @@ def names(pods):
     return [each.name for each in pods]
 
 
-def test_those_leave_first_that_are_not_ready_then_those_that_run_least(pool_of):
-    """A ReplicaSet takes unready pods first, so they are chosen first; then whoever runs least."""
+def test_unready_workers_leave_first_then_workers_with_few_jobs(pool_of):
+    """A ReplicaSet removes unready pods first, so the operator selects those first, then the least busy workers."""
     pool = pool_of(deployment(4), pod("a"), pod("b"), pod("c"), pod("d", ready=False), seen=snapshot(a=2, b=1, c=0))
     plan = plan_removal(pool, pool.deployment, 1)
     assert names(plan.leaving) == ["d", "c", "b"]
     assert plan.settled
 
 
-def test_unready_pods_are_cordoned_beside_whoever_leaves(pool_of):
-    """Any unready pod might go in a chosen one's place, so none of them may begin a job."""
+def test_unready_pods_are_cordoned_beside_the_selected_pods(pool_of):
+    """Any unready pod may be removed in place of a selected pod, so none of them may begin a job."""
     pool = pool_of(deployment(3), pod("a"), pod("b", ready=False), pod("c", ready=False))
     plan = plan_removal(pool, pool.deployment, 2)
     assert len(plan.leaving) == 1
     assert set(names(plan.cordoned)) == {"b", "c"}
 
 
-def test_only_idle_ones_count_as_removable(pool_of):
-    """The size falls by those that hold nothing; the others finish first."""
+def test_only_idle_workers_count_as_removable(pool_of):
+    """The size falls by the number of idle workers; busy workers finish first."""
     pool = pool_of(deployment(3), pod("a"), pod("b"), pod("c"), seen=snapshot(a=1, b=1))
     plan = plan_removal(pool, pool.deployment, 0)
     assert count_removable(plan, {"a": 1, "b": 0, "c": 0}, pool.deployment, surplus=3) == 2
 
 
 def test_an_unready_busy_pod_forbids_lowering(pool_of):
-    """A ReplicaSet would take it before any idle one."""
+    """A ReplicaSet would remove the pod before any idle pod."""
     pool = pool_of(deployment(2), pod("a", ready=False), pod("b"))
     plan = plan_removal(pool, pool.deployment, 1)
     assert count_removable(plan, {"a": 1}, pool.deployment, surplus=1) == 0
 
 
-def test_nothing_is_lowered_in_a_rollout_unless_all_are_idle(pool_of):
-    """With two ReplicaSets nobody knows whose pod goes."""
+def test_a_rollout_forbids_lowering_unless_all_are_idle(pool_of):
+    """With two ReplicaSets the removed pod is not predictable."""
     pool = pool_of(deployment(2, updated=1), pod("a"), pod("b"))
     plan = plan_removal(pool, pool.deployment, 1)
     assert count_removable(plan, {"a": 0, "b": 0}, pool.deployment, surplus=1) == 0
@@ -112,7 +112,7 @@ def test_nothing_is_lowered_in_a_rollout_unless_all_are_idle(pool_of):
     assert count_removable(plan, {"a": 0, "b": 0}, pool.deployment, surplus=2) == 2
 
 
-def test_who_is_as_good_as_gone_stays_cordoned_until_the_controllers_have_caught_up(pool_of):
+def test_a_marked_pod_stays_cordoned_until_the_controllers_follow(pool_of):
     """After lowering, the marked pod keeps its cordon though more workers are needed again."""
     pool = pool_of(deployment(1, total=2), pod("a"), pod("b", cost=GOING_COST))
     plan = plan_removal(pool, pool.deployment, 2)
@@ -120,15 +120,15 @@ def test_who_is_as_good_as_gone_stays_cordoned_until_the_controllers_have_caught
     assert names(plan_removal(pool, pool.deployment, 1).leaving) == ["b"]
 
 
-def test_a_size_that_no_controller_has_seen_is_not_settled(pool_of):
-    """Until the controller has observed the generation, pods may still go by the size before."""
+def test_a_size_that_no_controller_has_observed_is_not_settled(pool_of):
+    """Until the controller has observed the generation, pods may still be removed by the earlier size."""
     pool = pool_of(deployment(2, generation=5, observed=4), pod("a"), pod("b", cost=GOING_COST))
     plan = plan_removal(pool, pool.deployment, 2)
     assert (names(plan.cordoned), plan.settled) == (["b"], False)
 
 
-def test_pods_that_are_not_there_yet_go_with_the_idle_ones(pool_of):
-    """A size that was never filled falls to what is kept once everybody there is idle."""
+def test_pods_that_do_not_exist_yet_count_as_idle(pool_of):
+    """A size that was never filled falls to the target once every existing worker is idle."""
     pool = pool_of(deployment(5), pod("a"))
     plan = plan_removal(pool, pool.deployment, 0)
     assert count_removable(plan, {"a": 0}, pool.deployment, surplus=5) == 5

@@ -45,7 +45,7 @@ def test_min_selects_the_smallest_change():
 
 
 def test_disabled_forbids_the_direction():
-    """SelectPolicy Disabled leaves the size as it is."""
+    """SelectPolicy Disabled keeps the size."""
     rules = ScalingRules(select=SelectPolicy.DISABLED)
     assert behavior.floor(now=0, current=8, changes=(), rules=rules) == 8
     assert behavior.ceiling(now=0, current=8, changes=(), rules=rules) == 8
@@ -58,7 +58,7 @@ def test_without_policies_a_direction_is_unbounded():
 
 
 def test_changes_within_the_period_count_against_the_policy():
-    """The period's beginning is what the policy counts from, not the present size."""
+    """The policy counts from the size at the begin of the period, not from the present size."""
     recent = (Change(at=-30.0, delta=3),)
     rules = ScalingRules(policies=(PODS_4_IN_60,))
     assert behavior.ceiling(now=0, current=8, changes=recent, rules=rules) == 9
@@ -99,7 +99,7 @@ def test_the_scale_down_window_takes_the_recent_most(past, current, desired, set
 
 
 def test_a_scale_up_window_takes_the_recent_least():
-    """With a scale-up window the size rises only to what the whole window asked for."""
+    """With a scale-up window the size rises only to the lowest recommendation in the window."""
     got = behavior.stabilize(
         now=0,
         current=2,

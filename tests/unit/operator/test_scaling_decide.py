@@ -96,7 +96,7 @@ def test_a_fallen_reading_of_the_nodes_removes_no_worker():
 
 
 def test_the_first_job_of_an_empty_pool_asks_for_one_worker_at_once():
-    """The first job of an empty pool asks for one worker at once, also when the operator has just started."""
+    """The operator may have just started."""
     assert decided(ready=1, memory=PoolMemory()).replicas == 1
 
 
@@ -106,7 +106,7 @@ def test_a_slot_for_each_job_while_the_service_time_is_unknown(ready, running, w
     assert decided(ready, running).replicas == workers
 
 
-def test_a_known_service_time_asks_for_what_drains_the_backlog_in_time():
+def test_a_known_service_time_sizes_the_pool_by_the_backlog():
     """A hundred jobs of half a second need ten slots to start within five seconds."""
     counters = Counters(finished=100, run_s=50.0)
     seen = Observation(replicas=0, backlog=replace(backlog(ready=100), counters=counters))
@@ -114,7 +114,7 @@ def test_a_known_service_time_asks_for_what_drains_the_backlog_in_time():
 
 
 def test_a_worker_that_takes_no_jobs_is_no_capacity():
-    """Another one stands in for each that is out of service, within maxReplicas; without jobs nobody is wanted."""
+    """A replacement covers each worker out of service, within maxReplicas; without jobs no worker is desired."""
 
     def wanted(ready, *, out_of_service, policy=POLICY):
         seen = Observation(replicas=1, backlog=replace(backlog(ready=ready), out_of_service=out_of_service))
@@ -160,8 +160,8 @@ def test_a_lowered_limit_never_takes_running_jobs_away():
     assert decided(ready=50, running=12, limit=5).replicas == 3
 
 
-def test_the_uncapped_want_is_told_beside_the_cap():
-    """Beyond maxReplicas the size is capped and the want is told."""
+def test_the_uncapped_demand_is_reported_beside_the_cap():
+    """Beyond maxReplicas the size is capped and the demand is reported."""
     outcome = decided(ready=1000)
     assert (outcome.replicas, outcome.wanted, outcome.capped_by) == (20, 200, Cap.MAX_REPLICAS)
 
@@ -180,8 +180,8 @@ def test_the_last_worker_stays_through_the_idle_period_and_then_goes():
     assert decided(replicas=1, memory=first.memory, now=10.0).replicas == 0
 
 
-def test_a_fresh_memory_never_lowers_before_it_covers_the_window():
-    """After a restart nothing is lowered until the memory covers the stabilisation window."""
+def test_an_empty_history_never_lowers_before_the_window_is_covered():
+    """After a restart the size is not lowered until the history covers the stabilisation window."""
     policy = replace(POLICY, idle_s=0, behavior=Behavior(down=ScalingRules(stabilization_s=60)))
     first = decided(replicas=7, policy=policy, memory=PoolMemory(), now=100.0)
     assert first.replicas == 7
@@ -204,7 +204,7 @@ def test_manual_replicas_are_exact_even_when_the_queue_is_unreadable():
 
 
 def test_a_paused_pool_lets_running_work_finish_and_then_goes_to_zero():
-    """A paused pool keeps its busy workers only."""
+    """A paused pool keeps only its busy workers."""
     policy = replace(POLICY, paused=True)
     busy = WorkerLoad(name="a", slots=5, running=2)
     idle = WorkerLoad(name="b", slots=5, running=0)
@@ -212,8 +212,8 @@ def test_a_paused_pool_lets_running_work_finish_and_then_goes_to_zero():
     assert decided(90, 0, replicas=1, policy=policy, workers=(idle,)).replicas == 0
 
 
-def test_only_idle_workers_are_given_up():
-    """Three busy workers of one job each stay, though one worker could hold their jobs."""
+def test_only_idle_workers_are_removed():
+    """Three busy workers of a job each stay, though a single worker could hold their jobs."""
     workers = [WorkerLoad(name=name, slots=5, running=1) for name in "abc"]
     workers.append(WorkerLoad(name="d", slots=5, running=0))
     outcome = decided(0, 3, replicas=4, workers=workers)
@@ -221,14 +221,14 @@ def test_only_idle_workers_are_given_up():
 
 
 def test_short_jobs_are_no_excuse_to_take_a_busy_worker():
-    """However short jobs are, a worker that runs one stays until it has ended."""
+    """A busy worker stays until its job has ended, however short jobs are."""
     workers = [WorkerLoad(name=name, slots=5, running=1) for name in "ab"]
     seen = replace(backlog(0, 2, workers=workers), counters=Counters(finished=1000, run_s=1.0))
     assert decide(Observation(replicas=2, backlog=seen), POLICY, SETTLED, 0.0).replicas == 2
 
 
-def test_what_was_carried_out_is_what_is_remembered():
-    """When fewer workers were idle than seen, the memory holds the change that was made."""
+def test_the_history_holds_the_applied_change():
+    """When fewer workers were idle than seen, the history holds the applied change."""
     memory = replace(SETTLED, learned=Learned(at=0.0))
     outcome = decided(replicas=4, memory=memory)
     assert outcome.replicas == 0
@@ -246,14 +246,14 @@ def test_nothing_is_lowered_while_a_busy_pod_is_not_ready():
 
 
 def test_capacity_caps_the_size_and_lets_some_pods_wait_under_provision():
-    """Existing caps at what fits; Provision adds the pods that may wait."""
+    """Existing caps at the placeable replicas; Provision adds the pods that may wait."""
     capped = decided(ready=50, placeable=3)
     assert (capped.replicas, capped.capped_by) == (3, Cap.GPU_CAPACITY)
     assert decided(ready=50, placeable=3, max_pending=2).replicas == 5
 
 
 def test_an_idle_pool_does_not_blame_the_nodes():
-    """A kept worker whose room others need goes; no limit is told, for nothing that works lacks capacity."""
+    """An idle worker whose room is needed goes; no limit is reported, for no job lacks capacity."""
     memory = replace(SETTLED, last_busy_at=0.0)
     outcome = decided(replicas=1, memory=memory, now=5.0, placeable=0)
     assert (outcome.replicas, outcome.capped_by) == (0, Cap.NONE)
@@ -262,8 +262,8 @@ def test_an_idle_pool_does_not_blame_the_nodes():
     assert decided(ready=1, placeable=0).capped_by == Cap.GPU_CAPACITY
 
 
-def test_workers_kept_on_too_little_knowledge_are_told_as_such():
-    """Beyond idleSeconds workers stay while it is not known how soon bursts come back: the reason says so."""
+def test_workers_kept_on_little_history_have_a_reason():
+    """Beyond idleSeconds workers stay while the time between bursts is unknown: the reason says so."""
     need = Demand(running=0, ready=0, slots=0, reacting=0, workers=2, warm=2, held_back=0)
     assert "bursts have come back sooner" in demand_words(need, 5)
     words = demand_words(replace(need, warm_is_sure=False), 5)
@@ -271,8 +271,8 @@ def test_workers_kept_on_too_little_knowledge_are_told_as_such():
     assert "stabilizationWindowSeconds" in words
 
 
-def test_one_burst_says_too_little_of_the_next():
-    """After the first burst a worker with a long start-up stays beyond its idle period, unsurely."""
+def test_a_single_burst_does_not_predict_the_next():
+    """After the first burst a worker with a long start-up stays beyond its idle period, and the reason is uncertain."""
     policy = replace(POLICY, idle_s=10, behavior=Behavior(), learns_hold=True)
     counters = Counters(submitted=0, finished=0, run_s=0.0)
     memory, now, found = SETTLED, 0.0, None
@@ -289,7 +289,7 @@ def test_one_burst_says_too_little_of_the_next():
     assert "1 worker kept warm for more than 300 s" in found.reason
 
 
-def test_the_reason_is_one_sentence_that_names_jobs_and_workers():
-    """The reason tells what waits, what runs, and what that takes."""
+def test_the_reason_is_a_sentence_that_names_jobs_and_workers():
+    """The reason names the waiting jobs, the running jobs, and the necessary workers."""
     assert decided(7, 1).reason == "7 jobs wait and 1 job runs, which takes 2 workers of 5 slots"
     assert decided(0, 0).reason == "no job waits or runs"

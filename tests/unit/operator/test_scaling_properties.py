@@ -1,4 +1,4 @@
-"""What holds of every decision and every sharing, whatever is seen."""
+"""Properties of every decision and every sharing, for any observation."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_no_busy_worker_is_ever_taken_away(seen, policy):
 
 @given(observations(), policies)
 def test_the_size_never_exceeds_what_fits_unless_work_runs_there(seen, policy):
-    """Under policy Existing the size is at most what fits, or what is busy."""
+    """Under policy Existing the size is at most the placeable or the busy replicas."""
     seen = replace(seen, max_pending=0)
     size = decide(seen, policy, SETTLED, 0.0).replicas
     if seen.placeable is not None:
@@ -96,7 +96,7 @@ def test_deciding_twice_changes_nothing(seen, policy):
 
 @given(observations(), policies, st.floats(0.5, 30))
 def test_a_steady_load_settles_and_never_flaps(seen, policy, step):
-    """Under a steady load the size goes to its end in one direction after the first move, and stays."""
+    """Under a steady load the size moves in a single direction after the first move, and stays."""
     memory, sizes, now = SETTLED, [], 0.0
     for _ in range(60):
         outcome = decide(seen, policy, memory, now)
@@ -111,7 +111,7 @@ def test_a_steady_load_settles_and_never_flaps(seen, policy, step):
 
 @st.composite
 def contests(draw):
-    """Nodes with GPUs, and pools whose pods already sit on some of them."""
+    """Nodes with GPUs, and pools with pods on some of the nodes."""
     sizes = draw(st.lists(st.integers(0, 8), min_size=1, max_size=5))
     left = list(sizes)
     claims = []
@@ -150,8 +150,8 @@ def taken(claim, granted):
 
 
 @given(contests())
-def test_the_pools_together_never_get_more_than_there_is(contest):
-    """What all pools may take together fits the nodes."""
+def test_the_grants_of_all_pools_fit_the_nodes(contest):
+    """All pools together get no more than the nodes have."""
     sizes, nodes, claims = contest
     granted = shared(nodes, claims)
     used = sum(taken(claim, granted[claim.pool]) * claim.shape.requests["gpu"] for claim in claims)
@@ -168,7 +168,7 @@ def test_running_work_keeps_its_places(contest):
 
 @given(contests())
 def test_a_lower_priority_never_starves_a_higher(contest):
-    """What a priority gets does not depend on the pools below it, save for their running work."""
+    """The grant of a priority does not depend on the pools below, except for their running work."""
     _, nodes, claims = contest
     top = max(claim.priority for claim in claims)
     alone = [c if c.priority == top else replace(c, wanted=0, current=0) for c in claims]
@@ -180,7 +180,7 @@ def test_a_lower_priority_never_starves_a_higher(contest):
 
 @given(st.integers(0, 30), st.lists(st.integers(0, 20), min_size=2, max_size=5))
 def test_equals_share_fairly(devices, wants):
-    """Among equals nobody gets less than another that is still hungry, give or take one."""
+    """Among equals no pool gets fewer than an unsatisfied pool, up to a difference of 1."""
     claims = [
         Claim(pool=i, shape=Shape(requests={"gpu": 1}), wanted=w, current=0, busy={}, idle=())
         for i, w in enumerate(wants)

@@ -1,4 +1,4 @@
-"""How long workers take to start, as the operator learns it from their pods."""
+"""The start-up time of workers, learned from their pods."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def pod(*, ready_at=None, started_at=None, scheduled_at=None):
             29.0,
         ),
         ({"ready_at": "2026-01-01T13:00:30Z", "started_at": "2026-01-01T13:00:10Z"}, 20.0),  # a node an hour ahead
-        ({"ready_at": "2026-01-01T11:00:30Z", "started_at": "2026-01-01T11:00:10Z"}, 20.0),  # and one behind
+        ({"ready_at": "2026-01-01T11:00:30Z", "started_at": "2026-01-01T11:00:10Z"}, 20.0),  # and the next is behind
         ({}, None),
     ],
 )
-def test_a_start_is_measured_by_one_clock_at_a_time(times, seconds):
-    """The control plane's clock until the pod has a node, the node's from there: their difference does not count."""
+def test_a_start_is_measured_by_a_single_clock_at_a_time(times, seconds):
+    """The control plane's clock counts until the pod has a node, then the node's; their difference does not count."""
     assert pod_view(pod(**times)).startup_s == seconds
 
 

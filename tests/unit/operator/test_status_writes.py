@@ -1,4 +1,4 @@
-"""The writer of statuses: one patch at a time for each pool, and nothing that changed meanwhile is left untold."""
+"""The writer of statuses: a single patch at a time for each pool, and every later change is written, too."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REF = PoolRef("ns", "p")
 
 
 class Api:
-    """Takes patches of the status once it is let go on, and refuses those of an older version."""
+    """Accepts patches of the status once released, and refuses patches of an older version."""
 
     def __init__(self, resource):
         self.resource = resource
@@ -43,7 +43,7 @@ class Api:
 
 @pytest.fixture
 def pools():
-    """The registry, with one pool."""
+    """The registry, with a single pool."""
     pools = Pools()
     metadata = {"name": "p", "namespace": "ns", "uid": "u", "resourceVersion": "1"}
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})
@@ -55,8 +55,8 @@ def pool(pools):
     return pools.get(REF)
 
 
-async def test_two_passes_that_see_the_same_send_one_patch(pool, pools):
-    """The reconciler and the scaling loop come upon the same news at once: it is told once, without a clash."""
+async def test_two_passes_with_the_same_change_send_a_single_patch(pool, pools):
+    """The reconciler and the scaling loop see the same change at once: the status is written once, without conflict."""
     api = Api(pool.resource)
     writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     writes = [asyncio.create_task(writer.write(pool)) for _ in range(2)]
@@ -66,8 +66,8 @@ async def test_two_passes_that_see_the_same_send_one_patch(pool, pools):
     assert (api.asked, api.taken) == (1, 1)
 
 
-async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool, pools):
-    """The second pass does not wait, and yet its news is not lost."""
+async def test_a_change_during_a_patch_is_written_next(pool, pools):
+    """The second pass does not wait, and its change is not lost."""
     api = Api(pool.resource)
     writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     first = asyncio.create_task(writer.write(pool))
@@ -81,8 +81,8 @@ async def test_what_changes_while_a_patch_is_on_its_way_is_told_right_after(pool
     assert (api.asked, api.taken) == (2, 2)
 
 
-async def test_a_write_that_fails_leaves_the_next_one_free(pool, pools):
-    """What broke one patch does not keep the pool's status from being told later."""
+async def test_a_failed_write_does_not_block_the_next(pool, pools):
+    """The pool's status is written later in spite of the failed patch."""
     api = Api(pool.resource)
     writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     await pools.requested_passes()
@@ -91,14 +91,14 @@ async def test_a_write_that_fails_leaves_the_next_one_free(pool, pools):
     await writer.write(pool)
     broken.cancel()
     await asyncio.wait([broken])
-    assert await pools.requested_passes() == {REF}  # who left his news to it does not know that it failed
+    assert await pools.requested_passes() == {REF}  # the second pass does not know of the failure
     api.go_on.set()
     await writer.write(pool)
     assert api.taken == 1
 
 
-async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, pools):
-    """The watch was faster: what it told stays, and the status is written to that version next."""
+async def test_a_late_answer_replaces_no_newer_spec(pool, pools):
+    """The watch was faster: its version stays, and the status is written to that version next."""
     api = Api(pool.resource)
     writer = StatusWriter(api, pools, gap_s=60, record=lambda *_: None)
     first = asyncio.create_task(writer.write(pool))
@@ -115,7 +115,7 @@ async def test_an_answer_that_comes_late_takes_no_newer_spec_back(pool, pools):
 
 
 class Counting:
-    """Takes every patch and counts them."""
+    """Accepts every patch and counts the patches."""
 
     def __init__(self):
         self.patches = 0
@@ -127,8 +127,8 @@ class Counting:
 
 
 @pytest.mark.parametrize(("count", "most_per_s"), [(1, 1 / 5), (1_000, FIGURES_PER_SECOND)])
-async def test_figures_that_merely_move_are_written_so_often_however_many_pools_move_them(count, most_per_s):
-    """One busy pool is told every five seconds, a thousand less often; news of any of them at once."""
+async def test_the_rate_of_figures_is_limited_for_any_number_of_pools(count, most_per_s):
+    """A single busy pool is written every five seconds, a thousand less often; a changed condition at once."""
     pools, clock, api = Pools(), [0.0], Counting()
     for n in range(count):
         metadata = {"name": f"p{n}", "namespace": "ns", "uid": f"u{n}", "resourceVersion": "1"}
