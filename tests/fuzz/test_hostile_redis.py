@@ -33,8 +33,10 @@ REF = PoolRef("ns", "p")
 MAX_INT32 = 2**31 - 1
 _TEXTS = [b"", b"ok", b"unknown_pool", b"changed", b"nan", b"inf", b"-1", b"1e400", b"9" * 400, b"\xff\xfe",
           b"[]", b"{}", b'[{"name": 1, "max_running": "x"}]', b'[{"name": "r", "max_running": 1e999}]', b"[" * 2_000,
-          b"1 2 3 h",
-          b"q:default:task", b"r:default", b"x:w", b"submitted", b"\0", b"x" * 10_000]  # fmt: skip
+          b'[{"name": "l", "max_running": 1}]', b'[{"name": "l", "count": 1, "period_ms": 1, "burst": 1}]',
+          b'[{"name": "\\ud800", "kinds": [], "max_running": 1}]', b"1 2 3 h",
+          b"q:default:task", b"r:default", b"p:default", b"x:w", b"submitted", b"suspects", b"held", b"w:l", b"l",
+          b"\0", b"x" * 10_000]  # fmt: skip
 
 
 def text(value: bytes) -> bytes:
@@ -47,7 +49,9 @@ LEAVES = (
 )
 REPLIES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=6).map(encoded), max_leaves=12)
 GOOD = [text(b"ok"), encoded(10**12), text(b"r"), encoded(0), encoded(0), text(b"[]"), encoded(0), encoded(0),
-        encoded(0), encoded(-1), encoded([]), encoded([])]  # fmt: skip
+        encoded(0), encoded(-1), text(b"[]"), encoded(0), encoded([]), encoded([]), encoded([]),
+        encoded(0)]  # fmt: skip
+COUNTERS_AT = 13
 COUNTERS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)), max_size=4).map(
     lambda pairs: encoded([text(part) for pair in pairs for part in pair])
 )
@@ -57,10 +61,11 @@ COUNTERS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)),
 def snapshots(draw) -> bytes:
     """A snapshot's reply of which some items are something else."""
     items = list(GOOD)
-    items[10] = draw(COUNTERS)
+    items[COUNTERS_AT] = draw(COUNTERS)
+    items[10] = text(draw(st.sampled_from(_TEXTS)))
     for place in draw(st.lists(st.integers(0, len(items) - 1), max_size=3)):
         items[place] = draw(REPLIES)
-    return encoded(items[: draw(st.integers(8, 12))] if draw(st.booleans()) else items)
+    return encoded(items[: draw(st.integers(8, len(items)))] if draw(st.booleans()) else items)
 
 
 @pytest.mark.timeout(3600)
@@ -86,6 +91,7 @@ async def test_any_reply_is_a_reading_that_can_be_true_or_a_condition():
                 assert (pool.snapshot is None) == (pool.queue.problem is not None), reply
                 read += pool.snapshot is not None
             whoever_reads_on_takes_it(pools)
+    assert read > len(drawn) // 20, "the replies are no readings any more: compare GOOD with snapshot.lua"
     print(f"replies: {len(drawn)} sent, {read} readings believed")  # noqa: T201 - the count is asked for
 
 
@@ -130,6 +136,36 @@ class Reading:
 
 def reading() -> Reading:
     return Reading()
+
+
+@pytest.mark.parametrize(
+    ("place", "item"),
+    [
+        (COUNTERS_AT, ["suspects", "9" * 400]),
+        (COUNTERS_AT, ["held", "9" * 400]),
+        (COUNTERS_AT, ["w:l", "9" * 400]),
+        (COUNTERS_AT, ["p:default", "9" * 400]),
+        (11, "due"),
+        (15, "waiting"),
+        (5, json.dumps([{"name": "\ud800", "kinds": [], "max_running": 1}])),
+        (10, json.dumps([{"name": "l", "by": "key", "max_running": 1}] * 2)),
+        (10, json.dumps([{"name": f"l-{n}", "by": "key", "max_running": 1} for n in range(5_000)])),
+    ],
+)
+async def test_figures_and_names_of_one_pool_spoil_no_metrics_of_the_others(place, item):
+    """A figure beyond floats, a name that is no UTF-8, or endless limits make one pool unreadable, and fail no scrape."""
+    limits = text(json.dumps([{"name": "l", "by": "key", "max_running": 1}]).encode())
+    items = [*GOOD[:10], limits, *GOOD[11:]]
+    parts = [text(part.encode()) for part in ([item] if isinstance(item, str) else item)]
+    items[place] = parts[0] if isinstance(item, str) else encoded(parts)
+    async with reading() as (pools, reader, replies):
+        replies.append(encoded([*GOOD[:10], limits, *GOOD[11:]]))
+        await reader.read(list(pools))
+        assert all(pool.snapshot is not None for pool in pools), [pool.queue.problem for pool in pools]
+        replies.append(encoded(items))
+        await reader.read(list(pools))
+        assert all(pool.snapshot is None for pool in pools)
+        whoever_reads_on_takes_it(pools)
 
 
 def whoever_reads_on_takes_it(pools: Pools) -> None:
