@@ -153,7 +153,7 @@ def reading() -> Reading:
     ],
 )
 async def test_figures_and_names_of_one_pool_spoil_no_metrics_of_the_others(place, item):
-    """A figure beyond floats, a name that is no UTF-8, or endless limits make one pool unreadable, and fail no scrape."""
+    """Figures beyond floats, names that are no UTF-8, endless limits: that pool is unreadable, and no scrape fails."""
     limits = text(json.dumps([{"name": "l", "by": "key", "max_running": 1}]).encode())
     items = [*GOOD[:10], limits, *GOOD[11:]]
     parts = [text(part.encode()) for part in ([item] if isinstance(item, str) else item)]

@@ -7,6 +7,7 @@ on.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,9 @@ from agentpool_core.queue.settings import Rate, bound_text
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.connection.client import RedisClient
+
+LARGEST_BOUND = 2**31 - 1
+_NUMBERS = re.compile(r"([1-9]\d{0,14})(?: ([1-9]\d{0,14}) ([1-9]\d{0,14}))?\n(.*)", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,12 +45,14 @@ class Override:
 async def override(redis: RedisClient, pool: PoolRef, limit: str, subject: str, bound: int | Rate | None) -> bool:
     """Set the bound of a limit for one key or tenant; None resets it. Return whether there was anything to reset.
 
-    Raises SettingError for a key or tenant that no job can have; UnknownLimitError unless the pool has such a limit by
-    key or tenant, with the same measure; a different QueueError if Redis refuses.
+    Raises SettingError for a key or tenant that no job can have, or a bound that is none; UnknownLimitError unless the
+    pool has such a limit by key or tenant, with the same measure; a different QueueError if Redis refuses.
     """
     if not is_subject(subject):
         remedy = f"use {SUBJECT_FORM}"
         raise SettingError(field="key or tenant", value=subject, problem="no job can have it", remedy=remedy)
+    if bound is not None:
+        _check_bound(bound)
     measure, numbers = "", ""
     if isinstance(bound, Rate):
         measure, numbers = "rate", f"{bound.count} {bound.period_ms} {bound.burst}"
@@ -64,11 +70,26 @@ async def overrides(redis: RedisClient, pool: PoolRef) -> list[Override]:
     found = await ask(redis, "HGETALL", Keys(pool).limit_overrides)
     with Reading("hgetall"):
         read = [_override_of(bucket, text) for bucket, text in fields_of(found).items()]
-    return sorted(read, key=lambda each: (each.limit, each.subject))
+    return sorted(filter(None, read), key=lambda each: (each.limit, each.subject))
 
 
-def _override_of(bucket: str, text: str) -> Override:
-    numbers, _, subject = text.partition("\n")
-    first, *rest = map(int, numbers.split())
-    bound = Rate(count=first, period_ms=rest[0], burst=rest[1]) if rest else first
+def _override_of(bucket: str, text: str) -> Override | None:
+    """Return the override; None for a text that `override` does not write, which scripts ignore, too."""
+    found = _NUMBERS.fullmatch(text)
+    if found is None:
+        return None
+    count, period, burst, subject = found.groups()
+    bound = Rate(count=int(count), period_ms=int(period), burst=int(burst)) if period else int(count)
     return Override(limit=bucket.partition(":")[0], subject=subject, bound=bound)
+
+
+def _check_bound(bound: int | Rate) -> None:
+    numbers = (bound.count, bound.period_ms, bound.burst) if isinstance(bound, Rate) else (bound,)
+    for number in numbers:
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= LARGEST_BOUND:
+            raise SettingError(
+                field="bound",
+                value=number,
+                problem=f"not a whole number from 1 to {LARGEST_BOUND}",
+                remedy="correct it, or reset the bound of the key or tenant",
+            )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from agentpool_core.errors import SettingError, UnknownLimitError
@@ -470,3 +472,37 @@ async def test_a_rolled_back_redis_keeps_its_limits(limited, redis_url):
     worker.compare_holdings()
     assert ids(await worker.claim(10)) == jobs[:2]
     assert await audit(limited.redis, limited.ref) == []
+
+
+@pytest.mark.parametrize("text", ["", "x", "0\nacme", "5", "9 9 9\nacme", "9" * 400 + "\nacme"])
+async def test_an_unreadable_override_leaves_the_limit_as_it_is(limited, text):
+    """Numbers that `override` does not write are ignored by claims and lists, and the limit's own apply."""
+    bucket = f"per-key:{hashlib.sha1(b'acme', usedforsecurity=False).hexdigest()}"
+    await limited.redis.hset(f"{limited.prefix}limit-overrides", bucket, text)
+    acme = await limited.submit(3, limit_key="acme")
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == acme[:2]
+    assert [each.text for each in await overrides(limited.redis, limited.ref)] == (
+        ["9 in 0.009 s"] if " " in text else []
+    )
+
+
+@pytest.mark.parametrize("bound", [0, -1, True, 1.5, 2**40, Rate(count=0, period_ms=1), Rate(count=1, period_ms=0)])
+async def test_a_bound_that_is_none_is_refused(limited, bound):
+    """A bound is a whole number from 1; the error names it, and nothing is stored."""
+    with pytest.raises(SettingError, match="not a whole number from 1 to"):
+        await override(limited.redis, limited.ref, "per-key", "acme", bound)
+    assert await overrides(limited.redis, limited.ref) == []
+
+
+async def test_a_pause_beyond_the_longest_counts_as_none(limited):
+    """A time of a pause that no handler can ask for holds no route and no key."""
+    acme = await limited.submit(1, limit_key="acme")
+    bucket = f"per-key:{hashlib.sha1(b'acme', usedforsecurity=False).hexdigest()}"
+    await limited.redis.zadd(f"{limited.prefix}limit-times", {f"~{bucket}": 1e15})
+    await limited.redis.hset(f"{limited.prefix}counters", "p:default", "9" * 15)
+    assert [route.paused_ms for route in (await limited.snapshot()).routes] == [0]
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == acme
+    await worker.maintain()
+    assert await limited.redis.hget(f"{limited.prefix}counters", "p:default") == "0"

@@ -10,6 +10,8 @@ from agentpool_core.queue.codec.layout import read_worker
 from agentpool_core.queue.settings import DEFAULT_ROUTE, Limit, PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 
+LONGEST_PAUSE_MS = 86_400_000  # as the longest backoff of a pool
+
 
 def snapshot_of(reply: list[Any]) -> QueueSnapshot:
     """Return the snapshot in snapshot.lua's reply, which starts with "ok"."""
@@ -63,10 +65,16 @@ def _routes(settings: str, counters: dict[str, str], now: int) -> tuple[RouteSna
                 for priority in Priority
             },
             running=int(counters.get(f"r:{name}", 0)),
-            paused_ms=max(0, int(counters.get(f"p:{name}", 0)) - now),
+            paused_ms=_paused_ms(int(counters.get(f"p:{name}", 0)), now),
         )
         for name, limit in limits.items()
     )
+
+
+def _paused_ms(until_ms: int, now_ms: int) -> int:
+    """Return the rest of a pause; a later end than a pause may have counts as none."""
+    left_ms = max(0, until_ms - now_ms)
+    return left_ms if left_ms <= LONGEST_PAUSE_MS else 0
 
 
 def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: int) -> tuple[LimitSnapshot, ...]:

@@ -95,7 +95,11 @@ do
     local text = limits.overridden and redis.call('HGET', LIMIT_OVERRIDES, bucket)
     local first, period, burst = string.match(text or '', '^(%d+) ?(%d*) ?(%d*)\n')
     if not first or (period == '') ~= not limit.count then return limit end
-    return { max_running = tonumber(first), count = limit.count and tonumber(first), period_ms = tonumber(period), burst = tonumber(burst) }
+    local numbers = { number_or(first, 0), limit.count and number_or(period, 0), limit.count and number_or(burst, 0) }
+    for _, number in ipairs(numbers) do
+      if number and number < 1 then return limit end
+    end
+    return { max_running = numbers[1], count = limit.count and numbers[1], period_ms = numbers[2], burst = numbers[3] }
   end
 
   -- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
@@ -111,6 +115,19 @@ do
     return room
   end
 
+  -- Returns the longest pause (ms).
+  function limits.longest_pause()
+    limits.longest = limits.longest or setting_or(redis.call('HGET', CONF, 'retry_max_ms'), 300000)
+    return limits.longest
+  end
+
+  -- Returns until when (ms) an overloaded handler has paused a route or a bucket; nil: it is not paused. A later time than
+  -- a pause may end counts as none. `text`: the time.
+  function limits.end_of_pause(text)
+    local opens = number_or(text, 0)
+    return opens > now and opens <= now + limits.longest_pause() and opens or nil
+  end
+
   -- Returns the room of a bucket: `left` jobs may start now, more from `opens` (ms) on.
   local function room_of(limit, bucket)
     local room = limits.rooms[bucket]
@@ -122,8 +139,8 @@ do
       local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
       room = { bucket = bucket, left = measure.max_running - used, opens = math.huge }
     end
-    local paused = number_or(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket), 0)
-    if paused > now then
+    local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
+    if paused then
       room.left, room.opens = 0, room.interval and math.max(room.opens, paused) or paused
     end
     limits.rooms[bucket] = room
@@ -224,12 +241,6 @@ do
       if room.left <= 0 then return false end
     end
     return not holder_of(job)
-  end
-
-  -- Returns until when (ms) an overloaded handler has paused a route; nil: the route is not paused. `text`: p:ROUTE.
-  function limits.end_of_pause(text)
-    local opens = number_or(text, 0)
-    return opens > now and opens or nil
   end
 
   -- Returns the buckets of the job's key and tenant, or else those of its rates.

@@ -97,6 +97,10 @@ local function recount(fix)
   for field in pairs(counters) do
     if string.match(field, '^[qtyuhr]:') and not right[field] then right[field] = 0 end
   end
+  for field, value in pairs(counters) do
+    local pauses = string.match(field, '^p:')
+    if pauses and number_or(value, math.huge) > now and not limits.end_of_pause(value) then right[field] = 0 end
+  end
   count_waiting(counters, right)
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do right.slots = right.slots + slots_of(worker) end
   for _, field in ipairs(TOTALS) do

@@ -129,7 +129,7 @@ local function settle_one(id, token, worker, verb, text, number)
     if text ~= '' then save_state(job, text) end
     local after, reported = string.match(number, '^(%d*) ?(.*)$')
     if verb == 'overloaded' and after ~= '' then
-      limits.pause(job, math.min(tonumber(after), setting_or(redis.call('HGET', CONF, 'retry_max_ms'), 300000)))
+      limits.pause(job, math.min(number_or(after, math.huge), limits.longest_pause()))
     end
     local times, overdue = count_deferral(job, verb, reported)
     if not overdue then return defer(job, after, times, verb) end
