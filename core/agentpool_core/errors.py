@@ -147,6 +147,7 @@ class NotDurableError(QueueError):
             f"durability {durability!r}: {jobs} submitted, but not durable ({problem})",
             remedy=f"{remedy}; then submit again with the same idempotency key or job id",
         )
+        self.durability = durability
         self.accepted = accepted
 
 

@@ -84,7 +84,9 @@ def _override_of(bucket: str, text: str) -> Override | None:
 
 
 def _check_bound(bound: int | Rate) -> None:
-    numbers = (bound.count, bound.period_ms, bound.burst) if isinstance(bound, Rate) else (bound,)
+    numbers: tuple[object, ...] = (bound,)
+    if isinstance(bound, Rate):
+        numbers = (bound.count, bound.period_ms, bound.burst)
     for number in numbers:
         if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= LARGEST_BOUND:
             raise SettingError(

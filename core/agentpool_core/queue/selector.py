@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import JobState
 from agentpool_core.queue.codec.requests import check_tags
+from agentpool_core.text import encodable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,8 +82,9 @@ def _check_names(field: str, names: Sequence[object]) -> None:
             field=field, value=f"{len(names)} names", problem=f"more than {_MOST}", remedy="select in several calls"
         )
     for name in names:
-        if not isinstance(name, str) or not name:
-            raise InvalidJobError(field=field, value=name, problem="not a name", remedy="use a text that is not empty")
+        if not isinstance(name, str) or not name or encodable(name) != name:
+            remedy = "use a text that is not empty, without half characters"
+            raise InvalidJobError(field=field, value=name, problem="not a name", remedy=remedy)
 
 
 def _check_time(field: str, at_ms: object) -> None:

@@ -9,14 +9,13 @@ from typing import Any, cast
 from a2a import types as pb
 from a2a.compat.v0_3 import conversions
 from a2a.compat.v0_3 import types as old
-from google.protobuf.json_format import ParseError
 from google.protobuf.message import Message
 from pydantic import BaseModel, ValidationError
 
 from agentpool_core.documents import Document
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation
-from agentpool_gateway.a2a.values import document_of, whole
+from agentpool_gateway.a2a.values import UNFIT, document_of, whole
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,7 +35,7 @@ class LegacyMethod:
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             raise invalid(".".join(map(str, first["loc"])), first["msg"]) from error
-        except (ParseError, ValueError) as error:  # half a character, numbers that are none
+        except UNFIT as error:
             raise invalid("params", "a value that the protocol cannot hold") from error
 
 

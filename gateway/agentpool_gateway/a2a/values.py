@@ -20,7 +20,8 @@ from agentpool_core.jobs import Json
 from agentpool_core.text import encodable
 from agentpool_gateway.a2a.errors import invalid
 
-UNFIT = (ParseError, ValueError)  # raised for JSON that a message cannot hold; half a character is a ValueError
+# Raised for JSON that a message cannot hold; half a character is a ValueError, a whole number beyond floats overflows.
+UNFIT = (ParseError, ValueError, OverflowError)
 _EXACT = 2**53  # above, a floating-point number may stand for several whole numbers
 M = TypeVar("M", bound=Message)
 

@@ -77,7 +77,7 @@ def problem_of(error: AgentPoolError, *, executed: bool = True) -> tuple[HTTPSta
     if status is None:
         outage = outage_of(error, executed=executed)
         return _internal_error() if outage is None else _outage_answer(outage, error)
-    body = _body(status, name, error.detail, remedy=error.remedy)
+    body = _body(status, name, _detail_of(error), remedy=error.remedy)
     headers: dict[str, str] = {}
     if isinstance(error, FieldError):
         body |= {"field": error.field, "detail": f"{error.field}: {error.problem}"}
@@ -94,6 +94,15 @@ def _status_of(error: AgentPoolError) -> tuple[HTTPStatus | None, str]:
     if isinstance(error, AddressError):  # a setting of the pool's owner, not of the request
         return None, ""
     return next(((status, name) for kind, status, name in _STATUS if isinstance(error, kind)), (None, ""))
+
+
+def _detail_of(error: AgentPoolError) -> str:
+    """Return the error's text; of a failure of Redis without its address and the words of the server."""
+    if isinstance(error, NotDurableError) and isinstance(error.__cause__, QueueError):
+        log.warning("%s", error)
+        problem = without_address(error.__cause__).detail
+        return NotDurableError(error.durability, problem, error.accepted, remedy="").detail
+    return error.detail
 
 
 def _outage_answer(outage: Outage, error: AgentPoolError) -> tuple[HTTPStatus, dict[str, Any], dict[str, str]]:

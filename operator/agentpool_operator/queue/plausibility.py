@@ -44,7 +44,7 @@ def check(snapshot: QueueSnapshot) -> None:
 
 def _values(part: Any) -> Iterator[tuple[Field[Any], object]]:
     """Yield every single value in a reading, with the field that holds it."""
-    for field in _fields(type(part)):
+    for field in _fields(part.__class__):
         value = getattr(part, field.name)
         if isinstance(value, Mapping):
             value = tuple(value.values())
@@ -56,7 +56,7 @@ def _values(part: Any) -> Iterator[tuple[Field[Any], object]]:
 
 
 @cache
-def _fields(kind: type) -> tuple[Field[Any], ...]:
+def _fields(kind: type[Any]) -> tuple[Field[Any], ...]:
     return fields(kind)
 
 

@@ -232,7 +232,8 @@ async def test_a_repeated_message_finds_its_task_and_its_context(http):
         ({"artifacts": [{"artifactId": "a", "parts": [{"raw": "aGk="}]}]}, [{"raw": "aGk="}]),
         ({"parts": "of a car"}, [{"data": {"parts": "of a car"}, "mediaType": "application/json"}]),
         ({"parts": [{}]}, [{"data": {"parts": [{}]}, "mediaType": "application/json"}]),
-        ("\ud800", [{"data": "\ud800"}]),
+        ("\ud800", [{"text": '"\\ud800"', "mediaType": "application/json"}]),  # protobuf has no half characters
+        ({"n": 10**400}, [{"text": f'{{"n": {10**400}}}', "mediaType": "application/json"}]),  # and floats only
     ],
 )
 async def test_a_result_becomes_an_artifact(http, consumer, result: Any, parts: list[dict[str, Any]]):
@@ -240,10 +241,7 @@ async def test_a_result_becomes_an_artifact(http, consumer, result: Any, parts: 
     sending = asyncio.create_task(posted(http, "SendMessage", {"message": current()}, "1.0"))
     await consumer.serve_one(result=result)
     (artifact,) = (await sending)["result"]["task"]["artifacts"]
-    if result == "\ud800":  # protobuf has no half characters
-        assert artifact["parts"] == [{"text": '"\\ud800"', "mediaType": "application/json"}]
-    else:
-        assert artifact["parts"] == parts
+    assert artifact["parts"] == parts
 
 
 async def test_rest_errors_are_statuses_with_a_reason(http):
@@ -284,6 +282,13 @@ async def test_what_json_can_write_and_nobody_means_is_refused(http, identity: s
     body = f'{{"jsonrpc": "2.0", "id": {identity}, "method": "tasks/get", "params": {{"id": {task}}}}}'
     answer = await http.post("/a2a", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (200, code)
+
+
+async def test_a_whole_number_beyond_floats_is_refused(call):
+    """Protobuf has floats only: the answer names the parameters, and is no internal error."""
+    sent = message("m1") | {"metadata": {"agentpool.dev/job": {"payload": 10**400}}}
+    error = (await call("message/send", message=sent))["error"]
+    assert error["code"] == -32602
 
 
 async def test_a_full_queue_says_when_to_come_again(call, redis, pool: PoolRef):

@@ -368,3 +368,13 @@ async def test_schedules_are_put_listed_paused_and_deleted(http):
     refused = await http.put("/schedules/report", json={"kind": "greet", "cron": "nonsense"})
     assert (refused.status_code, refused.json()["field"]) == (422, "cron")
     assert (await http.delete("/schedules/report")).status_code == 422
+
+
+async def test_a_submit_that_is_not_durable_shows_no_words_of_the_server(http):
+    """The receipt and the kind of failure are in the answer; the server's own text, which may name hosts, is not."""
+    answer = await http.post("/jobs?durability=fsync", json={"kind": "greet"})
+    body = answer.json()
+    assert (answer.status_code, len(body["accepted"])) == (503, 1)
+    assert "the job is submitted, but not durable" in body["detail"]
+    assert "WAITAOF" not in answer.text
+    assert "ERR" not in answer.text

@@ -235,3 +235,11 @@ async def test_the_index_of_ended_jobs_is_trimmed_after_the_retention(redis, poo
     await redis.execute_command("HSET", f"ap:{{{pool}}}:counters", "clock_offset_ms", 2 * 86_400_000)
     await worker.maintain()
     assert await redis.execute_command("XLEN", key) < before / 5
+
+
+@pytest.mark.parametrize("field", ["kinds", "routes", "tenants", "tags"])
+@pytest.mark.parametrize("name", ["", "\ud800", 1, None])
+def test_a_name_that_no_job_can_have_is_refused_before_it_is_sent(field, name):
+    """An empty name, half a character and a number are errors of the request, not of Redis."""
+    with pytest.raises(InvalidJobError, match=field):
+        JobSelector(**{field: (name,)})
