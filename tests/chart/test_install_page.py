@@ -21,6 +21,12 @@ OPERATOR = "system:serviceaccount:agents:agentpool-operator"
 CLASHES = {("apps", "deployments/scale", "get"), ("agentpool.dev", "agentpools", "get")}
 # Granted and never used: OpenShift's admission asks whether the account may delete an object that it gives an owner.
 OWNERS = {("coordination.k8s.io", "leases", "delete")}
+# Granted, and used only on clusters that serve Dynamic Resource Allocation.
+DEVICES = {
+    ("resource.k8s.io", resource, verb)
+    for resource in ("resourceslices", "deviceclasses", "resourceclaims")
+    for verb in ("list", "watch")
+}
 # Busy workers for two GPUs, more jobs than they can take, a size that is set by hand; and one that never comes up.
 POOLS = """
 apiVersion: agentpool.dev/v1alpha1
@@ -119,7 +125,7 @@ def test_the_operator_asks_for_what_it_may_and_for_nothing_else(helm_ground: Gro
         used = {(group, resource, verb) for group, resource, verb, _ in asked(helm_ground)}
         return set().union(*rights.values()) - used
 
-    eventually(lambda: unused() <= CLASHES | OWNERS, "all that is granted has been used")
+    eventually(lambda: unused() <= CLASHES | OWNERS | DEVICES, "all that is granted has been used")
     assert unlawful(asked(helm_ground), rights) == set()
 
 

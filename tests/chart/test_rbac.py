@@ -22,7 +22,13 @@ OPERATOR = {
     ("", "secrets"): "get",  # secrets: Redis URLs, one at a time
     ("", "events"): "get list create patch",  # events; delays lists those of a pod that does not come up
 }
-CAPACITY = {("", "nodes"): "list watch", ("", "pods"): "list watch"}  # feed
+CAPACITY = {
+    ("", "nodes"): "list watch",
+    ("", "pods"): "list watch",
+    ("resource.k8s.io", "resourceslices"): "list watch",
+    ("resource.k8s.io", "deviceclasses"): "list watch",
+    ("resource.k8s.io", "resourceclaims"): "list watch",
+}  # capacity_watch
 IDENTITY = {("", "namespaces"): "get"}  # purge: the uid of kube-system tells one cluster from another
 ELECTION = {("coordination.k8s.io", "leases"): "create get update delete"}  # election
 GATEWAY = {

@@ -14,6 +14,7 @@ from agentpool_core.errors import SettingError
 from agentpool_core.spec.pool import API_VERSION, PLURAL
 
 CORE = "v1"  # apiVersion of the core group, which has no name
+DEVICES = "resource.k8s.io/v1"
 LEASES = "coordination.k8s.io/v1"
 
 
@@ -70,6 +71,21 @@ def agentpools(namespace: str | None = None, name: str | None = None, subresourc
 def nodes(name: str | None = None) -> str:
     """Return the path of nodes."""
     return resource(CORE, "nodes", name=name)
+
+
+def resource_slices() -> str:
+    """Return the path of ResourceSlices."""
+    return resource(DEVICES, "resourceslices")
+
+
+def device_classes() -> str:
+    """Return the path of DeviceClasses."""
+    return resource(DEVICES, "deviceclasses")
+
+
+def resource_claims() -> str:
+    """Return the path of the ResourceClaims of all namespaces."""
+    return resource(DEVICES, "resourceclaims")
 
 
 def pods(namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:

@@ -1,4 +1,4 @@
-"""List and watch nodes and pods to keep the inventory current.
+"""List and watch nodes, pods, and devices of Dynamic Resource Allocation to keep the inventory current.
 
 Started when the first pool requests devices. An ended watch resumes at its last version; an expired or broken watch
 starts again with a full list. Until both first lists are complete, nothing is known (`ready`).
@@ -67,7 +67,50 @@ class CapacityWatch:
         await run_until_first_end(
             self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes),
             self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods),
+            self._follow_devices(paths.resource_slices(), seen.see_slice, seen.replace_slices),
+            self._follow_devices(paths.device_classes(), seen.see_class, seen.replace_classes),
+            self._follow_devices(paths.resource_claims(), seen.see_claim, seen.replace_claims),
         )
+
+    async def _follow_devices(
+        self, path: str, see: Callable[..., None], replace: Callable[[Iterable[Json]], None]
+    ) -> None:
+        """Follow a kind of Dynamic Resource Allocation, which a cluster may not serve, or not to this operator."""
+        since = ""
+        while True:
+            try:
+                since = await self._follow_once(path, since, {}, see, replace)
+            except ExpiredError:
+                since = ""
+            except ClusterError as error:
+                log.debug("devices of %s are not counted: %s", path, error)
+                since = ""
+                await asyncio.sleep(FORBIDDEN_RETRY_SECONDS)
+
+    async def _follow_once(
+        self,
+        path: str,
+        since: str,
+        selectors: dict[str, str],
+        see: Callable[..., None],
+        replace: Callable[[Iterable[Json]], None],
+    ) -> str:
+        """Follow a kind until its watch ends; return the version to go on from. An empty `since` begins with a list."""
+        if not since:
+            items, since = await self._cluster.list(path, **selectors)
+            replace(items)
+            self._note_list_of(path)
+        async for type_, found in self._cluster.watch(path, since, **selectors):
+            since = found["metadata"]["resourceVersion"]
+            if type_ != "BOOKMARK":
+                each(see, found, gone=type_ == "DELETED")
+        return since
+
+    def _note_list_of(self, path: str) -> None:
+        for kind, listed in (("nodes", paths.nodes()), ("pods", paths.pods())):
+            if path == listed:
+                self.note_listed(kind)
+                self.problem = ""
 
     async def _follow(
         self,
@@ -80,15 +123,7 @@ class CapacityWatch:
         since = ""
         while True:
             try:
-                if not since:
-                    items, since = await self._cluster.list(path, **selectors)
-                    replace(items)
-                    self.note_listed(kind)
-                    self.problem = ""
-                async for type_, found in self._cluster.watch(path, since, **selectors):
-                    since = found["metadata"]["resourceVersion"]
-                    if type_ != "BOOKMARK":
-                        each(see, found, gone=type_ == "DELETED")
+                since = await self._follow_once(path, since, selectors, see, replace)
             except ExpiredError:
                 since = ""
             except ForbiddenError as error:

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube.quantities import amount_of
+from agentpool_operator.capacity.dra import Devices
 from agentpool_operator.pools.registry import each
 from agentpool_operator.pools.resolve import places_of, requests_of
 from agentpool_operator.pools.views import pool_of
 from agentpool_operator.scaling.nodes import EXCLUSIVE, Node, Taint
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from agentpool_core.jobs import PoolRef
 
@@ -47,6 +48,7 @@ class Inventory:
         self._made: dict[str, Node] = {}  # nodes as last returned, until a change on them
         self._used: dict[str, dict[str, int]] = {}  # by node
         self._same: dict[tuple[tuple[str, int], ...], tuple[tuple[str, int], ...]] = {}  # equal vectors, kept once
+        self._devices = Devices()
         self.version = 0  # grows with every change that may matter
         self.nodes_version = 0  # grows with every change of a node itself
 
@@ -91,10 +93,49 @@ class Inventory:
         for pod in listed.values():
             each(self.see_pod, pod)
 
+    def see_slice(self, found: Json, *, gone: bool = False) -> None:
+        """Record a ResourceSlice, or its removal."""
+        self._note_devices(lambda: self._devices.see_slice(found, gone=gone))
+
+    def see_class(self, found: Json, *, gone: bool = False) -> None:
+        """Record a DeviceClass, or its removal."""
+        self._note_devices(lambda: self._devices.see_class(found, gone=gone))
+
+    def see_claim(self, found: Json, *, gone: bool = False) -> None:
+        """Record a ResourceClaim, or its removal."""
+        self._note_devices(lambda: self._devices.see_claim(found, gone=gone))
+
+    def replace_slices(self, slices: Iterable[Json]) -> None:
+        """Apply a full list of ResourceSlices."""
+        self._replace("slices", "name", slices, self.see_slice)
+
+    def replace_classes(self, classes: Iterable[Json]) -> None:
+        """Apply a full list of DeviceClasses."""
+        self._replace("classes", "name", classes, self.see_class)
+
+    def replace_claims(self, claims: Iterable[Json]) -> None:
+        """Apply a full list of ResourceClaims."""
+        self._replace("claims", "uid", claims, self.see_claim)
+
+    def _replace(self, kind: str, key: str, found: Iterable[Json], see: Callable[..., None]) -> None:
+        listed = {item["metadata"][key]: item for item in found}
+        for name in self._devices.names(kind) - listed.keys():
+            see({"metadata": {key: name}}, gone=True)
+        for item in listed.values():
+            each(see, item)
+
+    def _note_devices(self, see: Callable[[], bool]) -> None:
+        before = self._devices.nodes()
+        if see():
+            for node in before | self._devices.nodes():
+                self._note_change(node)
+
     def nodes(self) -> list[Node]:
         """Return all nodes with their free resources."""
         for name in self._nodes.keys() - self._made.keys():
-            self._made[name] = _node(name, self._nodes[name], self._used.get(name, {}))
+            known, devices = self._nodes[name], self._devices.offered(name)
+            plugins = {r: amount for r, amount in known["allocatable"].items() if amount or r not in devices}
+            self._made[name] = _node(name, known, {**devices, **plugins}, self._used.get(name, {}))
         return list(self._made.values())
 
     def holdings_of(self, pool: PoolRef) -> list[Holding]:
@@ -156,8 +197,7 @@ def _kept(node: Json) -> Json:
     }
 
 
-def _node(name: str, kept: Json, used: dict[str, int]) -> Node:
-    offered = kept["allocatable"]
+def _node(name: str, kept: Json, offered: dict[str, int], used: dict[str, int]) -> Node:
     beyond = {r: int(r.startswith(EXCLUSIVE)) - amount for r, amount in used.items() if amount and r not in offered}
     return Node(
         name=name,

@@ -35,6 +35,9 @@
 - apiGroups: [""]
   resources: [nodes, pods]
   verbs: [list, watch]
+- apiGroups: [resource.k8s.io]
+  resources: [resourceslices, deviceclasses, resourceclaims]
+  verbs: [list, watch]
 {{- end -}}
 
 {{/* Which cluster this is. */}}
