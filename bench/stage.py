@@ -73,7 +73,7 @@ class Stage:
     async def left(self) -> int:
         """Return the number of jobs that have not ended."""
         snapshot = await self._snapshot()
-        return snapshot.queued + snapshot.running + snapshot.scheduled + snapshot.blocked
+        return snapshot.queued + snapshot.held + snapshot.running + snapshot.scheduled + snapshot.blocked
 
     async def finished(self) -> int:
         """Return the number of jobs that have ended since the pool began."""

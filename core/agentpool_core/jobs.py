@@ -32,6 +32,10 @@ TAG_FORM = (
     f"at most {LONGEST_TAG} letters, digits, '.', '_', ':', '=', '/', '@' or '-', beginning with a letter or digit"
 )
 
+LONGEST_SUBJECT = 128  # characters of a limit key or a tenant
+SUBJECT_PATTERN = rf"[!-~]([ -~]{{0,{LONGEST_SUBJECT - 2}}}[!-~])?"  # printable ASCII
+SUBJECT_FORM = f"1 to {LONGEST_SUBJECT} printable ASCII characters, without a blank at either end"
+
 _POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 

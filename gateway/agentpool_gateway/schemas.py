@@ -12,6 +12,7 @@ from agentpool_core.documents import BODIES
 from agentpool_core.jobs import (
     KIND_PATTERN,
     MOST_TAGS,
+    SUBJECT_PATTERN,
     TAG_PATTERN,
     JobState,
     OnParentFailure,
@@ -24,7 +25,6 @@ from agentpool_core.queue.codec.requests import (
     LONGEST_WAIT_MS,
     MOST_ATTEMPTS,
     MOST_PARENTS,
-    SUBJECT_PATTERN,
 )
 from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
 

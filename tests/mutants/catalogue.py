@@ -183,6 +183,29 @@ CATALOGUE = (
         old=" - redis.call('ZCOUNT', key, '-inf', '(0')",
     ),
     Mutant(
+        name="a-turn-costs-nothing",
+        wrong="the virtual time of a tenant does not advance with its starts",
+        old="turn.tag = turn.tag + taken * turn.step",
+    ),
+    Mutant(
+        name="idle-tenants-save-turns",
+        wrong="a tenant that was idle begins where it stopped, and takes all turns until it has caught up",
+        old="math.max(tag, virtual_time(place))",
+        new="tag",
+    ),
+    Mutant(
+        name="weights-are-equal",
+        wrong="the weight of a tenant has no effect",
+        old="return weight > 0 and weight or 1",
+        new="return 1",
+    ),
+    Mutant(
+        name="a-line-keeps-cancelled-jobs",
+        wrong="a cancelled job of a tenant counts as requeued, not as one of a line",
+        old="return redis.call('ZREM', line_key(job.spec.place, digest_of(tenant)), job.entry) == 1",
+        new="return false",
+    ),
+    Mutant(
         name="no-limit-opens-by-time",
         wrong="jobs that wait for a rate stay held when its time has come",
         old="redis.call('ZRANGEBYSCORE', LIMITED, '-inf', now, 'LIMIT', 0, BUCKETS_MAX)",

@@ -8,7 +8,7 @@ from agentpool_core.queue.connection.client import check_server, connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.producer import Producer
-from agentpool_core.queue.settings import Limit, LimitBy, PoolSettings, Rate, Route
+from agentpool_core.queue.settings import Limit, LimitBy, PoolSettings, Rate, Route, Tenant
 
 __all__ = [
     "Consumer",
@@ -19,6 +19,7 @@ __all__ = [
     "Producer",
     "Rate",
     "Route",
+    "Tenant",
     "check_server",
     "connect",
 ]

@@ -32,6 +32,9 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | limit-overrides | hash | the pool's | BUCKET -> numbers that apply instead of the limit's own, and the key or tenant |
 | held:BUCKET | zset by order | until the jobs start | jobs that wait for the bucket; negative: let go on, not started |
 | using:BUCKET | set | until the jobs end | running jobs that the bucket counts |
+| turns:PLACE | zset by tag | while jobs with tenants wait | lines of the place by the start tag of their next job |
+| tags:PLACE | zset by tag | while others wait | tags of lines that are empty |
+| line:PLACE:SHA1 | zset by order | while its jobs wait | ready entries of a tenant; line:PLACE:-: without one |
 | workers | zset by ms | the pool's | leases: worker -> expiry |
 | worker-kinds | hash | the pool's | worker -> its kinds of job |
 | worker-info | hash | the pool's | worker -> slots, running, host |
@@ -120,6 +123,8 @@ Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 | clock_seen_ms | ms of the clock at the last maintenance |
 | q:PLACE | number of entries that no worker has read |
 | y:PLACE | number of requeued entries (consumer `~ready`) |
+| n:PLACE | number of ready entries in lines (consumer `~lined`) |
+| v:PLACE | virtual time: start tag of the last job that a line started |
 | h:PLACE | number of entries that wait for a limit (consumer `~held`) |
 | w:LIMIT | number of jobs that wait for the limit |
 | u:PLACE | number of entries in quarantine (consumer `~suspect`) |
@@ -154,6 +159,7 @@ if TYPE_CHECKING:
 GROUP = "pool"  # the consumer group of each stream
 READY = "~ready"  # reserved consumer: requeued entries, ready in their old place
 PARKED = "~parked"  # reserved consumer: entries that wait for their backoff
+LINED = "~lined"  # reserved consumer: entries that wait in the line of a tenant
 HELD = "~held"  # reserved consumer: entries that wait for a limit
 SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
 SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import SettingError, UnknownLimitError
+from agentpool_core.jobs import SUBJECT_FORM
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.records import fields_of
-from agentpool_core.queue.codec.requests import SUBJECT_FORM, is_subject
+from agentpool_core.queue.codec.requests import is_subject
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys

@@ -103,12 +103,21 @@ def bound_text(bound: int | Rate) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Tenant:
+    """A tenant whose share differs from the others'."""
+
+    name: str
+    weight: int  # a tenant of weight 2 starts twice as many jobs as one of weight 1, the default, while both wait
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class PoolSettings:
     """Everything that scripts and workers need to know of a pool. Times are milliseconds."""
 
     routes: tuple[Route, ...] = ()  # `default` is added if not listed
     limits: tuple[Limit, ...] = ()  # beside the routes' own
     schedules: tuple[Schedule, ...] = ()  # of the AgentPool; clients add dynamic ones
+    tenants: tuple[Tenant, ...] = ()  # with a weight other than 1
     refuse_unlisted_kinds: bool = False  # refuse a job of a kind that no route lists, instead of the route `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
@@ -153,7 +162,7 @@ class PoolSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_mapping(self) -> dict[str, str]:
-        """Return the `conf` hash: a field for each setting, plus `route:<kind>` and `limit:<route>` for scripts.
+        """Return the `conf` hash: a field for each setting, plus `route:<kind>`, `limit:<route>` and `weight:<sha1>`.
 
         A setting of None is the empty string.
         """
@@ -163,6 +172,7 @@ class PoolSettings:
             f"limit:{route.name}": str(route.max_running) for route in self.routes if route.max_running is not None
         }
         mapping |= {f"schedule:{schedule.name}": schedule.to_json() for schedule in self.schedules}
+        mapping |= {f"weight:{subject_digest(tenant.name)}": str(tenant.weight) for tenant in self.tenants}
         mapping["revision"] = self.revision
         return mapping
 
@@ -188,6 +198,7 @@ def _plain(settings: PoolSettings) -> dict[str, object]:
     plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
     plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
     plain["schedules"] = [json.loads(schedule.to_json()) for schedule in settings.schedules]
+    plain["tenants"] = [{"name": tenant.name, "weight": tenant.weight} for tenant in settings.tenants]
     plain["limits"] = [_plain_limit(limit) for limit in settings.limits]
     return plain
 
@@ -248,6 +259,21 @@ def limits_of(text: str) -> tuple[Limit, ...]:
     return tuple(found)
 
 
+def tenants_of(text: str) -> tuple[Tenant, ...]:
+    """Return the tenants of the field `tenants`. Raises ValueError, TypeError or KeyError for any other text."""
+    found = []
+    for plain in json.loads(text):
+        if not isinstance(plain["name"], str) or not isinstance(plain["weight"], int) or plain["weight"] < 1:
+            raise ValueError("a tenant has a name and a weight from 1")
+        found.append(Tenant(name=plain["name"], weight=plain["weight"]))
+    return tuple(found)
+
+
+def subject_digest(text: str) -> str:
+    """Return the digest that names a key or tenant in Redis, as scripts compute it (`redis.sha1hex`)."""
+    return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+
 def _limit_of(plain: Mapping[str, Any]) -> Limit:
     name, kinds, routes = plain["name"], plain.get("kinds", []), plain.get("routes", [])
     if not _LIMIT_NAME.fullmatch(name):
@@ -280,6 +306,7 @@ _LISTS: Mapping[str, Callable[[str], object]] = {
     "routes": routes_of,
     "limits": limits_of,
     "schedules": schedules_of,
+    "tenants": tenants_of,
 }
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
+from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND, LONGEST_SUBJECT, SUBJECT_PATTERN
 from agentpool_core.queue.settings import LimitBy
 from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, SUBDOMAIN_PATTERN, Rule, SpecModel
 
@@ -15,6 +15,7 @@ YEAR_SECONDS = 31_536_000
 MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
 MAX_KINDS = 32
 MAX_LIMITS = 16
+MAX_TENANTS = 256
 
 Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
@@ -97,6 +98,20 @@ class LimitSpec(SpecModel):
         if (self.max_running is None) == (self.rate is None):
             raise ValueError(self.rules[0].message)
         return self
+
+
+class TenantSpec(SpecModel):
+    """A tenant whose share of the slots differs from the others'."""
+
+    name: Annotated[str, StringConstraints(pattern=f"^{SUBJECT_PATTERN}$", max_length=LONGEST_SUBJECT)] = Field(
+        description="The tenant, as jobs name it."
+    )
+    weight: int = Field(
+        default=1,
+        ge=1,
+        le=1000,
+        description="Share of the starts while other tenants wait: weight 2 starts twice as many jobs as weight 1.",
+    )
 
 
 class SecretKeyRef(SpecModel):
@@ -258,6 +273,15 @@ class Queue(SpecModel):
         description=(
             "Limits over all workers: jobs at once, or starts in a period, for some kinds and routes, and for each key "
             "or tenant. A job that a limit holds does not block the jobs behind it."
+        ),
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
+    )
+    tenants: list[TenantSpec] = Field(
+        default_factory=list,
+        max_length=MAX_TENANTS,
+        description=(
+            "Weights of tenants. Tenants of one route and priority share the starts by weight; a tenant that is not "
+            "listed has weight 1."
         ),
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["name"]},
     )

@@ -6,7 +6,7 @@ Presets and all dependent defaults are applied here and nowhere else. The operat
 
 from __future__ import annotations
 
-from agentpool_core.queue.settings import Limit, PoolSettings, Rate, Route
+from agentpool_core.queue.settings import Limit, PoolSettings, Rate, Route, Tenant
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
 from agentpool_core.spec.queue import LimitSpec, RateSpec, UnlistedKinds
@@ -28,6 +28,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
         routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
         limits=tuple(_limit(limit) for limit in queue.limits),
         schedules=tuple(schedule.resolve() for schedule in spec.schedules),
+        tenants=tuple(Tenant(name=t.name, weight=t.weight) for t in queue.tenants if t.weight != 1),
         refuse_unlisted_kinds=queue.unlisted_kinds is UnlistedKinds.REFUSE,
         max_depth=queue.max_depth,
         patience_critical_ms=queue.patience_seconds.critical * MS_PER_SECOND,

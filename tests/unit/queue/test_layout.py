@@ -78,7 +78,7 @@ def test_the_patterns_of_the_scripts_take_the_same_texts():
     assert f"SUSPECT_LOSSES = {layout.SUSPECT_LOSSES}" in LUA["job"]
     for text in (
         "k|r|task|||",
-        "k|r|critical|5|1000|puatxk",
+        "k|r|critical|5|1000|puatxkn",
         "k|r|info|5|",
         "|r|task|||",
         "k|r|task|x||",

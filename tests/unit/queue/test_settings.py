@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agentpool_core.queue import Limit, LimitBy, PoolSettings, Rate, Route
+from agentpool_core.queue import Limit, LimitBy, PoolSettings, Rate, Route, Tenant
 from agentpool_core.queue import settings as settings_module
 from agentpool_core.queue.settings import AdaptiveMode
 from agentpool_worker.slots.adaptive import starting_slots
@@ -20,6 +20,7 @@ FULL = PoolSettings(
         Limit(name="per-key", by=LimitBy.KEY, max_running=2),
         Limit(name="provider", kinds=("review",), routes=("code",), rate=Rate(count=5, period_ms=1_000, burst=2)),
     ),
+    tenants=(Tenant(name="acme", weight=3),),
     lease_ms=12_000,
     ttl_info_ms=5,
 )
@@ -36,11 +37,12 @@ def test_settings_come_back_as_they_were_published():
     [
         *(("adaptive_mode", "Latency"), ("concurrency", "2.5"), ("concurrency", "0"), ("concurrency", "-3")),
         *(("lease_ms", ""), ("lease_ms", "9" * 5_000), ("max_attempts", "many"), ("paused", "yes"), ("routes", "{")),
+        *(("tenants", "{"), ("tenants", '[{"name": "a"}]'), ("tenants", '[{"name": "a", "weight": 0}]')),
         *(("limits", "{"), ("limits", '[{"name": "a"}]'), ("limits", '[{"name": "a", "max_running": 0}]')),
         *(("limits", '[{"name": "a", "max_running": 1, "by": "colour"}]'), ("limits", '[{"name": "a", "count": 1}]')),
         *(("routes", '[{"name": 1}]'), ("routes", "7"), ("routes", "[" * 5_000), ("routes", '["code"]')),
     ],
-    ids=range(18),
+    ids=range(21),
 )
 def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: str, text: str, caplog):
     """The worker goes on; the log names setting, value and default once, however often settings are read."""

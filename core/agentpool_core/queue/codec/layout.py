@@ -12,7 +12,7 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
     STEP       outcome attempt startedMs durationMs order name, and on a second line the name of the step before it;
                order: next (in the task of the step before it) or branch
     FLAGS      p preemptible, u runs though a parent failed, a has parents, t has a ttl, x has a trace,
-               k has a limit key or a tenant
+               k has a limit key or a tenant, n has a tenant
 
 `records`, `leases` and `snapshot_reply` build values from the parts.
 """
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from agentpool_core.jobs import Priority, Step, StepOutcome
 
 DIGITS_MAX = 15
-FLAGS = "puatxk"
+FLAGS = "puatxkn"
 PREEMPTIBLE = "p"
 UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job with an unreadable spec
 SUSPECT_LOSSES = 2  # a job with so many losses runs alone next time

@@ -16,7 +16,17 @@ from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import DependencyCycleError, InvalidJobError
-from agentpool_core.jobs import KIND_FORM, KIND_PATTERN, MOST_TAGS, TAG_FORM, TAG_PATTERN, JobId, OnParentFailure
+from agentpool_core.jobs import (
+    KIND_FORM,
+    KIND_PATTERN,
+    MOST_TAGS,
+    SUBJECT_FORM,
+    SUBJECT_PATTERN,
+    TAG_FORM,
+    TAG_PATTERN,
+    JobId,
+    OnParentFailure,
+)
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.keys import digest_of
 
@@ -28,8 +38,6 @@ MOST_ATTEMPTS = 1_000
 MOST_PARENTS = 1_000
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 KEY_PATTERN = r"[!-~][ -~]{0,254}"  # printable ASCII
-SUBJECT_PATTERN = r"[!-~]([ -~]{0,126}[!-~])?"  # of a limit key or a tenant: printable ASCII
-SUBJECT_FORM = "1 to 128 printable ASCII characters, without a blank at either end"
 _KIND = re.compile(KIND_PATTERN)
 _ID = re.compile(ID_PATTERN)
 _KEY = re.compile(KEY_PATTERN)

@@ -54,14 +54,14 @@ def _routes(settings: str, counters: dict[str, str], now: int) -> tuple[RouteSna
     limits.setdefault(DEFAULT_ROUTE, None)
     for field, count in counters.items():
         sort, _, place = field.partition(":")
-        if sort in {"q", "y", "u", "r"} and count != "0":
+        if sort in {"q", "y", "u", "n", "r"} and count != "0":
             limits.setdefault(place if sort == "r" else place.rpartition(":")[0], None)
     return tuple(
         RouteSnapshot(
             name=name,
             limit=limit,
             queued={
-                priority: sum(int(counters.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyu")
+                priority: sum(int(counters.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyun")
                 for priority in Priority
             },
             running=int(counters.get(f"r:{name}", 0)),

@@ -11,6 +11,7 @@
 --- include: pool
 --- include: job
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: sweep

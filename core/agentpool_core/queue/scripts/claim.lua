@@ -12,6 +12,7 @@
 --- include: job
 --- include: stray
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: sweep

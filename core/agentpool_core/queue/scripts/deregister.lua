@@ -14,6 +14,7 @@
 --- include: job
 --- include: stray
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: kinds

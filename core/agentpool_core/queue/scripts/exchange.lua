@@ -9,6 +9,7 @@
 --- include: job
 --- include: stray
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: kinds

@@ -22,10 +22,12 @@ end
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
   local names = { key, PREFIX .. 'kids:' .. id, PREFIX .. 'chunks:' .. id }
-  local v = redis.pcall('HMGET', key, 'idem', 'watch', 'holds')
+  local v = redis.pcall('HMGET', key, 'idem', 'watch', 'holds', 'tenant', 'spec')
   if v[1] then names[#names + 1] = PREFIX .. 'key:' .. string.match(v[1], '^%S*') end
   for client in string.gmatch(v[2] or '', '%S+') do names[#names + 1] = PREFIX .. 'inbox:' .. client end
   for bucket in string.gmatch(v[3] or '', '%S+') do names[#names + 1] = PREFIX .. 'using:' .. bucket end
+  local place = string.match(v[5] or '', '^[^|]+|([^|]+|%a+)|')
+  if v[4] and place then names[#names + 1] = PREFIX .. 'line:' .. string.gsub(place, '|', ':') .. ':' .. redis.sha1hex(v[4]) end
   delete(names)
   left = left - 1
 end
@@ -39,7 +41,8 @@ local function from_stream(stream)
     delete_job(entry[2][2])
   end
   each_slice(seen, 'XDEL', stream)
-  if left > 0 then delete({ stream }) end
+  local place = string.sub(stream, #PREFIX + 2)
+  if left > 0 then delete({ stream, PREFIX .. 'turns' .. place, PREFIX .. 'tags' .. place, PREFIX .. 'line' .. place .. ':-' }) end
 end
 
 local function from_streams()

@@ -8,6 +8,7 @@
 --- include: pool
 --- include: job
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: replaying

@@ -9,6 +9,7 @@
 --- include: pool
 --- include: job
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: kinds

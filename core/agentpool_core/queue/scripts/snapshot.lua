@@ -21,19 +21,20 @@ for i = 1, #counters, 2 do
   if place then cursors[place] = counters[i + 1] end
 end
 
+local consumers = { y = READY, u = SUSPECT, n = LINED }
 local oldest = -1
 local function older(item)
   local ms = item and id_parts(item[1])
   if ms and (oldest < 0 or ms < oldest) then oldest = ms end
 end
 for i = 1, #counters, 2 do
-  local sort, place = string.match(counters[i], '^([qyu]):(.+)$')
+  local sort, place = string.match(counters[i], '^([qyun]):(.+)$')
   if sort and (tonumber(counters[i + 1]) or 0) > 0 then
     local stream = PREFIX .. 's:' .. place
     if sort == 'q' then
       older(redis.call('XRANGE', stream, '(' .. cursors[place], '+', 'COUNT', 1)[1])
     else
-      older(redis.call('XPENDING', stream, GROUP, '-', '+', 1, sort == 'y' and READY or SUSPECT)[1])
+      older(redis.call('XPENDING', stream, GROUP, '-', '+', 1, consumers[sort])[1])
     end
   end
 end

@@ -13,6 +13,7 @@
 --- include: clock
 --- include: job
 --- include: limits
+--- include: lines
 --- include: children
 --- include: announce
 --- include: submitting

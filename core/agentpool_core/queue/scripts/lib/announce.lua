@@ -73,6 +73,7 @@ end
 -- Ends every script that moves jobs: writes what the script has collected.
 local function conclude()
   release_children()
+  lines.file_new()
   limits.open_freed()
   limits.write()
   write_acks()

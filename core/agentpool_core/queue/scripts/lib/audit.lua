@@ -69,6 +69,8 @@ local function check_entry(stream, item, consumer)
   elseif not job or job.entry ~= item or ENDS[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
     if audit.repairs then drop_stray(job, stream, item) end
+  elseif consumer == LINED and expected == READY then
+    if not lines.check(job, audit.repairs) then audit.found('order_lost', job.id) end
   elseif expected ~= consumer then
     audit.found('misplaced', job.id)
     if audit.repairs then redis.call('XCLAIM', stream, GROUP, expected, 0, item, 'JUSTID') end

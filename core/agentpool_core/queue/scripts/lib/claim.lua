@@ -21,14 +21,19 @@ end
 
 -- Returns the first entries of a candidate, at most `count`.
 local function front(c, count)
+  if c.lined then return lines.front(c, count) end
   if c.kept then return redis.call('XPENDING', c.stream, GROUP, '-', '+', count, READY) end
   return redis.call('XRANGE', c.stream, '(' .. c.cursor, '+', 'COUNT', count)
 end
 
 local function look_at_head(c)
-  local head = front(c, 1)[1]
-  if not head then return false end
-  c.entry = head[1]
+  if c.lined then
+    if not lines.look(c) then return false end
+  else
+    local head = front(c, 1)[1]
+    if not head then return false end
+    c.entry = head[1]
+  end
   c.score = id_parts(c.entry) + c.patience
   return true
 end
@@ -54,14 +59,14 @@ local function candidates_of(counters, patience)
   local found = {}
   local rooms = {}
   for field, count in pairs(counters) do
-    local sort, route, priority = string.match(field, '^([qy]):(.+):(%a+)$')
+    local sort, route, priority = string.match(field, '^([qyn]):(.+):(%a+)$')
     if sort and PRIORITIES[priority] and number_or(count, 0) > 0 then
       rooms[route] = rooms[route] or rooms_of(route, counters)
       limits.note_shut_gates(rooms[route])
       if left_of({ rooms = rooms[route] }) > 0 then
         local place = ':' .. route .. ':' .. priority
         found[#found + 1] = {
-          kept = sort == 'y', count = tonumber(count), field = field, rooms = rooms[route], route = route,
+          kept = sort == 'y', lined = sort == 'n', count = tonumber(count), field = field, rooms = rooms[route], route = route,
           priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
           tombstones = number_or(counters['t' .. place], 0),
           stream = stream_of(route, priority), cursor = counters['c' .. place], kept_last = counters['d' .. place],
@@ -109,6 +114,13 @@ local function take_entries(c, worker, count)
   redis.call('HSET', COUNTERS, 'c' .. c.place, c.cursor)
   if c.kept_last then acked[c.stream] = acked[c.stream] or {} end -- write_acks can delete that entry now
   return entries
+end
+
+-- Takes entries of lines. Jobs of several lines go together if each of them precedes the head of the second candidate: none
+-- is younger than this moment.
+local function take_turns(best, second, worker, want)
+  if not second or second.score > now - ahead + best.patience then return lines.take(best, worker, want, false) end
+  return lines.take(best, worker, run_length(best, second, want), true)
 end
 
 local function parents_of(key)
@@ -215,7 +227,7 @@ local function start(entry, c, worker, leases)
     end
     local held = v[4] == entry[1] and not ENDS[v[1]]
     if held then give_to_holder(id, entry[1], c) else drop_entry(c.stream, entry[1]) end
-    if not held and not c.kept and c.tombstones > 0 then
+    if not held and not c.kept and not c.lined and c.tombstones > 0 then
       c.tombstones = c.tombstones - 1
       bump('t' .. c.place, -1)
     else -- the record was lost or changed while the job waited
@@ -237,7 +249,7 @@ local function start(entry, c, worker, leases)
     attempt = attempt + 1, entry = entry[1],
   }
   local optional = ''
-  if job.spec.flags ~= '' or v[5] then
+  if job.spec.has_more or v[5] then
     optional = optional_fields(job)
     if not optional then
       end_in_queue(id, c, entry[1], 'expired', 'ttl')
@@ -281,7 +293,12 @@ end
 
 -- Claims from the best candidate. Returns the number of leased jobs, and the number of entries without a ready job.
 local function take_from(best, second, worker, want, leases)
-  local entries = take_entries(best, worker, run_length(best, second, want))
+  local entries
+  if best.lined then
+    entries = take_turns(best, second, worker, want)
+  else
+    entries = take_entries(best, worker, run_length(best, second, want))
+  end
   local taken, looked_at = 0, 0
   for i, entry in ipairs(entries) do
     if claimed_bytes >= BYTES_MAX then
@@ -323,6 +340,23 @@ local function take_all(candidates, worker, limit, leases)
   return taken, best ~= nil and best.count > 0 and left_of(best) > 0
 end
 
+-- Returns the counters. While a place has lines, its undelivered jobs are moved to lines first, so that they take turns, too.
+local function counters_with_lines()
+  local FILE_MAX = 100 -- entries of one place that a claim moves
+  local counters = pairs_of(redis.call('HGETALL', COUNTERS))
+  local filed = false
+  for field, count in pairs(counters) do
+    local place = string.match(field, '^n(:.+)$')
+    if place and number_or(count, 0) > 0 and number_or(counters['q' .. place], 0) > 0 then
+      lines.file(place, FILE_MAX)
+      filed = true
+    end
+  end
+  if not filed then return counters end
+  write_books()
+  return pairs_of(redis.call('HGETALL', COUNTERS))
+end
+
 -- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused,
 -- cordoned, unregistered.
 local function claim(worker, limit)
@@ -354,7 +388,7 @@ local function claim(worker, limit)
     end
     if role == 'alone' then return start_alone(job, worker, reply, start) end
   end
-  local counters = pairs_of(redis.call('HGETALL', COUNTERS))
+  local counters = counters_with_lines()
   local patience = {
     critical = setting_or(conf[5], 0), task = setting_or(conf[6], 60000), info = setting_or(conf[7], 600000),
   }

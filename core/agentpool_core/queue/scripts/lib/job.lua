@@ -47,6 +47,7 @@ local function read_spec(text)
   spec.place = ':' .. spec.route .. ':' .. spec.priority
   spec.stream = PREFIX .. 's' .. spec.place
   spec.running = 'r:' .. spec.route
+  spec.has_more = string.find(spec.flags, '[^ukn]') ~= nil -- its records may have fields that a lease contains
   specs[text] = spec
   return spec
 end
@@ -237,12 +238,19 @@ local function note_ready(job)
   if job.spec.priority == 'critical' then ready_critical[#ready_critical + 1] = job.spec.route end
 end
 
+-- lib/lines.lua has the functions. `new`: entries of jobs with tenants that this script has appended, by place.
+local lines = { new = {}, known = {} }
+
 -- Appends an entry to the job's stream and returns its id. The caller writes state and entry.
 local function append_entry(job)
   ensure_stream(job.spec.stream, job.spec.route, job.spec.priority)
   job.entry = redis.call('XADD', job.spec.stream, '*', 'job', job.id)
   bump('q' .. job.spec.place, 1)
   bump('queued', 1)
+  if has_flag(job, 'n') then
+    lines.new[job.spec.place] = (lines.new[job.spec.place] or 0) + 1
+    lines.known[job.entry] = job.tenant and redis.sha1hex(job.tenant)
+  end
   note_ready(job)
   return job.entry
 end

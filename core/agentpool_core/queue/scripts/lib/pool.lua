@@ -30,6 +30,7 @@ local GROUP = 'pool'
 local READY = '~ready'
 local PARKED = '~parked'
 local HELD = '~held'
+local LINED = '~lined'
 local SWEEPER = '~sweeper'
 local SUSPECT = '~suspect'
 

@@ -20,19 +20,20 @@ local function find_streams(counters, fix)
   end
 end
 
--- Returns the counts of a place: ready, suspects, running, undelivered, held; nil: Redis has lost the stream.
+-- Returns the counts of a place: ready, suspects, running, undelivered, held, in lines; nil: Redis has lost the stream.
 local function count_place(stream, kept)
   local pending = redis.pcall('XPENDING', stream, GROUP)
   if pending.err then return nil end
-  local ready, suspects, running, held = 0, 0, 0, 0
+  local ready, suspects, running, held, lined = 0, 0, 0, 0, 0
   for _, each in ipairs(pending[4] or {}) do
     if each[1] == READY then ready = tonumber(each[2])
     elseif each[1] == SUSPECT then suspects = tonumber(each[2])
     elseif each[1] == HELD then held = tonumber(each[2])
+    elseif each[1] == LINED then lined = tonumber(each[2])
     elseif string.sub(each[1], 1, 1) ~= '~' then running = running + tonumber(each[2]) end
   end
   local undelivered = redis.call('XLEN', stream) - pending[1] - (kept and 1 or 0)
-  return ready, suspects, running, math.max(0, undelivered), held
+  return ready, suspects, running, math.max(0, undelivered), held, lined
 end
 
 -- Returns how many undelivered entries are tombstones. `reported`: the counter, used for entries beyond the first page.
@@ -77,10 +78,11 @@ local function recount(fix)
       fix(field, nil, counters[field])
     end
     if place then
-      local ready, suspects, running, undelivered, held = count_place(PREFIX .. 's' .. place, counters['d' .. place])
+      local ready, suspects, running, undelivered, held, lined = count_place(PREFIX .. 's' .. place, counters['d' .. place])
       if not ready then
         fix('s' .. place, nil, 'lost') -- with its jobs; a new group allows later jobs to be claimed
         ready, suspects, running, undelivered, held = 0, 0, 0, redis.call('XLEN', PREFIX .. 's' .. place), 0
+        lined = 0
         counters['c' .. place] = '0-0'
       end
       local tombstones = number_or(counters['t' .. place], 0)
@@ -89,13 +91,14 @@ local function recount(fix)
       end
       right['q' .. place], right['t' .. place] = undelivered - tombstones, tombstones
       right['y' .. place], right['u' .. place], right['h' .. place] = ready, suspects, held
+      right['n' .. place] = lined
       right['r:' .. route] = (right['r:' .. route] or 0) + running
-      right.queued = right.queued + undelivered - tombstones + ready + suspects
+      right.queued = right.queued + undelivered - tombstones + ready + suspects + lined
       right.running, right.suspects, right.held = right.running + running, right.suspects + suspects, right.held + held
     end
   end
   for field in pairs(counters) do
-    if string.match(field, '^[qtyuhr]:') and not right[field] then right[field] = 0 end
+    if string.match(field, '^[qtyuhnr]:') and not right[field] then right[field] = 0 end
   end
   for field, value in pairs(counters) do
     local pauses = string.match(field, '^p:')

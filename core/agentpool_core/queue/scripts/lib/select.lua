@@ -115,7 +115,7 @@ local function of_streams(state)
       found[#found + 1] = { stream, of_holders(stream, workers), '-' }
     else
       local delivered = redis.call('HGET', COUNTERS, 'c:' .. string.sub(stream, #PREFIX + 3))
-      found[#found + 1] = { stream .. '/1', of_holders(stream, { READY, SUSPECT, HELD }), '-' }
+      found[#found + 1] = { stream .. '/1', of_holders(stream, { READY, SUSPECT, HELD, LINED }), '-' }
       found[#found + 1] = { stream .. '/2', of_undelivered(stream), '(' .. delivered }
     end
   end

@@ -158,8 +158,10 @@ local function store(request)
   if parents then flags = flags .. 'a' end
   if extras.trace then flags = flags .. 'x' end
   if extras.limit_key or extras.tenant then flags = flags .. 'k' end
+  if extras.tenant then flags = flags .. 'n' end
   local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
   local job = { id = request.id, key = PREFIX .. 'job:' .. request.id, spec = read_spec(spec), attempt = 0, worker = '' }
+  job.tenant = extras.tenant
   local state, entry = 'queued', nil
   local waits, failed = 0, nil
   if request.extras or ttl then write_extras(job, extras, ttl) end

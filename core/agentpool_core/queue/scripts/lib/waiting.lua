@@ -15,6 +15,11 @@ local function leave_queue(job)
     drop_entry(job.spec.stream, job.entry)
     return false
   end
+  if lines.leave(job) then
+    bump('n' .. place, -1)
+    drop_entry(job.spec.stream, job.entry)
+    return false
+  end
   if id_after(job.entry, redis.call('HGET', COUNTERS, 'c' .. place)) then
     bump('q' .. place, -1)
     bump('t' .. place, 1)
