@@ -1,4 +1,4 @@
-"""Agents that send messages to a pool, by JSON-RPC over real HTTP."""
+"""Agents send messages to a pool by JSON-RPC over real HTTP."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ OPTIONS = "agentpool.dev/job"
 
 
 def message(identity: str = "m1", **options: Any) -> dict[str, Any]:
-    """A message of A2A 0.3, with fields of a job in its metadata."""
+    """Return a message of A2A 0.3, with fields of a job in the metadata."""
     parts = [{"kind": "text", "text": "hello"}]
     metadata = {OPTIONS: options, "somebody.else": 1} if options else {"kind": "of somebody else"}
     return {"kind": "message", "role": "user", "messageId": identity, "parts": parts, "metadata": metadata}
 
 
 def current(identity: str = "m1", **fields: Any) -> dict[str, Any]:
-    """A message of A2A 1.0."""
+    """Return a message of A2A 1.0."""
     return {"role": "ROLE_USER", "messageId": identity, "parts": [{"text": "hello"}], **fields}
 
 
@@ -42,7 +42,7 @@ async def posted(http, method: str, params: Any, version: str) -> dict[str, Any]
 
 @pytest.fixture
 def call(http):
-    """One call of A2A 0.3; returns the whole response."""
+    """Send a call of A2A 0.3; return the whole response."""
 
     async def send(method: str, **params: Any) -> dict[str, Any]:
         return await posted(http, method, params, "0.3")
@@ -51,15 +51,15 @@ def call(http):
 
 
 async def test_a_message_to_a_busy_pool_becomes_a_submitted_task(call):
-    """No worker is there, and still nobody is refused; sending again returns the same task."""
+    """Without a worker no sender is refused; a repeated message returns the same task."""
     task = (await call("message/send", message=message(priority="critical")))["result"]
     assert (task["kind"], task["status"]["state"]) == ("task", "submitted")
     assert (await call("message/send", message=message(priority="critical")))["result"]["id"] == task["id"]
     assert (await call("tasks/get", id=task["id"]))["result"] == task
 
 
-async def test_a_fan_out_to_a_pool_whose_slots_are_all_taken_is_queued(call, http, consumer):
-    """Sixty messages at once, a tenth of them twice: each is a task of its own, and none is refused."""
+async def test_a_fan_out_to_a_full_pool_is_queued(call, http, consumer):
+    """Sixty concurrent messages, a tenth of them repeated: each becomes a task of its own, and none is refused."""
     await http.post("/jobs", json=[{"kind": "greet"}] * 10)
     assert len(await consumer.claim(10)) == 10
     numbers = [*range(60), *range(6)]
@@ -71,7 +71,7 @@ async def test_a_fan_out_to_a_pool_whose_slots_are_all_taken_is_queued(call, htt
 
 
 async def test_a_blocking_message_returns_the_result(call, consumer):
-    """The worker gets the whole message; its result is the task's artifact."""
+    """The worker gets the whole message; the worker's result is the task's artifact."""
     sending = asyncio.create_task(call("message/send", message=message(kind="chat"), configuration={"blocking": True}))
     lease = await consumer.serve_one(result="hi")
     assert (lease.kind, lease.payload["message"]["parts"][0]["text"]) == ("chat", "hello")
@@ -81,7 +81,7 @@ async def test_a_blocking_message_returns_the_result(call, consumer):
 
 
 async def test_a_task_can_be_cancelled_once(call):
-    """Then it is canceled, and cannot be again."""
+    """The task is canceled; a second cancellation is refused."""
     task = (await call("message/send", message=message()))["result"]
     assert (await call("tasks/cancel", id=task["id"]))["result"]["status"]["state"] == "canceled"
     assert (await call("tasks/cancel", id=task["id"]))["error"]["code"] == -32002
@@ -109,7 +109,7 @@ async def test_a_task_can_be_cancelled_once(call):
     ],
 )
 async def test_errors_of_0_3_have_the_protocols_codes(call, http, method: str, params: Any, code: int):
-    """What was wrong is said in the message, and nothing is submitted."""
+    """The message of the error explains the fault, and the gateway submits nothing."""
     error = (await posted(http, method, params, "0.3"))["error"]
     assert error["code"] == code
     assert error["message"]
@@ -146,7 +146,7 @@ async def test_errors_of_0_3_have_the_protocols_codes(call, http, method: str, p
     ],
 )
 async def test_errors_of_1_0_have_the_protocols_codes(http, method: str, params: dict, code: int):
-    """Each with a typed reason; what was wrong is said in the message, and nothing is submitted."""
+    """Each error has a typed reason and an explanation, and the gateway submits nothing."""
     error = (await posted(http, method, params, "1.0"))["error"]
     assert error["code"] == code
     assert error["message"]
@@ -159,15 +159,18 @@ async def test_errors_of_1_0_have_the_protocols_codes(http, method: str, params:
     [("{", -32700), ("[]", -32600), ('"text"', -32600), ('{"jsonrpc": "1.0", "method": "GetTask"}', -32600),
      ('{"jsonrpc": "2.0"}', -32600), ('{"jsonrpc": "2.0", "id": true, "method": "GetTask"}', -32600)],
 )  # fmt: skip
-async def test_what_is_no_call_has_json_rpcs_own_codes(http, body: str, code: int):
-    """Malformed JSON, a batch, another version, no method, an id that is none."""
+async def test_invalid_calls_have_the_codes_of_json_rpc(http, body: str, code: int):
+    """Malformed JSON, a batch, a wrong version, a missing method, an invalid id."""
     answer = await http.post("/a2a", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["id"], answer.json()["error"]["code"]) == (200, None, code)
 
 
 @pytest.mark.parametrize("version", ["", "0.3", "0.3.0", "1.0", "1.0.1"])
 async def test_the_version_of_a_request_is_negotiated(http, version: str):
-    """Without a header it is 0.3; the patch level does not count; the query may name it; others are refused by name."""
+    """The default is 0.3, the patch level does not count, the query may name the version.
+
+    Unknown versions are refused.
+    """
     method = "GetTask" if version.startswith("1.0") else "tasks/get"
     assert (await posted(http, method, {"id": "stranger"}, version))["error"]["code"] == -32001
     assert (await posted(http, method, {"id": "stranger"}, "2.0"))["error"]["code"] == -32009
@@ -175,8 +178,11 @@ async def test_the_version_of_a_request_is_negotiated(http, version: str):
     assert (await http.post("/a2a?A2A-Version=1.0", json=body)).json()["error"]["code"] == -32001
 
 
-async def test_a_message_is_its_callers_own(http, gateway):
-    """Sent again it is the same task; with another content, or by another caller, it is another task."""
+async def test_a_message_belongs_to_its_caller(http, gateway):
+    """A repeated message is the same task.
+
+    A message with different content or from a different caller is a new task.
+    """
     params = {"message": current(), **AT_ONCE}
     task = (await posted(http, "SendMessage", params, "1.0"))["result"]["task"]
     assert (await posted(http, "SendMessage", params, "1.0"))["result"]["task"] == task
@@ -188,7 +194,7 @@ async def test_a_message_is_its_callers_own(http, gateway):
 
 
 async def test_a_conflict_is_no_internal_error(http):
-    """A key of the sender's own that was used with another content is refused by its name."""
+    """The error names the sender's own key, which was used with different content before."""
     for text, code in (("hello", None), ("another", -32602)):
         message = current(parts=[{"text": text}], metadata={OPTIONS: {"idempotency_key": "order-7"}})
         answer = await posted(http, "SendMessage", {"message": message, **AT_ONCE}, "1.0")
@@ -196,7 +202,7 @@ async def test_a_conflict_is_no_internal_error(http):
 
 
 async def test_a_handler_may_answer_with_a_message(http, consumer):
-    """Instead of a task, for a sender who waits."""
+    """A waiting sender gets the message instead of a task."""
     sending = asyncio.create_task(posted(http, "SendMessage", {"message": current()}, "1.0"))
     await consumer.serve_one(result={"message": {"parts": [{"text": "at once"}]}})
     reply = (await sending)["result"]["message"]
@@ -204,7 +210,7 @@ async def test_a_handler_may_answer_with_a_message(http, consumer):
 
 
 async def test_the_card_has_the_fields_of_the_version_that_is_spoken(http):
-    """A request that names no version speaks 0.3: its clients look for one address at the top."""
+    """A request without a version speaks 0.3: clients of 0.3 expect a single address at the top."""
     at = "/a2a/.well-known/agent-card.json"
     card = (await http.get(at, headers={"A2A-Version": "1.0"})).json()
     old = (await http.get(at)).json()
@@ -214,8 +220,8 @@ async def test_the_card_has_the_fields_of_the_version_that_is_spoken(http):
     assert card["skills"] == old["skills"]
 
 
-async def test_a_repeated_message_finds_its_task_and_its_context(http):
-    """The context that the gateway makes is the same for a message that is sent again."""
+async def test_a_repeated_message_returns_the_same_task_and_context(http):
+    """The gateway assigns the same context to a repeated message."""
     params = {"message": current(metadata={OPTIONS: {"ttl_ms": 60000.0}}), **AT_ONCE}
     first, again = [(await posted(http, "SendMessage", params, "1.0"))["result"]["task"] for _ in range(2)]
     assert (first["id"], first["contextId"]) == (again["id"], again["contextId"])
@@ -237,7 +243,7 @@ async def test_a_repeated_message_finds_its_task_and_its_context(http):
     ],
 )
 async def test_a_result_becomes_an_artifact(http, consumer, result: Any, parts: list[dict[str, Any]]):
-    """Text and data as they are, the protocol's own parts and artifacts where a handler returns them."""
+    """Text and data stay as they are; a handler may return the protocol's own parts and artifacts."""
     sending = asyncio.create_task(posted(http, "SendMessage", {"message": current()}, "1.0"))
     await consumer.serve_one(result=result)
     (artifact,) = (await sending)["result"]["task"]["artifacts"]
@@ -245,7 +251,7 @@ async def test_a_result_becomes_an_artifact(http, consumer, result: Any, parts: 
 
 
 async def test_rest_errors_are_statuses_with_a_reason(http):
-    """A google.rpc.Status with the specification's reason, and the version that REST speaks."""
+    """The error is a google.rpc.Status with the specification's reason, in the version that REST speaks."""
     answer = await http.get("/a2a/tasks/stranger", headers={"A2A-Version": "1.0", "Accept": "application/a2a+json"})
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/a2a+json")
     error = answer.json()["error"]
@@ -260,7 +266,7 @@ async def test_rest_errors_are_statuses_with_a_reason(http):
 
 
 async def test_a_stream_ends_when_its_token_does(gateway_factory, pool: PoolRef, tmp_path, consumer):
-    """With an error of the protocol, not with an end that looks like a success."""
+    """The stream ends with an error of the protocol, not with an end that looks like success."""
     gateway = await gateway_factory(recheck_s=0.1)
     async with gateway.client(SUBMITTER) as client:
         client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
@@ -277,8 +283,8 @@ async def test_a_stream_ends_when_its_token_does(gateway_factory, pool: PoolRef,
 @pytest.mark.parametrize(
     ("identity", "task", "code"), [("1e999", '"t"', -32700), ("[]", '"t"', -32600), ("1", '"\\ud800"', -32602)]
 )
-async def test_what_json_can_write_and_nobody_means_is_refused(http, identity: str, task: str, code: int):
-    """A number beyond all numbers, half a character: an answer comes all the same."""
+async def test_meaningless_json_values_are_refused(http, identity: str, task: str, code: int):
+    """A number out of range and a half character still get an answer."""
     body = f'{{"jsonrpc": "2.0", "id": {identity}, "method": "tasks/get", "params": {{"id": {task}}}}}'
     answer = await http.post("/a2a", content=body, headers={"Content-Type": "application/json"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (200, code)

@@ -33,14 +33,14 @@ def text_message(text: str, **fields) -> pb.Message:
 
 
 class Remote:
-    """The official client of one agent."""
+    """The official client of an agent."""
 
     def __init__(self, card: pb.AgentCard, client: Client) -> None:
         self.card = card
         self.client = client
 
     async def send(self, message: pb.Message, **configuration) -> pb.Task:
-        """The task that the client reports at the end of sending."""
+        """Send a message; return the task that the client reports at the end."""
         request = pb.SendMessageRequest(message=message, configuration=pb.SendMessageConfiguration(**configuration))
         seen = [update async for update in self.client.send_message(request)]
         task_id = seen[0].task.id or seen[-1].status_update.task_id
@@ -50,7 +50,7 @@ class Remote:
         return self.client.send_message(pb.SendMessageRequest(message=message))
 
     async def begin(self, text: str, **fields) -> pb.Task:
-        """A task that was sent and whose stream the client has left."""
+        """Send a task, and leave the stream of that task."""
         async with aclosing(self.stream(text_message(text, **fields))) as updates:
             async for update in updates:
                 return update.task
@@ -68,7 +68,7 @@ class Remote:
 
 @pytest.fixture
 async def speak(http, workers):
-    """Return the official client in one binding and version; it has found the agent by its card."""
+    """Return the official client in one binding and version, after discovery by the agent card."""
     workers.start(app="a2a_app:app")
     opened = []
 
@@ -82,7 +82,7 @@ async def speak(http, workers):
         http.headers.pop("A2A-Version", None)
         opened.append(ClientFactory(config).create(chosen))
         if version == "0.3":
-            del http.headers["A2A-Version"]  # a shared HTTP client of a process that speaks 1.0 beside
+            del http.headers["A2A-Version"]  # a shared HTTP client of a process that also speaks 1.0
         return Remote(card, opened[-1])
 
     return start
@@ -95,7 +95,7 @@ async def remote(request: pytest.FixtureRequest, speak) -> Remote:
 
 
 async def test_the_client_discovers_the_agent(http, gateway, speak, redis, pool: PoolRef):
-    """The card is at the well-known address below the agent's URL, which the catalogue names, with the pool's kinds."""
+    """The card is at the well-known address below the agent's URL in the catalogue, with the pool's kinds."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="text", kinds=("summarize", "greet")),)))
     agents = (await http.get(f"{gateway.url}/v1/a2a/agents")).json()["agents"]
     (agent,) = [each for each in agents if each["name"] == str(pool)]
@@ -112,7 +112,7 @@ async def test_the_client_discovers_the_agent(http, gateway, speak, redis, pool:
 
 
 async def test_a_sent_message_comes_back_completed(remote: Remote):
-    """The client waits for the end, gets the result as an artifact, and its own message as history."""
+    """The client waits for the end, and gets the result as an artifact and the sent message as history."""
     task = await remote.send(text_message("hello"))
     assert (task.status.state, get_artifact_text(task.artifacts[0])) == (COMPLETED, "you said hello")
     assert task.status.timestamp.seconds > 0
@@ -122,7 +122,7 @@ async def test_a_sent_message_comes_back_completed(remote: Remote):
 
 
 async def test_a_client_without_streams_waits_for_the_end(speak):
-    """`SendMessage` returns the completed task; with `returnImmediately` it returns a task that goes on."""
+    """`SendMessage` returns the completed task; with `returnImmediately`, the running task."""
     remote = await speak(streaming=False)
     request = pb.SendMessageRequest(message=text_message("hello"))
     (answer,) = [update async for update in remote.client.send_message(request)]
@@ -134,8 +134,8 @@ async def test_a_client_without_streams_waits_for_the_end(speak):
     await remote.client.cancel_task(pb.CancelTaskRequest(id=answer.task.id))
 
 
-async def test_a_stream_tells_states_progress_and_result_in_order(remote: Remote):
-    """First the task, then its changes, the artifact before the last status, which ends the stream."""
+async def test_a_stream_has_states_progress_and_result_in_order(remote: Remote):
+    """The task comes first, then its changes; the artifact comes before the last status, which ends the stream."""
     seen = [update async for update in remote.stream(text_message("count"))]
     kinds = [update.WhichOneof("payload") for update in seen]
     assert kinds == ["task", *["status_update"] * 3, "artifact_update", "status_update"]
@@ -147,14 +147,14 @@ async def test_a_stream_tells_states_progress_and_result_in_order(remote: Remote
 
 
 async def test_data_arrives_with_the_numbers_that_were_sent(remote: Remote):
-    """A whole number stays whole for the handler, although protobuf knows floating-point numbers only."""
+    """An integer stays an integer for the handler, although protobuf has floating-point numbers only."""
     task = await remote.send(new_data_message({"count": 42, "share": 0.5}, role=pb.ROLE_USER))
     seen = dict(task.artifacts[0].parts[0].data.struct_value["seen"])
     assert seen == {"count": 42, "share": 0.5}
 
 
-async def test_a_failure_is_told_without_a_traceback(remote: Remote, http):
-    """The status has the first line of the error; the gateway's own API has the rest."""
+async def test_a_failure_is_reported_without_a_traceback(remote: Remote, http):
+    """The status has the first line of the error; the gateway's API has the rest."""
     message = text_message("break")
     message.metadata.update({"agentpool.dev/job": {"max_attempts": 1}, "somebody.else": {"x": 1}})
     task = await remote.send(message)
@@ -165,7 +165,7 @@ async def test_a_failure_is_told_without_a_traceback(remote: Remote, http):
 
 
 async def test_a_task_is_cancelled_once(remote: Remote):
-    """The answer has the task canceled; a second cancellation is refused as such."""
+    """The answer has the task canceled; a second cancellation is refused with the protocol's error."""
     task = await remote.begin("wait")
     await remote.until_state(task.id, WORKING)
     cancelled = await remote.client.cancel_task(pb.CancelTaskRequest(id=task.id))
@@ -175,14 +175,14 @@ async def test_a_task_is_cancelled_once(remote: Remote):
 
 
 async def test_a_subscriber_sees_the_end_of_a_task(remote: Remote):
-    """Any number of subscribers, from the present state on; an ended task has no stream."""
+    """Any number of subscribers start at the current state; an ended task has no stream."""
     task = await remote.begin("wait")
     await remote.until_state(task.id, WORKING)
     heard: list[list[pb.StreamResponse]] = [[], []]
 
     async def subscribe(to: list[pb.StreamResponse]) -> None:
         async for update in remote.client.subscribe(pb.SubscribeToTaskRequest(id=task.id)):
-            to.append(update)  # noqa: PERF401 - while the stream goes on
+            to.append(update)  # noqa: PERF401 - while the stream is open
 
     subscribers = [asyncio.create_task(subscribe(to)) for to in heard]
     await until(lambda: all(heard), "both have the task")
@@ -197,7 +197,7 @@ async def test_a_subscriber_sees_the_end_of_a_task(remote: Remote):
 
 @pytest.mark.parametrize("binding", ["JSONRPC", "HTTP+JSON"])
 async def test_tasks_are_listed_newest_first_page_by_page(speak, binding: str):
-    """By context, by state, with and without artifacts; a page goes on where the page before ended."""
+    """Lists filter by context and state, with or without artifacts; a page continues after the last page."""
     remote = await speak(binding)
     context = str(uuid.uuid4())
     sent = [(await remote.send(text_message(f"no {number}", context_id=context))).id for number in range(5)]
@@ -218,7 +218,7 @@ async def test_tasks_are_listed_newest_first_page_by_page(speak, binding: str):
 
 
 async def test_a_follow_up_never_becomes_a_new_task(remote: Remote, http):
-    """To an unknown task, to an ended task, to a running task, with another context: each has its own error."""
+    """An unknown task, an ended task, a running task and a wrong context each have a specific error."""
     with pytest.raises(TaskNotFoundError):
         await remote.send(text_message("more", task_id="stranger"))
     ended = await remote.send(text_message("hello"))
@@ -233,8 +233,8 @@ async def test_a_follow_up_never_becomes_a_new_task(remote: Remote, http):
     await remote.client.cancel_task(pb.CancelTaskRequest(id=running.id))
 
 
-async def test_history_is_as_long_as_asked_for(speak):
-    """All by default; none for 0."""
+async def test_history_has_the_requested_length(speak):
+    """The default is the whole history; 0 returns none."""
     remote = await speak()
     task = await remote.send(text_message("hello"))
     assert len((await remote.get(task.id, history_length=5)).history) == 1
@@ -242,7 +242,7 @@ async def test_history_is_as_long_as_asked_for(speak):
 
 
 async def test_push_notifications_are_refused_as_the_card_says(remote: Remote):
-    """With the error that the specification has for it, alone and as part of a message."""
+    """A single call and a message with a push configuration get the specification's error."""
     config = pb.TaskPushNotificationConfig(task_id="t", url="https://example.org/push")
     with pytest.raises((PushNotificationNotSupportedError, A2AClientError), match="not supported"):
         await remote.client.create_task_push_notification_config(config)

@@ -1,4 +1,4 @@
-"""`agentpool gateway` as a process: how it starts, refuses and stops."""
+"""`agentpool gateway` as a process: start, refusal and stop."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, connect
 
 COMMAND = [sys.executable, "-m", "agentpool_core", "gateway"]
-QUIET = ("--log-level", "warning")  # nobody reads the pipe meanwhile
+QUIET = ("--log-level", "warning")  # no reader empties the pipe meanwhile
 ENVIRONMENT = {**os.environ, "KUBECONFIG": "/nowhere"}
 
 
 def refused(*args: str) -> tuple[int, str]:
-    """Exit code and standard error of a gateway that does not start."""
+    """Return exit code and standard error of a gateway that does not start."""
     done = subprocess.run([*COMMAND, *args], capture_output=True, text=True, timeout=60, check=False, env=ENVIRONMENT)
     return done.returncode, done.stderr
 
 
 @contextlib.contextmanager
 def running(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    """A gateway that has told its address, and the address."""
+    """Start a gateway that logs the address; return the process and the address."""
     process = subprocess.Popen([*COMMAND, *args], stderr=subprocess.PIPE, text=True, env=ENVIRONMENT)
     try:
         assert process.stderr is not None
@@ -49,16 +49,16 @@ def running(*args: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 def stopped(process: subprocess.Popen[str]) -> str:
-    """Stops a gateway in order; all that it logged since it told its address, what was read ahead included."""
-    process.send_signal(signal.SIGINT)  # SIGTERM would leave it serving for a while
+    """Stop a gateway in order; return all log lines after the address, including lines already read."""
+    process.send_signal(signal.SIGINT)  # SIGTERM would leave the gateway serving for a while
     assert process.stderr is not None
     log = process.stderr.read()
     assert process.wait(20) == 0
     return log
 
 
-def test_it_tells_its_address_serves_and_stops_in_order(redis_url: str):
-    """Port 0 takes any; a signal ends it with exit code 0."""
+def test_a_gateway_prints_the_address_serves_and_stops_in_order(redis_url: str):
+    """Port 0 selects a free port; a signal ends the gateway with exit code 0."""
     with running("--redis", redis_url, "--no-auth", "--port", "0") as (process, url):
         with urllib.request.urlopen(f"{url}/readyz", timeout=20) as answer:
             assert answer.read() == b"ok\n"
@@ -67,7 +67,7 @@ def test_it_tells_its_address_serves_and_stops_in_order(redis_url: str):
 
 @contextlib.contextmanager
 def stream_of(url: str) -> Iterator[http.client.HTTPResponse]:
-    """An open event stream whose listener is in place."""
+    """Return an open event stream with a registered listener."""
     with contextlib.closing(http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)) as connection:
         connection.request("GET", "/v1/namespaces/draining/pools/drained/events")
         answer = connection.getresponse()
@@ -75,15 +75,15 @@ def stream_of(url: str) -> Iterator[http.client.HTTPResponse]:
         yield answer
 
 
-def test_a_gateway_that_is_told_to_stop_drops_no_request(redis_url: str):
-    """SIGTERM under load: not ready at once, every request answered, on connections old and new, until it leaves."""
+def test_a_stopping_gateway_drops_no_request(redis_url: str):
+    """SIGTERM under load: not ready at once, every request answered, on old and new connections, until the end."""
     queue = "/v1/namespaces/draining/pools/drained/queue"
     statuses: list[int] = []
     asked = threading.Semaphore(0)
     stop = threading.Event()
 
     def load(url: str) -> None:
-        """A client that keeps its connection for as long as the server lets it."""
+        """A client that keeps a connection for as long as the server allows."""
         connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=20)
         while not stop.is_set():
             connection.request("GET", queue)
@@ -108,13 +108,13 @@ def test_a_gateway_that_is_told_to_stop_drops_no_request(redis_url: str):
                 more(100)
                 process.send_signal(signal.SIGTERM)
                 not_ready = wait_for_refusal(f"{url}/readyz")
-                urllib.request.urlopen(f"{url}/readyz?draining=ready", timeout=20).close()  # as the kubelet asks
+                urllib.request.urlopen(f"{url}/readyz?draining=ready", timeout=20).close()  # as the kubelet does
                 more(400)
                 stop.set()
                 for each in loads:
                     each.result(timeout=20)
-                process.send_signal(signal.SIGTERM)  # the endpoint list has changed: it may go
-                assert b"event:" not in stream.read()  # ends in order, and not by a reset
+                process.send_signal(signal.SIGTERM)  # the endpoint list has changed: the gateway may stop
+                assert b"event:" not in stream.read()  # ends in order, and without a reset
         finally:
             stop.set()
         assert process.wait(20) == 0
@@ -124,7 +124,7 @@ def test_a_gateway_that_is_told_to_stop_drops_no_request(redis_url: str):
 
 
 def wait_for_refusal(url: str) -> tuple[int, str | None]:
-    """Status and `Connection` of the first answer that is no success."""
+    """Return status and `Connection` of the first answer without success."""
     while True:
         try:
             urllib.request.urlopen(url, timeout=20).close()
@@ -134,21 +134,21 @@ def wait_for_refusal(url: str) -> tuple[int, str | None]:
 
 
 async def set_up(redis_url: str, pool: PoolRef) -> None:
-    """Makes a pool."""
+    """Create a pool."""
     redis = connect(redis_url)
     await Inspector(redis).configure(pool, PoolSettings())
     await redis.aclose()
 
 
 async def purge(redis_url: str, pool: PoolRef) -> None:
-    """Removes a pool."""
+    """Remove a pool."""
     redis = connect(redis_url)
     await Inspector(redis).purge(pool)
     await redis.aclose()
 
 
 def test_metrics_have_a_port_of_their_own(redis_url: str):
-    """Only where one is asked for; a port in use is one line that names its option."""
+    """The port opens on request only; for a port in use the error is a line with the option's name."""
     with running("--redis", redis_url, "--no-auth", "--port", "0", "--metrics-port", "0") as (process, url):
         assert process.stderr is not None
         beside = re.search(r"metrics at (http://\S+)", process.stderr.readline())
@@ -173,8 +173,8 @@ def test_metrics_have_a_port_of_their_own(redis_url: str):
         stopped(process)
 
 
-def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
-    """It serves all the same, for Redis may come later; the one line says where it was looked for."""
+def test_an_absent_redis_is_reported_at_once_and_by_readyz():
+    """The gateway serves without Redis, because Redis may start later; a single log line has the address."""
     with running("--redis", "redis://lead:open-sesame@127.0.0.1:1/0", "--no-auth", "--port", "0") as (process, url):
         with pytest.raises(urllib.error.HTTPError) as refused_:
             urllib.request.urlopen(f"{url}/readyz", timeout=20)
@@ -186,8 +186,8 @@ def test_a_redis_that_is_not_there_is_told_at_once_and_by_readyz():
     assert "open-sesame" not in log
 
 
-def test_its_log_has_callers_and_paths_and_never_a_token_or_a_query(redis_url: str, tmp_path: Path):
-    """Neither a good token nor a wrong one, at any level, whoever of its parts would write it."""
+def test_the_log_has_callers_and_paths_and_never_a_token_or_a_query(redis_url: str, tmp_path: Path):
+    """No token, good or wrong, appears at any log level, in the lines of any component."""
     good, wrong = "a-good-token-of-32-characters-01", "a-wrong-token-of-32-characters-1"
     tokens = tmp_path / "tokens.yaml"
     tokens.write_text(f"tokens: [{{name: lead, token: {good}}}]")
@@ -210,22 +210,22 @@ def test_its_log_has_callers_and_paths_and_never_a_token_or_a_query(redis_url: s
     assert not [secret for secret in (good, wrong, "in-the-query") if secret in log], log
 
 
-def test_it_serves_nobody_by_default(redis_url: str):
-    """Without tokens or reviews it refuses to start, and says what to pass."""
+def test_a_gateway_serves_no_caller_by_default(redis_url: str):
+    """Without tokens or reviews the gateway refuses to start, and the error names the options."""
     code, told = refused("--redis", redis_url, "--port", "0")
     assert (code, told.count("\n")) == (2, 1)
     assert "pass --tokens FILE" in told
 
 
-def test_it_serves_everybody_on_loopback_only(redis_url: str):
-    """An open gateway that others can reach is refused."""
+def test_an_open_gateway_serves_on_loopback_only(redis_url: str):
+    """An open gateway on a reachable address is refused."""
     code, told = refused("--redis", redis_url, "--no-auth", "--host", "0.0.0.0", "--port", "0")
     assert code == 2
     assert "listen on 127.0.0.1" in told
 
 
 def test_a_port_in_use_is_one_line(redis_url: str):
-    """Named with its remedy; no traceback."""
+    """The line names the port and the remedy, without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         code, told = refused("--redis", redis_url, "--no-auth", "--port", str(taken.getsockname()[1]))
     assert (code, told.count("\n")) == (2, 1)
@@ -233,8 +233,8 @@ def test_a_port_in_use_is_one_line(redis_url: str):
 
 
 @pytest.mark.parametrize("args", [("--tokens", "/nowhere/tokens.yaml"), ("--auth", "kubernetes")])
-def test_what_cannot_be_opened_is_one_line(redis_url: str, args: tuple[str, ...], tmp_path: Path):
-    """A missing tokens file; no cluster to ask."""
+def test_a_missing_resource_is_a_single_line(redis_url: str, args: tuple[str, ...], tmp_path: Path):
+    """A missing tokens file and a missing cluster are each a single line."""
     code, told = refused("--redis", redis_url, "--port", "0", *args)
     assert code == 2
     assert "Traceback" not in told

@@ -1,4 +1,4 @@
-"""The pages for browsers: what is served, under which policy, and what the console may list."""
+"""The pages for browsers: the served files, their policy, and the console's list of pools."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.fixtures import gateways as tokens
     [("/", "/console/", {"main.js", "style.css"}), ("/docs", "/docs/", {"reference.js", "../console/style.css"})],
 )
 async def test_the_pages_and_their_files_are_served_under_a_strict_policy(gateway, where, leads_to, needed):
-    """Scripts and styles from this gateway only; no frames, no forms, nothing from elsewhere."""
+    """Scripts and styles load from this gateway only; no frames, no forms, no foreign content."""
     async with gateway.client(None, follow_redirects=True) as client:
         page = await client.get(where)
         assert page.url.path == leads_to
@@ -33,7 +33,7 @@ async def test_the_pages_and_their_files_are_served_under_a_strict_policy(gatewa
 
 
 def test_the_files_ask_nothing_of_other_hosts_and_carry_no_inline_code():
-    """What the policy would block is not there, and markup is never made from text."""
+    """The files contain nothing that the policy would block, and never build markup from text."""
     for path in [*CONSOLE.iterdir(), *REFERENCE.iterdir()]:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")
         assert "://" not in text, path.name
@@ -42,7 +42,7 @@ def test_the_files_ask_nothing_of_other_hosts_and_carry_no_inline_code():
 
 
 async def test_a_strange_key_does_not_hide_the_pools(gateway_factory, redis, pool: PoolRef):
-    """Whatever else lives in that Redis, the list holds the pools, in order."""
+    """The list holds the pools in order, beside any foreign keys in that Redis."""
     strange = f"ap:{{Strange {pool.name}}}:conf"
     await redis.hset(strange, "revision", "1")
     gateway = await gateway_factory()
@@ -56,8 +56,8 @@ async def test_a_strange_key_does_not_hide_the_pools(gateway_factory, redis, poo
     assert not any("Strange" in name for name in listed)
 
 
-async def test_the_list_of_pools_holds_what_the_caller_may_read(gateway, pool: PoolRef):
-    """Another namespace's token does not learn the names."""
+async def test_the_list_of_pools_holds_only_readable_pools(gateway, pool: PoolRef):
+    """A token of a different namespace does not learn the names."""
     async with gateway.client() as admin, gateway.client(tokens.ELSEWHERE) as other, gateway.client(None) as stranger:
         assert str(pool) in (await admin.get("/v1/pools")).json()["pools"]
         assert (await other.get("/v1/pools")).json() == {"pools": []}

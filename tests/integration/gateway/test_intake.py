@@ -1,4 +1,4 @@
-"""What a request must be before any route sees it, and by which address its client knows the gateway."""
+"""The checks of a request before any route, and the address by which a client knows the gateway."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def at(pool: PoolRef) -> str:
 async def test_a_request_with_two_lengths_is_refused_and_the_connection_closed(
     gateway: Served, pool: PoolRef, version: str, framing: list[str]
 ):
-    """What follows on the connection, a request that a proxy took for a body, is never served."""
+    """The gateway never serves a request that follows on the connection and that a proxy took for a body."""
     head = [f"POST {at(pool)}/jobs HTTP/{version}", "Host: a", f"Authorization: Bearer {tokens.ADMIN}"]
     head += ["Content-Type: application/json", *framing]
     smuggled = f"GET {at(pool)}/queue HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\n\r\n"
@@ -50,7 +50,7 @@ async def test_a_request_with_two_lengths_is_refused_and_the_connection_closed(
 
 @pytest.fixture
 async def opened(redis_url: str) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
-    """Starts gateways without authentication."""
+    """Start gateways without authentication."""
     from contextlib import AsyncExitStack
 
     async with AsyncExitStack() as stack:
@@ -87,8 +87,8 @@ FOREIGN = [
 
 
 @pytest.mark.parametrize(("host", "status"), [*((h, 200) for h in OURS), *((h, 403) for h in FOREIGN)])
-async def test_a_gateway_without_authentication_answers_to_its_own_names_only(opened, host: str, status: int):
-    """A page of another site that points its name to this machine gets nothing, from pages and probes either."""
+async def test_an_open_gateway_answers_to_its_own_names_only(opened, host: str, status: int):
+    """A foreign page with a name that points to this machine gets nothing, from pages and probes either."""
     served = await opened(allowed_hosts=("Box.example",))
     for path in ("/v1/pools", "/healthz", "/openapi.json", "/console/"):
         answer = await served.raw(f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
@@ -105,17 +105,15 @@ async def test_a_gateway_without_authentication_answers_to_its_own_names_only(op
         ("", 403),
     ],
 )
-async def test_a_page_of_another_site_cannot_send_what_needs_no_preflight(
-    opened, pool: PoolRef, origin: str, status: int
-):
-    """A replay has no body, so a browser sends it to any site at once; the Origin shows whose page it was."""
+async def test_a_page_of_a_foreign_site_cannot_send_simple_requests(opened, pool: PoolRef, origin: str, status: int):
+    """A replay has no body, so a browser sends the request to any site at once; the Origin names the page's site."""
     served = await opened()
     async with served.client(None, headers={"Origin": origin}) as client:
         assert (await client.post(f"{at(pool)}/dead/stranger/replay")).status_code == status
 
 
 async def test_with_tokens_any_name_will_do(gateway: Served):
-    """Whoever reaches it needs a token; a load balancer asks by an address."""
+    """Every caller needs a token; a load balancer uses an address as the name."""
     async with gateway.client(headers={"Host": "gateway.example", "Origin": "https://console.example"}) as client:
         assert (await client.get("/v1/pools")).status_code == 200
 
@@ -124,13 +122,13 @@ FORWARDED = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "agents.example.o
 
 
 async def card_url(served: Served, pool: PoolRef, **headers: str) -> str:
-    """The URL in the agent card."""
+    """Return the URL in the agent card."""
     async with served.client(headers=headers) as client:
         return (await client.get(f"{at(pool)}/a2a/.well-known/agent-card.json")).json()["url"]
 
 
-async def test_headers_of_a_trusted_proxy_count_and_those_of_others_do_not(gateway_factory, pool: PoolRef):
-    """By default nobody is trusted, this machine's own processes included."""
+async def test_only_headers_of_a_trusted_proxy_count(gateway_factory, pool: PoolRef):
+    """By default no proxy is trusted, this machine's own processes included."""
     plain = await gateway_factory()
     assert (await card_url(plain, pool, **FORWARDED)).startswith("http://127.0.0.1:")
     elsewhere = await gateway_factory(trusted_proxies=("10.0.0.0/8",))
@@ -155,15 +153,15 @@ async def test_headers_of_a_trusted_proxy_count_and_those_of_others_do_not(gatew
     ],
 )
 def test_the_client_is_the_last_address_that_no_trusted_proxy_has(forwarded: str, client: str):
-    """What stands before it was sent by the client, and may be made up."""
+    """The client sent the earlier addresses, which may be invented."""
     scope = {"client": ("10.0.0.1", 1), "scheme": "http", "headers": [(b"x-forwarded-for", forwarded.encode())]}
-    mapped = scope | {"client": ("::ffff:10.0.0.1", 1)}  # as a socket for both families writes it
+    mapped = scope | {"client": ("::ffff:10.0.0.1", 1)}  # as a socket for both families writes the address
     for each in (scope, mapped):
         TrustedProxies(["10.0.0.0/8"]).apply(each)
         assert each["client"][0].removeprefix("::ffff:") == client
 
 
-def test_a_line_that_the_client_sent_does_not_hide_the_proxys_own():
+def test_a_line_of_the_client_does_not_hide_the_line_of_the_proxy():
     """HAProxy adds a second line of the header instead of a part; both are one list, and its end counts."""
     sent = {"for": ("192.0.2.66", "192.0.2.9"), "proto": ("http", "https"), "host": ("evil.example", "agents.example")}
     lines = [(f"x-forwarded-{name}".encode(), value.encode()) for name, values in sent.items() for value in values]
@@ -175,7 +173,7 @@ def test_a_line_that_the_client_sent_does_not_hide_the_proxys_own():
 
 @pytest.mark.parametrize("prefix", ["", "/agents"])
 async def test_links_and_redirects_use_the_external_url(gateway_factory, pool: PoolRef, prefix: str):
-    """Whatever Host was sent, and whether the proxy takes its prefix off the path or not."""
+    """The links are the same for any Host, and for proxies that keep or remove their prefix of the path."""
     external = ExternalUrl.parse(f"https://agents.example.org{prefix}/")
     served = await gateway_factory(external_url=external, trusted_proxies=("127.0.0.0/8",))
     whole = f"https://agents.example.org{prefix}"
@@ -205,7 +203,7 @@ WRONG_URLS = (
 
 @pytest.mark.parametrize("text", WRONG_URLS)
 def test_a_wrong_external_url_is_refused_with_an_example(text: str):
-    """At start; a password in it is not shown."""
+    """The gateway refuses the URL at the start; the error shows no password of the URL."""
     with pytest.raises(SettingError, match=r"--external-url.*https://agents\.example\.org") as refused:
         ExternalUrl.parse(text)
     assert "secret" not in str(refused.value)
@@ -213,14 +211,14 @@ def test_a_wrong_external_url_is_refused_with_an_example(text: str):
 
 @pytest.mark.parametrize("path", ["/v1", "/v1/", "/docs/agents", "/console"])
 def test_an_external_path_like_the_gateways_own_is_refused(path: str):
-    """Requests from which a proxy has removed it would look as if none had."""
+    """Requests would look the same with and without the prefix that a proxy removes."""
     with pytest.raises(SettingError, match=r"--external-url.*choose a different path"):
         ExternalUrl.parse(f"https://agents.example.org{path}")
     assert ExternalUrl.parse("https://agents.example.org/v1x").path == "/v1x"
 
 
 def test_wrong_networks_are_refused_and_names_are_compared_whole():
-    """A network with bits beyond its prefix is a slip that would trust nobody."""
+    """A network with bits beyond the prefix is a mistake that would trust no address."""
     for text in ("10.0.0.1/8", "proxy", ""):
         with pytest.raises(SettingError, match="--trusted-proxies"):
             TrustedProxies([text])
@@ -230,12 +228,12 @@ def test_wrong_networks_are_refused_and_names_are_compared_whole():
 
 @pytest.mark.parametrize("name", ["http://box.example", "box.example:8080", "box.example/x", "[::1", "*", ""])
 def test_an_allowed_host_that_no_request_can_have_is_refused(name: str):
-    """It would never match, and nobody would know why."""
+    """The host would never match, and the cause would be hard to find."""
     with pytest.raises(SettingError, match="--allowed-host"):
         AllowedHosts([name])
 
 
 @pytest.mark.parametrize("name", ["2001:DB8::1", "[2001:db8::1]", "Box.example."])
 def test_an_allowed_host_may_be_written_in_several_ways(name: str):
-    """Of an address with or without brackets, and of a name with a dot at its end."""
+    """An address may have brackets, and a name may end with a dot."""
     assert AllowedHosts([name]).include("[2001:db8::1]:8088" if ":" in name else "box.example:8088")

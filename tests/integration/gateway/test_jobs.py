@@ -17,8 +17,8 @@ from tests.fixtures.redis import wait_until
 TRACE = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 
 
-async def test_a_job_is_kept_and_its_place_told(http):
-    """202 with the job's id, the depth, its position, and where to look."""
+async def test_a_job_is_stored_and_the_position_returned(http):
+    """202 has the job's id, the depth, the position, and the job's address."""
     answer = await http.post("/jobs", json={"kind": "greet", "payload": {"a": 1}})
     body = answer.json()
     assert answer.status_code == 202
@@ -32,7 +32,10 @@ async def test_a_job_is_kept_and_its_place_told(http):
 
 
 async def test_the_idempotency_key_makes_a_repeat_safe(http):
-    """Same key and body: the first job. Same key, another body: 409 that names the first."""
+    """The same key and body return the first job.
+
+    The same key with a different body is a 409 that names the first job.
+    """
     headers = {"Idempotency-Key": "order 7"}
     first = (await http.post("/jobs", json={"kind": "greet", "payload": 1}, headers=headers)).json()
     again = (await http.post("/jobs", json={"kind": "greet", "payload": 1}, headers=headers)).json()
@@ -45,14 +48,14 @@ async def test_the_idempotency_key_makes_a_repeat_safe(http):
 
 
 async def test_trace_headers_reach_the_worker(http, consumer):
-    """W3C trace context is handed on as it came."""
+    """The W3C trace context reaches the worker unchanged."""
     await http.post("/jobs", json={"kind": "greet"}, headers={"traceparent": TRACE})
     assert (await consumer.serve_one()).trace == {"traceparent": TRACE}
 
 
 @pytest.mark.parametrize("way", [{"params": {"wait": "20s"}}, {"headers": {"Prefer": "respond-async, wait=20"}}])
 async def test_a_submit_can_wait_for_the_result(http, consumer, way):
-    """200 with the result where the job ended in time."""
+    """200 has the result if the job ended in time."""
     waiting = asyncio.create_task(http.post("/jobs", json={"kind": "greet", "payload": 5}, **way))
     await consumer.serve_one()
     answer = await waiting
@@ -61,7 +64,7 @@ async def test_a_submit_can_wait_for_the_result(http, consumer, way):
 
 
 async def test_a_wait_that_is_too_short_ends_with_the_receipt(http):
-    """202: the job is kept all the same."""
+    """202: the gateway keeps the job all the same."""
     answer = await http.post("/jobs", json={"kind": "greet"}, params={"wait": "20ms"})
     assert answer.status_code == 202
     result = await http.get(f"/jobs/{answer.json()['job_id']}/result", params={"wait": "20ms"})
@@ -71,7 +74,7 @@ async def test_a_wait_that_is_too_short_ends_with_the_receipt(http):
 @pytest.mark.parametrize("what", ["", "/result"])
 @pytest.mark.parametrize("way", [{"params": {"wait": "20s"}}, {"headers": {"Prefer": "wait=20"}}])
 async def test_a_reader_can_wait_for_the_end(http, redis, pool: PoolRef, consumer, way, what: str):
-    """The answer comes when the job has ended, not before, and is 200."""
+    """The answer is a 200 after the end of the job, not before."""
     job = (await http.post("/jobs", json={"kind": "greet", "payload": 5})).json()["job_id"]
     reading = asyncio.create_task(http.get(f"/jobs/{job}{what}", **way))
     await wait_until(lambda: redis.hget(f"ap:{{{pool}}}:job:{job}", "watch"), "somebody waits for the job's end")
@@ -81,8 +84,8 @@ async def test_a_reader_can_wait_for_the_end(http, redis, pool: PoolRef, consume
     assert (answer.status_code, answer.json()["state"], answer.json()["result"]) == (200, "succeeded", {"echo": 5})
 
 
-async def test_a_failed_job_tells_its_error(http, consumer):
-    """The result's document has the state and the reason; the history has the way."""
+async def test_a_failed_job_returns_the_error(http, consumer):
+    """The result's document has the state and the reason; the history has every step."""
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     await consumer.serve_one(error="no good")
     result = await http.get(f"/jobs/{job}/result")
@@ -92,7 +95,7 @@ async def test_a_failed_job_tells_its_error(http, consumer):
 
 
 async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, pool: PoolRef, consumer):
-    """410 with the remedy; a replay and an agent that sends a message are told the same."""
+    """410 has the remedy; a replay and a message of an agent get the same error."""
     dead = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     await consumer.serve_one(error="no good")
     kept = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
@@ -109,8 +112,8 @@ async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, po
     assert (await http.post("/a2a", json=call)).json()["error"]["code"] == -32004
 
 
-async def test_a_kind_that_the_pool_does_not_take_is_told_with_those_that_it_takes(http, redis, pool: PoolRef):
-    """422 with field and remedy, for one job and for many; an agent that sends a message is told the same."""
+async def test_a_refused_kind_is_reported_with_the_accepted_kinds(http, redis, pool: PoolRef):
+    """422 has field and remedy, for one job and for many; a message of an agent gets the same error."""
     settings = PoolSettings(routes=(Route(name="doors", kinds=("greet",)),), refuse_unlisted_kinds=True)
     await Inspector(redis).configure(pool, settings)
     for body in ({"kind": "gret"}, [{"kind": "greet"}, {"kind": "gret"}]):
@@ -127,7 +130,7 @@ async def test_a_kind_that_the_pool_does_not_take_is_told_with_those_that_it_tak
 
 
 async def test_many_jobs_go_in_one_request(http):
-    """As an array or as NDJSON; receipts come in order."""
+    """An array and NDJSON are accepted; receipts have the order of the jobs."""
     jobs = [{"kind": "greet", "payload": n, "idempotency_key": f"k{n}"} for n in range(3)]
     array = await http.post("/jobs", json=jobs)
     assert (array.status_code, array.json()["accepted"], array.json()["duplicates"]) == (202, 3, 0)
@@ -141,7 +144,7 @@ async def test_many_jobs_go_in_one_request(http):
 
 
 async def test_a_wrong_job_of_many_is_named_and_none_is_kept(http):
-    """422 says which, which field, and the remedy."""
+    """422 names the job, the field and the remedy."""
     answer = await http.post("/jobs", json=[{"kind": "greet"}, {"kind": "greet", "prio": 1}])
     assert answer.status_code == 422
     assert answer.json()["field"] == "[1].prio"
@@ -149,7 +152,7 @@ async def test_a_wrong_job_of_many_is_named_and_none_is_kept(http):
 
 
 async def test_one_key_for_many_jobs_is_refused(http):
-    """Of a list each job has its own; ignoring the header would let a repeat run everything twice."""
+    """Each job of a list has a key of its own; ignoring the header would let a repeat run every job twice."""
     headers = {"Idempotency-Key": "order 7"}
     answer = await http.post("/jobs", json=[{"kind": "greet"}, {"kind": "greet"}], headers=headers)
     assert (answer.status_code, answer.json()["field"]) == (422, "Idempotency-Key")
@@ -158,7 +161,7 @@ async def test_one_key_for_many_jobs_is_refused(http):
 
 
 async def test_only_a_full_queue_is_a_429(http, redis, pool: PoolRef):
-    """The depth, the limit, and when to come again, as Retry-After and in milliseconds."""
+    """429 has the depth, the limit, and the time to wait, as Retry-After and in milliseconds."""
     await Inspector(redis).configure(pool, PoolSettings(max_depth=1))
     assert (await http.post("/jobs", json={"kind": "greet"})).status_code == 202
     full = await http.post("/jobs", json={"kind": "greet"})
@@ -168,7 +171,7 @@ async def test_only_a_full_queue_is_a_429(http, redis, pool: PoolRef):
 
 
 async def test_a_job_is_cancelled_once(http, consumer):
-    """200 while it waited; 409 when it had ended; 404 for a stranger."""
+    """200 for a waiting job; 409 after the end; 404 for an unknown job."""
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     assert (await http.delete(f"/jobs/{job}")).json() == {"job_id": job, "outcome": "cancelled"}
     assert (await http.delete(f"/jobs/{job}")).status_code == 409
@@ -179,8 +182,8 @@ async def test_a_job_is_cancelled_once(http, consumer):
     await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
 
 
-async def test_the_queue_is_told_by_route_and_priority(http, consumer):
-    """Depth, running, oldest wait, workers: one reading."""
+async def test_the_queue_is_described_by_route_and_priority(http, consumer):
+    """One read returns depth, running jobs, oldest wait and workers."""
     for priority in ("critical", "info"):
         await http.post("/jobs", json={"kind": "greet", "priority": priority})
     queue = (await http.get("/queue")).json()
@@ -188,10 +191,8 @@ async def test_the_queue_is_told_by_route_and_priority(http, consumer):
     assert (queue["depth"], queue["estimated_wait_ms"], queue["workers"][0]["slots"]) == (2, 0, 10)
 
 
-async def test_the_queue_tells_what_runs_what_waits_longest_and_how_long_a_new_job_would(
-    http, redis, pool: PoolRef, consumer
-):
-    """Each route by itself; the oldest by the queue's clock; the estimate from what runs have taken so far."""
+async def test_the_queue_lists_running_jobs_the_longest_wait_and_an_estimate(http, redis, pool: PoolRef, consumer):
+    """Each route has figures of its own; the queue's clock gives the oldest; past run times give the estimate."""
     routes = (Route(name="code", kinds=("code",), max_running=2), Route(name="text", kinds=("text",)))
     await Inspector(redis).configure(pool, PoolSettings(routes=routes))
     ids = [job["job_id"] for job in (await http.post("/jobs", json=[{"kind": "code"}] * 3)).json()["jobs"]]
@@ -219,8 +220,8 @@ async def _passed(redis, at_ms: int) -> bool:
     return seconds * 1000 + micros / 1000 >= at_ms
 
 
-async def test_one_dead_letter_is_deleted_and_the_others_stay(http, consumer):
-    """Which is told; a job that is not dead is no dead letter."""
+async def test_a_single_dead_letter_is_deleted(http, consumer):
+    """The answer names the job; a job that is not dead is no dead letter."""
     ids = [job["job_id"] for job in (await http.post("/jobs", json=[{"kind": "greet"}] * 3)).json()["jobs"]]
     for _ in ids[:2]:
         await consumer.serve_one(error="no good")
@@ -244,7 +245,7 @@ async def test_dead_letters_can_be_replayed_and_purged(http, consumer):
 
 
 async def test_a_fan_out_drops_nothing(gateway, http, consumer):
-    """Two hundred delegations at once, a tenth of them twice: each is kept once, none is refused."""
+    """Two hundred concurrent delegations, a tenth of them repeated: each is stored once, and none is refused."""
     limit = asyncio.Semaphore(50)
 
     async def send(number: int) -> tuple[int, str]:
@@ -260,7 +261,7 @@ async def test_a_fan_out_drops_nothing(gateway, http, consumer):
 
 
 async def test_selected_jobs_are_listed_in_pages_and_counted(http):
-    """A page has a cursor while jobs follow; tags and kinds narrow the list and the count."""
+    """A page has a cursor while jobs remain; tags and kinds narrow the list and the count."""
     for number in range(5):
         tags = ["nightly"] if number < 3 else ["nightly-2"]
         await http.post("/jobs", json={"kind": "greet", "payload": number, "tags": tags})
@@ -275,7 +276,7 @@ async def test_selected_jobs_are_listed_in_pages_and_counted(http):
 
 
 async def test_selected_jobs_are_cancelled_and_purged(http, monkeypatch):
-    """Each request changes a bounded number; the cursor continues, and null ends it."""
+    """Each request changes a bounded number; the cursor continues, and null ends the change."""
     monkeypatch.setattr(selection, "LONGEST_CHANGE_SECONDS", 0.0)
     jobs = [{"kind": "greet", "tags": ["nightly"]} for _ in range(150)]
     await http.post("/jobs", json=jobs)
@@ -314,15 +315,15 @@ async def test_selected_dead_letters_are_replayed(http, consumer):
         ({"state": ["queued"], "submitted_after_ms": "now"}, "submitted_after_ms"),
     ],
 )
-async def test_a_selector_that_cannot_be_used_is_refused(http, body, field):
-    """422 names the field; an empty selector, which would mean every job, is refused too."""
+async def test_an_unusable_selector_is_refused(http, body, field):
+    """422 names the field; an empty selector, which would select every job, is refused too."""
     answer = await http.post("/jobs:cancel", json=body)
     assert (answer.status_code, answer.json()["field"]) == (422, field)
     assert answer.json()["remedy"]
 
 
 async def test_a_signal_resumes_a_waiting_job(http, consumer):
-    """202 with the outcome; the key makes a repeat safe; the record and the queue say what is waited for."""
+    """202 has the outcome; the key makes a repeat safe; record and queue name the awaited signal."""
     job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     (lease,) = await consumer.claim(1)
     await consumer.settle([Waiting(job_id=lease.job_id, token=lease.token, signals=(("approval", 1),))])
@@ -341,7 +342,7 @@ async def test_a_signal_resumes_a_waiting_job(http, consumer):
     assert [await consumer.signal_value(lease, name, 1) for name in ("approval", "done")] == ['{"ok":true}', "null"]
 
 
-async def test_a_signal_that_no_job_takes_is_refused(http, consumer):
+async def test_a_signal_without_a_receiver_is_refused(http, consumer):
     """404, 409 and 422, each with the remedy."""
     job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     await consumer.serve_one()

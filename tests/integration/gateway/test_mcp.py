@@ -38,13 +38,13 @@ class Agent:
         return {tool.name for tool in (await self.client.list_tools()).tools}
 
     async def call(self, name: str, progress: list[str] | None = None, /, **arguments: Any) -> dict[str, Any]:
-        """The structured answer of a tool, which did not fail."""
+        """Call a tool that must succeed; return the structured answer."""
         answer = await self._call(name, arguments, progress)
         assert not answer.is_error, answer.content
         return answer.structured_content
 
     async def error(self, name: str, /, **arguments: Any) -> str:
-        """The text of a tool's error."""
+        """Return the text of a tool's error."""
         answer = await self._call(name, arguments, None)
         assert answer.is_error, answer.structured_content
         (content,) = answer.content
@@ -59,7 +59,7 @@ class Agent:
         return await self.client.call_tool(name, arguments, progress_callback=callback)
 
     async def begin(self) -> str:
-        """A job that runs until it is cancelled."""
+        """Submit a job that runs until a cancel."""
         job_id = (await self.call("submit", kind="wait"))["job_id"]
 
         async def running() -> bool:
@@ -71,14 +71,14 @@ class Agent:
 
 @pytest.fixture
 async def kinds(redis, pool: PoolRef) -> None:
-    """The pool lists the kinds of the worker."""
+    """Make the pool list the kinds of the worker."""
     routes = (Route(name="work", kinds=KINDS),)
     await Inspector(redis).configure(pool, PoolSettings(routes=routes, max_attempts=1))
 
 
 @asynccontextmanager
 async def over_http(url: str, token: str, mode: str) -> AsyncIterator[Client]:
-    """The official client of an address."""
+    """Return the official client of an address."""
     async with (
         httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=30) as http,
         Client(streamable_http_client(url, http_client=http), mode=mode) as client,
@@ -88,7 +88,7 @@ async def over_http(url: str, token: str, mode: str) -> AsyncIterator[Client]:
 
 @asynccontextmanager
 async def kept_open(opened: AbstractAsyncContextManager[Client]) -> AsyncIterator[Client]:
-    """A client in a task of its own: its scopes may not be left by another task than the one that entered them."""
+    """Keep a client in a task of its own, because only the task that entered the client's scopes may leave them."""
     ready: asyncio.Future[Client] = asyncio.get_running_loop().create_future()
     closing = asyncio.Event()
 
@@ -111,7 +111,7 @@ async def kept_open(opened: AbstractAsyncContextManager[Client]) -> AsyncIterato
 
 @pytest.fixture
 async def connect_agent(redis_url: str, pool: PoolRef, kinds) -> AsyncIterator[Callable[..., Any]]:
-    """Connects clients; all are closed with the test."""
+    """Connect clients; all close with the test."""
     async with AsyncExitStack() as stack:
 
         async def connect(way: str, gateway: Served | None, token: str = ADMIN, *flags: str) -> Agent:
@@ -128,13 +128,13 @@ async def connect_agent(redis_url: str, pool: PoolRef, kinds) -> AsyncIterator[C
 
 @pytest.fixture(params=WAYS)
 async def agent(request: pytest.FixtureRequest, gateway: Served, connect_agent, workers) -> Agent:
-    """The official client, each way in turn, beside a worker."""
+    """The official client over each transport, beside a worker."""
     workers.start(app="mcp_app:app")
     return await connect_agent(request.param, gateway)
 
 
-async def test_each_kind_is_a_tool_beside_the_fixed_ones(agent: Agent):
-    """With names that every client accepts, a schema, and hints that match the verb."""
+async def test_each_kind_is_a_tool_beside_the_fixed_tools(agent: Agent):
+    """Tools have names that every client accepts, a schema, and hints that match the verb."""
     listed = {tool.name: tool for tool in (await agent.client.list_tools()).tools}
     of_kinds = {"run_text_greet", "run_count", "run_wait", "run_break", "run_half"}
     assert set(listed) == FIXED | of_kinds
@@ -154,7 +154,10 @@ async def test_a_tool_of_a_kind_returns_the_result(agent: Agent):
 
 
 async def test_a_failed_job_is_an_error_of_its_tool(agent: Agent):
-    """With the first line of the job's error and the remedy; the record has the rest, and a replay runs it again."""
+    """The error has the first line of the job's error and the remedy.
+
+    The record has the rest, and a replay runs again.
+    """
     words = await agent.error("run_break")
     assert "ValueError: the model was not found; get_job shows its record" in words
     (dead,) = (await agent.call("dead_letters"))["jobs"]
@@ -166,7 +169,7 @@ async def test_a_failed_job_is_an_error_of_its_tool(agent: Agent):
 
 
 async def test_a_call_reports_the_changes_of_its_job(agent: Agent):
-    """Progress notifications name the job first, and then what happens to it."""
+    """The first progress notification names the job, and the following report changes."""
     heard: list[str] = []
     submitted = await agent.call("submit", kind="wait", delay_ms=3_600_000)
     waiting_for = asyncio.create_task(agent.call("wait_for_job", heard, job_id=submitted["job_id"], wait_seconds=30))
@@ -181,7 +184,7 @@ async def test_a_call_reports_the_changes_of_its_job(agent: Agent):
 
 
 async def test_a_wait_that_ends_before_its_job_leaves_the_job(agent: Agent):
-    """The answer names the tool with which to go on; a cancellation then ends the job."""
+    """The answer names the tool that continues the wait; a cancellation then ends the job."""
     job_id = await agent.begin()
     waited = await agent.call("wait_for_job", job_id=job_id, wait_seconds=0.1)
     assert (waited["state"], waited["ended"]) == ("running", False)
@@ -195,7 +198,7 @@ async def test_a_wait_that_ends_before_its_job_leaves_the_job(agent: Agent):
 
 
 async def test_a_list_is_selected_and_paged(gateway, connect_agent):
-    """By kind, tag and state, as over HTTP; the cursor goes on where the page ended."""
+    """Lists filter by kind, tag and state, as over HTTP; the cursor continues after the page."""
     agent = await connect_agent("http", gateway)
     sent = [(await agent.call("submit", kind="count", tags=["nightly"]))["job_id"] for _ in range(3)]
     await agent.call("submit", kind="wait", tags=["nightly"])
@@ -209,7 +212,7 @@ async def test_a_list_is_selected_and_paged(gateway, connect_agent):
 
 
 async def test_a_repeated_submit_with_a_key_is_the_same_job(agent: Agent):
-    """All fields of the HTTP API are there; another body under the key is refused."""
+    """All fields of the HTTP API exist; a different body under the key is refused."""
     first = await agent.call("submit", kind="count", payload={"to": 1}, idempotency_key="k", wait_seconds=30)
     again = await agent.call("submit", kind="count", payload={"to": 1}, idempotency_key="k")
     assert (again["job_id"], again["duplicate"], first["result"]) == (first["job_id"], True, 1)
@@ -241,7 +244,7 @@ async def test_a_repeated_submit_with_a_key_is_the_same_job(agent: Agent):
     ],
 )
 async def test_arguments_that_do_not_fit_are_refused_by_name(gateway, connect_agent, tool, arguments, expected):
-    """A tool error names the argument, and no part of a server or a traceback."""
+    """The tool error names the argument, and contains no part of a server or a traceback."""
     agent = await connect_agent("http", gateway)
     words = await agent.error(tool, **arguments)
     assert expected in words
@@ -250,21 +253,21 @@ async def test_arguments_that_do_not_fit_are_refused_by_name(gateway, connect_ag
 
 
 async def test_an_unknown_tool_is_an_error_of_the_protocol(agent: Agent):
-    """The tool of a kind that no route lists does not exist."""
+    """A kind without a route has no tool."""
     for name in ("run_stranger", "purge", "run_", "\u202e" * 500):
         with pytest.raises(MCPError, match="there is no tool"):
             await agent._call(name, {}, None)
 
 
 async def test_half_characters_reach_the_agent_escaped(agent: Agent):
-    """UTF-8 cannot write half a surrogate pair, and a result may have one."""
+    """UTF-8 cannot encode half a surrogate pair, and a result may contain one."""
     answer = await agent.call("run_half", name="\ufffd")
     assert answer["result"] == {"\\ud800": ["half a character \\udfff", 1e300]}
 
 
 @pytest.mark.parametrize("way", ["http", "http of 2025"])
 async def test_a_token_sees_and_calls_only_the_tools_of_its_verbs(gateway, connect_agent, way: str):
-    """A reader has the tools that read; a submitter those that submit too; the rest is refused by HTTP."""
+    """A reader has the reading tools; a submitter also has the submitting tools; HTTP refuses the rest."""
     reader, submitter = [await connect_agent(way, gateway, token) for token in (READER, SUBMITTER)]
     assert await reader.names() == READING
     assert await submitter.names() == READING | {"submit", "run_text_greet"} | {
@@ -278,7 +281,7 @@ async def test_a_token_sees_and_calls_only_the_tools_of_its_verbs(gateway, conne
 
 
 async def test_stdio_can_be_read_only(connect_agent):
-    """No other tool is listed, and a call of one is refused with the remedy."""
+    """No further tool is listed, and a call of such a tool is refused with the remedy."""
     agent = await connect_agent("stdio", None, ADMIN, "--read-only")
     assert await agent.names() == READING
     assert (await agent.call("queue"))["queued"] == 0
@@ -287,7 +290,10 @@ async def test_stdio_can_be_read_only(connect_agent):
 
 
 async def test_a_wait_goes_on_after_a_restart_of_the_gateway(gateway_factory, connect_agent, workers):
-    """The gateway that closes answers at once that the job goes on; by its id another gateway returns the outcome."""
+    """The closing gateway answers at once that the job continues.
+
+    A second gateway returns the outcome by the job's id.
+    """
     workers.start(app="mcp_app:app")
     first, second = await gateway_factory(), await gateway_factory()
     agent = await connect_agent("http", first)
@@ -305,7 +311,7 @@ async def test_a_wait_goes_on_after_a_restart_of_the_gateway(gateway_factory, co
 
 
 async def test_silence_is_reported_too(gateway_factory, connect_agent):
-    """A client that resets its timeout by progress goes on waiting while nothing happens to the job."""
+    """A client that resets a timeout on progress keeps waiting while the job reports nothing."""
     agent = await connect_agent("http", await gateway_factory(heartbeat_s=0.05))
     job_id = (await agent.call("submit", kind="wait", delay_ms=3_600_000))["job_id"]
     heard: list[str] = []
@@ -316,8 +322,11 @@ async def test_silence_is_reported_too(gateway_factory, connect_agent):
     assert (await waiting_for)["state"] == "cancelled"
 
 
-async def test_a_body_is_judged_as_everywhere(gateway: Served, http, kinds):
-    """Type, size and JSON; each refusal is a JSON-RPC error with the status of HTTP and a problem as data."""
+async def test_a_body_is_checked_as_over_http(gateway: Served, http, kinds):
+    """The checks cover type, size and JSON.
+
+    Each refusal is a JSON-RPC error with the HTTP status and a problem as data.
+    """
     accept = {"Accept": "application/json, text/event-stream"}
     as_json = {**accept, "Content-Type": "application/json"}
     cases = [
@@ -342,7 +351,7 @@ async def test_a_body_is_judged_as_everywhere(gateway: Served, http, kinds):
 
 
 async def test_an_unexpected_error_shows_nothing(gateway, connect_agent, monkeypatch, caplog):
-    """Neither the text of the error nor a traceback reaches the agent."""
+    """The agent sees neither the text of the error nor a traceback."""
     agent, secret = await connect_agent("http", gateway), "redis://:password@secret-host"
 
     async def fail(*_args: Any, **_more: Any) -> None:
@@ -355,7 +364,7 @@ async def test_an_unexpected_error_shows_nothing(gateway, connect_agent, monkeyp
 
 
 async def test_a_lost_redis_is_named_with_its_remedy(gateway_factory, connect_agent, redis_server_factory, pool):
-    """And without its address."""
+    """The error does not show the address of Redis."""
     server = redis_server_factory()
     own = connect(server.url)
     await Inspector(own).configure(pool, PoolSettings())
@@ -369,7 +378,7 @@ async def test_a_lost_redis_is_named_with_its_remedy(gateway_factory, connect_ag
 
 
 def test_names_of_kinds_are_short_and_different():
-    """Characters that clients refuse are replaced; what would be equal or too long ends with a digest."""
+    """Characters that clients refuse are replaced; equal or long names end with a digest."""
     kinds = ["a.b", "a/b", "plain", "x" * 63]
     names = tools.names_of(kinds)
     assert names["plain"] == "run_plain"

@@ -1,6 +1,9 @@
-"""The gateway holds to its own description: schemathesis makes up requests, valid and not, and checks each answer.
+"""The gateway conforms to the served description.
 
-A slice runs here; AGENTPOOL_SCHEMA_CASES says how many cases each operation gets (thousands: a quarter of an hour).
+Schemathesis generates valid and invalid requests, and checks each answer.
+
+A slice runs here; AGENTPOOL_SCHEMA_CASES sets the number of cases for each operation (thousands take a quarter of an
+hour).
 """
 
 from __future__ import annotations
@@ -37,7 +40,7 @@ STREAMS = (
     "/stream",
     ":stream",
     ":subscribe",
-)  # they do not end by themselves; tests of their own follow them
+)  # streams do not end by themselves; separate tests cover them
 EFFORT = hypothesis.settings(
     max_examples=CASES,
     deadline=None,
@@ -50,11 +53,11 @@ EFFORT = hypothesis.settings(
 
 @pytest.mark.timeout(3600)
 async def test_no_answer_differs_from_the_description(gateway_factory, client, pool: PoolRef):
-    """No 5xx, no undescribed status, no other content type, no other shape; what is wrong is refused."""
+    """No 5xx, no undescribed status, content type or shape; invalid requests are refused."""
     gateway = await gateway_factory(max_wait_s=0.01)
     jobs = [(await client.submit("greet")).job_id for _ in range(3)]
     done = await asyncio.to_thread(_run, gateway.url, pool, jobs)
-    print(f"gateway: {done} requests sent")  # noqa: T201 - the count is what a fuzz run is asked for
+    print(f"gateway: {done} requests sent")  # noqa: T201 - a fuzz run prints the count
     assert done >= CASES * 20
 
 
@@ -63,7 +66,7 @@ def _run(url: str, pool: PoolRef, jobs: list[str]) -> int:
     done = 0
     for operation in (found.ok() for found in schema.get_all_operations()):
         if not operation.path.endswith(STREAMS):
-            for mode in schemathesis.GenerationMode:  # what the description allows, and what it does not
+            for mode in schemathesis.GenerationMode:  # allowed and forbidden by the description
                 done += _fuzz(operation, mode, pool, jobs)
     return done
 
@@ -78,7 +81,7 @@ def _fuzz(operation: Any, mode: Any, pool: PoolRef, jobs: list[str]) -> int:
     def one(case: Any) -> None:
         nonlocal count
         count += 1
-        if count % 3:  # a third of the cases keeps the names that were made up
+        if count % 3:  # a third of the cases keeps the generated names
             names = {"namespace": pool.namespace, "pool": pool.name, "job_id": next(known)}
             names |= {"config_id": "c", "name": "go"}
             case.path_parameters = {name: names[name] for name in case.path_parameters or {}}
@@ -87,13 +90,13 @@ def _fuzz(operation: Any, mode: Any, pool: PoolRef, jobs: list[str]) -> int:
         refusing = [openapi_checks.negative_data_rejection] if wrong_body and "/a2a" not in operation.path else []
         case.call_and_validate(headers=headers, checks=[*CHECKS, *refusing], timeout=30)
 
-    with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # what takes nothing cannot be given anything wrong
+    with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # an operation without input accepts no wrong input
         one()
     return count
 
 
 def _mode_of(case: Any, part: str) -> Any:
-    """Whether a part of the request keeps to the description; parameters that it does not know are no error."""
+    """Return whether a part of the request conforms to the description; unknown parameters are no error."""
     found = case.meta.components.get(ParameterLocation[part])
     return found.mode if found else None
 
@@ -104,7 +107,7 @@ def _again(jobs: list[str]) -> Iterator[str]:
 
 
 def test_the_description_is_whole(schema_of: dict[str, Any]):
-    """Every operation of the API says who may, what it takes and what it answers."""
+    """Every operation of the API describes permissions, input and answers."""
     for path, operations in schema_of["paths"].items():
         for method, operation in operations.items():
             if path.startswith("/v1/"):
@@ -123,7 +126,7 @@ async def client(redis_url: str, pool: PoolRef):
 
 @pytest.fixture
 def schema_of() -> dict[str, Any]:
-    """The description as it is served."""
+    """Return the served description."""
     from agentpool_gateway.access.authority import AllowAll
     from agentpool_gateway.app import build
     from agentpool_gateway.pools.locations import SingleRedis

@@ -1,4 +1,4 @@
-"""A failure behind the gateway: the answer names the part that failed, with status and retry advice."""
+"""A failure behind the gateway: the answer names the failed component, with status and retry advice."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ JOB = {"kind": "greet"}
 
 @dataclass(frozen=True, kw_only=True)
 class ApiProcess:
-    """An API server of the devcluster in a process of its own."""
+    """An API server of the devcluster in a separate process."""
 
     process: asyncio.subprocess.Process
     admin_url: str
@@ -35,14 +35,14 @@ class ApiProcess:
     tokens: SimpleNamespace
 
     async def kill(self) -> None:
-        """End the process as a crash of its machine would."""
+        """End the process as a crash of the machine would."""
         self.process.kill()
         await self.process.wait()
 
 
 @pytest.fixture
 async def api_server(tmp_path: Path) -> AsyncIterator[ApiProcess]:
-    """Replaces the API server of the other tests by a process, which a test can kill."""
+    """Replace the API server of the remaining tests by a process that a test can kill."""
     file = tmp_path / "process.kubeconfig"
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "agentpool_devcluster.api", "--kubeconfig", str(file), stdout=asyncio.subprocess.PIPE
@@ -68,7 +68,7 @@ async def api_server(tmp_path: Path) -> AsyncIterator[ApiProcess]:
 async def test_a_submit_without_a_kubernetes_api_names_the_kubernetes_api(
     api_server: ApiProcess, reviewed: Served, api: ApiClient, pool: PoolRef
 ):
-    """503 with Retry-After; nothing was submitted, so the advice is a plain repetition."""
+    """503 with Retry-After: nothing was submitted, so the advice is a plain repetition."""
     token = await account(api, "submitter", ("create", "agentpools/jobs"))
     async with reviewed.client(token) as client:
         jobs = f"/v1/namespaces/test/pools/{pool.name}/jobs"
@@ -87,7 +87,7 @@ async def test_a_submit_without_a_kubernetes_api_names_the_kubernetes_api(
 async def test_a_kubernetes_api_that_refuses_the_gateway_is_named(
     api_server: ApiProcess, reviewed: Served, pool: PoolRef
 ):
-    """A gateway without rights of its own is a 502: a repetition alone changes nothing."""
+    """A gateway without rights is a 502: a repetition alone changes nothing."""
     del api_server
     connection = reviewed.app.state.gateway.authority._cluster
     connection._api.configuration.api_key["BearerToken"] = "Bearer revoked"
@@ -101,7 +101,7 @@ async def test_a_kubernetes_api_that_refuses_the_gateway_is_named(
 
 @pytest.fixture
 async def own_redis(redis_server_factory) -> RedisServer:
-    """A Redis of the test's own, with a pool `test/own`."""
+    """A Redis of this test, with a pool `test/own`."""
     server = redis_server_factory()
     client = connect(server.url)
     await Inspector(client).configure(PoolRef("test", "own"), PoolSettings())
@@ -110,7 +110,7 @@ async def own_redis(redis_server_factory) -> RedisServer:
 
 
 async def test_a_submit_without_redis_names_redis_and_warns_of_a_duplicate(own_redis: RedisServer, gateway_factory):
-    """The answer may be the only thing that was lost, so the advice is the same Idempotency-Key."""
+    """Perhaps only the answer was lost, so the advice is the same Idempotency-Key."""
     served = await gateway_factory(redis=own_redis.url)
     async with served.client(tokens.SUBMITTER) as client:
         jobs = "/v1/namespaces/test/pools/own/jobs"
@@ -128,7 +128,7 @@ async def test_a_submit_without_redis_names_redis_and_warns_of_a_duplicate(own_r
     assert "job" not in read.json()["remedy"]
 
 
-async def test_a_job_that_was_kept_has_its_receipt_even_if_redis_then_dies(
+async def test_a_stored_job_has_a_receipt_even_if_redis_then_dies(
     own_redis: RedisServer, gateway_factory, monkeypatch: pytest.MonkeyPatch
 ):
     """Only the position is unknown: a 503 would make the caller submit a second job."""
@@ -150,7 +150,7 @@ async def test_a_job_that_was_kept_has_its_receipt_even_if_redis_then_dies(
 
 
 async def test_a_redis_that_refuses_the_gateway_is_for_the_owner_of_the_pool(own_redis: RedisServer, gateway_factory):
-    """The detail names the reason, never the words or the address of the server."""
+    """The detail names the reason, never the text or the address of the server."""
     served = await gateway_factory(redis=f"redis://stranger:wrong@127.0.0.1:{own_redis.port}/0")
     async with served.client() as client:
         answer = await client.get("/v1/namespaces/test/pools/own/queue")

@@ -1,4 +1,7 @@
-"""The table of permissions, walked row by row with every wrong token, for static tokens and for Kubernetes' reviews."""
+"""The table of permissions.
+
+Each row is called with every wrong token, for static tokens and for Kubernetes' reviews.
+"""
 
 from __future__ import annotations
 
@@ -44,17 +47,17 @@ NOBODY = {"none": None, "empty": "", "garbage": "x" * 40, "control": "a\tb" * 12
 
 @dataclass(frozen=True, kw_only=True)
 class Doors:
-    """A gateway in one authentication mode, and its tokens."""
+    """A gateway in one authentication mode, and tokens for that gateway."""
 
     served: Served
     of_verb: dict[Verb, str]  # in the pool's namespace, one verb each
-    elsewhere: str  # every verb, in another namespace
+    elsewhere: str  # every verb, in a different namespace
     expired: str  # every verb, no longer valid
 
 
 @dataclass(frozen=True, kw_only=True)
 class Call:
-    """One row of the table, ready to be sent."""
+    """A row of the table, ready to send."""
 
     method: str
     template: str
@@ -81,7 +84,7 @@ class Call:
         return None
 
     async def send(self, client: httpx.AsyncClient, pool: PoolRef) -> tuple[int, str]:
-        """Status and body; a stream is left after its headers."""
+        """Return status and body; leave a stream after the headers."""
         names = {
             "namespace": pool.namespace,
             "pool": pool.name,
@@ -100,7 +103,7 @@ class Call:
 
 
 def calls() -> list[Call]:
-    """Every row; one for each JSON-RPC method, and one for each tool."""
+    """Return every row: one call for each JSON-RPC method, and one for each tool."""
     found = []
     for (method, template), need in table.ROUTES.items():
         if template.endswith("/mcp"):
@@ -121,7 +124,7 @@ OF_A_POOL = [call for call in calls() if isinstance(call.need, Verb)]
 
 @pytest.fixture
 async def by_tokens(redis_url: str, tmp_path: Path) -> AsyncIterator[Doors]:
-    """Static tokens: one verb each, one of another namespace, one that has expired."""
+    """Static tokens: one verb each, one of a different namespace, one expired."""
     of_verb = {verb: f"only-{verb}-token-of-enough-characters" for verb in Verb}
     elsewhere, expired = "elsewhere-token-of-enough-characters", "expired-token-of-enough-characters"
     grants = [
@@ -139,12 +142,12 @@ async def by_tokens(redis_url: str, tmp_path: Path) -> AsyncIterator[Doors]:
 
 @pytest.fixture
 async def by_reviews(reviewed: Served, api, api_server: ApiServer) -> Doors:
-    """ServiceAccounts of a real API server: one right each, one of another namespace, and a token that has expired."""
+    """ServiceAccounts of a real API server: one right each, one of a different namespace, and an expired token."""
     of_verb = {verb: await account(api, verb.value, rule) for verb, rule in RBAC.items()}
     elsewhere = await account(api, "elsewhere", *RBAC.values(), namespace="other")
     await account(api, "former", *RBAC.values())
     expired = api_server.tokens.issue(service_account("test", "former"), lifetime_s=-1)
-    reviewed.app.state.gateway.authority._limit = ReviewLimit(burst=10_000)  # the walk comes from one address
+    reviewed.app.state.gateway.authority._limit = ReviewLimit(burst=10_000)  # all calls come from one address
     return Doors(served=reviewed, of_verb=of_verb, elsewhere=elsewhere, expired=expired)
 
 
@@ -155,13 +158,13 @@ def doors(request: pytest.FixtureRequest) -> Doors:
 
 
 async def answers(doors: Doors, token: str | None, pool: PoolRef, wanted: list[Call]) -> dict[str, tuple[int, str]]:
-    """Each call's status and body under a token."""
+    """Return status and body of each call under a token."""
     async with doors.served.client(token) as client:
         return {str(call): await call.send(client, pool) for call in wanted}
 
 
-async def test_nobody_without_a_valid_token_passes_any_row(doors: Doors, pool: PoolRef):
-    """No token, an empty one, garbage, an expired one: 401 at every call that is not public, and no echo of it."""
+async def test_no_caller_without_a_valid_token_passes_any_row(doors: Doors, pool: PoolRef):
+    """A missing, empty, invalid or expired token gets 401 at every call that is not public, without an echo."""
     wanted = [call for call in calls() if call.need is not table.Rule.PUBLIC]
     for token in [*NOBODY.values(), doors.expired]:
         for call, (status, body) in (await answers(doors, token, pool, wanted)).items():
@@ -171,7 +174,7 @@ async def test_nobody_without_a_valid_token_passes_any_row(doors: Doors, pool: P
 
 
 async def test_a_token_of_another_verb_passes_no_row(doors: Doors, pool: PoolRef):
-    """Each verb opens its own rows and no other, by every door."""
+    """Each verb permits only the rows of that verb, through every entry point."""
     for verb, token in doors.of_verb.items():
         told = await answers(doors, token, pool, OF_A_POOL)
         passed = {call for call, (status, _) in told.items() if status not in {401, 403}}
@@ -179,7 +182,7 @@ async def test_a_token_of_another_verb_passes_no_row(doors: Doors, pool: PoolRef
 
 
 async def test_a_token_of_another_namespace_passes_no_row(doors: Doors, pool: PoolRef):
-    """403 whether the pool exists or not; the lists of pools and of agents are empty."""
+    """403 for an existing and for a missing pool; the lists of pools and of agents are empty."""
     wanted = [*OF_A_POOL, *(call for call in calls() if call.need is table.Rule.ANY_VERB)]
     for named in (pool, PoolRef(pool.namespace, "no-such-pool")):
         told = await answers(doors, doors.elsewhere, named, wanted)
@@ -189,8 +192,8 @@ async def test_a_token_of_another_namespace_passes_no_row(doors: Doors, pool: Po
         assert (await client.get("/v1/a2a/agents")).json() == {"agents": []}
 
 
-async def test_the_card_is_for_everybody_with_a_verb(doors: Doors, pool: PoolRef):
-    """A caller who may only submit, or only cancel, can still discover the agent, and finds it in the catalogue."""
+async def test_the_card_is_visible_with_any_verb(doors: Doors, pool: PoolRef):
+    """A caller who may only submit, or only cancel, can discover the agent and find the card in the catalogue."""
     for token in doors.of_verb.values():
         wanted = [call for call in calls() if call.need is table.Rule.ANY_VERB]
         assert {status for status, _ in (await answers(doors, token, pool, wanted)).values()} == {200}
@@ -201,8 +204,8 @@ async def test_the_card_is_for_everybody_with_a_verb(doors: Doors, pool: PoolRef
 
 
 @pytest.mark.parametrize("body", ['{"jsonrpc": "2.0", "method": "tasks/list", "params": {}}', "[]", "{}", "1", "{"])
-async def test_an_unlisted_method_tells_a_stranger_nothing(doors: Doors, pool: PoolRef, body: str):
-    """What names no method of the table is refused like a method without permission: it shows nothing of the pool."""
+async def test_an_unlisted_method_shows_nothing_to_a_stranger(doors: Doors, pool: PoolRef, body: str):
+    """A name outside the table is refused like a method without permission: the answer shows nothing of the pool."""
     headers = {"Content-Type": "application/json"}
     async with doors.served.client(doors.elsewhere) as client:
         for name in (pool.name, "no-such-pool"):
@@ -212,7 +215,7 @@ async def test_an_unlisted_method_tells_a_stranger_nothing(doors: Doors, pool: P
 
 
 async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: PoolRef, consumer):
-    """By every way of submitting again, and by every way of waiting: id, state and depth, never payload or result."""
+    """A repeated submit and a wait return id, state and depth, never payload or result."""
     at = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
     rpc = {"jsonrpc": "2.0", "id": 1, "method": "message/send", "params": {**SEND, "configuration": {"blocking": True}}}
     async with doors.served.client(doors.of_verb[Verb.SUBMIT]) as client:
@@ -235,7 +238,7 @@ async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: Po
 
 
 async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch):
-    """The app is not built; a route that is added later is refused to everybody, the open gateway included."""
+    """The app is not built; a route that is added later is refused to every caller, with an open gateway as well."""
     router = APIRouter()
 
     @router.get("/v1/leak")
@@ -256,7 +259,7 @@ async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monke
 
 
 async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: pytest.MonkeyPatch):
-    """A handler alone opens nothing; every handler has its row and every row its handler."""
+    """A handler alone permits no call; every handler has a row and every row a handler."""
     assert {*methods.OPERATIONS, *legacy.LEGACY} == set(table.A2A_METHODS)
     operations = {**methods.OPERATIONS, "tasks/list": methods.OPERATIONS["ListTasks"]}
     monkeypatch.setattr(jsonrpc, "OPERATIONS", operations)
@@ -266,7 +269,7 @@ async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: p
 
 
 def test_every_tool_has_its_row():
-    """A tool without a row has no verb; a row without a tool opens nothing."""
+    """A tool without a row has no verb; a row without a tool permits no call."""
     settings = PoolSettings(routes=(Route(name="work", kinds=("greet", "replay")),))
     of_kinds = {"run_greet", "run_replay"}
     assert set(tools.tools_of(settings)) == of_kinds | set(table.MCP_TOOLS) - {table.MCP_KIND}
@@ -275,7 +278,7 @@ def test_every_tool_has_its_row():
 
 
 def test_every_call_of_the_console_is_in_the_table():
-    """The console has no door of its own: each path that its scripts call belongs to a row."""
+    """The console has no access of its own: each path in the scripts belongs to a row."""
     templates = {template for _, template in table.ROUTES}
     pool = "/v1/namespaces/{namespace}/pools/{pool}"
     called = set()
@@ -288,7 +291,7 @@ def test_every_call_of_the_console_is_in_the_table():
 
 
 def test_every_stream_is_a_row():
-    """The streams, whose check is repeated, are those that answer with server-sent events."""
+    """The streams with repeated checks are exactly those that answer with server-sent events."""
     from agentpool_gateway.routes import events
 
     assert table.routes_in(events.router.routes) == table.STREAMS

@@ -1,4 +1,4 @@
-"""Who may come in, decided by a real API server: TokenReview, SubjectAccessReview, and RBAC as an admin writes it."""
+"""Access decided by a real API server: TokenReview, SubjectAccessReview, and RBAC rules of an admin."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from tests.fixtures.gateways import Served, serving
 from tests.fixtures.reviews import POOLS, account
 
 
-async def test_rbac_decides_who_may_submit_read_manage_and_pause(reviewed: Served, api: ApiClient, pool: PoolRef):
-    """Each right is its own: get to read, create jobs to submit, delete jobs to manage, patch to pause."""
+async def test_rbac_decides_about_submit_read_manage_and_pause(reviewed: Served, api: ApiClient, pool: PoolRef):
+    """Each right is separate: get to read, create jobs to submit, delete jobs to manage, patch to pause."""
     at = f"/v1/namespaces/test/pools/{pool.name}"
     tokens = {
         "reader": await account(api, "reader", ("get", "agentpools")),
@@ -53,7 +53,7 @@ async def test_rbac_decides_who_may_submit_read_manage_and_pause(reviewed: Serve
 
 
 async def test_another_namespace_and_a_made_up_token_stay_outside(reviewed: Served, api: ApiClient, pool: PoolRef):
-    """A right in one namespace is none in another; the list of pools holds what may be read."""
+    """A right in one namespace is none in a second namespace; the list of pools holds only readable pools."""
     token = await account(api, "lead", ("get", "agentpools"), ("create", "agentpools/jobs"))
     async with reviewed.client(token) as client:
         assert (await client.get("/v1/namespaces/other/pools/any/queue")).status_code == 403
@@ -63,7 +63,7 @@ async def test_another_namespace_and_a_made_up_token_stay_outside(reviewed: Serv
 
 
 def _as_account(kubeconfig: Path, token: str, file: Path) -> Path:
-    """A kubeconfig by which a ServiceAccount reaches the same server."""
+    """Return a kubeconfig by which a ServiceAccount reaches the same server."""
     config = yaml.safe_load(kubeconfig.read_text())
     (cluster,), (user,) = config["clusters"], config["users"]
     cluster["cluster"]["server"] = cluster["cluster"]["server"].split("/token/")[0]
@@ -75,7 +75,7 @@ def _as_account(kubeconfig: Path, token: str, file: Path) -> Path:
 async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
     declared_pool, api: ApiClient, server_kubeconfig: Path, tmp_path: Path, pool: PoolRef
 ):
-    """With rights in its namespaces only it lists their pools; other namespaces do not exist for it."""
+    """With rights in some namespaces only, the gateway lists the pools there, and no pools elsewhere."""
     rights = (("get", "agentpools"), ("list", "agentpools"))
     token = await account(api, "gateway", *rights)
     async with open_cluster(_as_account(server_kubeconfig, token, tmp_path / "gateway")) as connection:
@@ -90,7 +90,7 @@ async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
 async def test_a_gateway_uses_only_secrets_that_opt_in(
     declared_pool, api: ApiClient, server_kubeconfig: Path, pool: PoolRef
 ):
-    """Without the label it neither reads the queue nor says more than that; whoever runs it finds why in the log."""
+    """Without the label the gateway does not read the queue or explain why; the gateway's log has the reason."""
     secret = "/api/v1/namespaces/test/secrets/agentpool-redis"
     async with open_cluster(server_kubeconfig) as connection:
         settings = GatewaySettings()
@@ -107,8 +107,8 @@ async def test_a_gateway_uses_only_secrets_that_opt_in(
             await connection.redis_address(pool)
 
 
-async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, pool: PoolRef):
-    """Of all the pools in a Redis, those of the named namespaces are listed and served."""
+async def test_foreign_namespaces_on_a_shared_redis_are_hidden(redis_url: str, pool: PoolRef):
+    """Of all pools in a Redis, the gateway lists and serves those of the named namespaces."""
     for namespaces, seen in (((), True), ((pool.namespace,), True), (("elsewhere",), False)):
         queues = Queues(SingleRedis(redis_url, namespaces=namespaces), GatewaySettings())
         try:
@@ -123,7 +123,7 @@ async def test_on_one_redis_too_other_namespaces_do_not_exist(redis_url: str, po
 async def test_a_token_for_another_service_is_refused(
     declared_pool, api: ApiClient, server_kubeconfig: Path, redis_url: str, pool: PoolRef
 ):
-    """With --audience a token must be for it: neither the API server's own nor one for another service will do."""
+    """With --audience a token must name that audience: tokens for the API server or a different service are refused."""
     await account(api, "lead", ("get", "agentpools"))
     wanted = {"agentpool": 200, "billing": 401, "": 401}
     async with open_cluster(server_kubeconfig) as connection:
@@ -142,8 +142,8 @@ async def test_a_token_for_another_service_is_refused(
     assert told == wanted
 
 
-async def test_scaling_is_told_as_the_agentpool_says(reviewed: Served, api: ApiClient, pool: PoolRef):
-    """Wanted and ready workers, what caps them, and why."""
+async def test_scaling_is_reported_as_in_the_agentpool(reviewed: Served, api: ApiClient, pool: PoolRef):
+    """The answer has desired and ready workers, the cap, and the reason."""
     status = {
         "replicas": 2, "readyReplicas": 1, "desiredReplicas": 2, "wantedReplicas": 9,
         "lastDecision": {"at": "2026-01-01T00:00:00Z", "reason": "12 jobs wait"},
@@ -161,7 +161,10 @@ async def test_scaling_is_told_as_the_agentpool_says(reviewed: Served, api: ApiC
 async def test_the_command_line_finds_redis_through_the_kubeconfig(
     declared_pool, server_kubeconfig: Path, pool: PoolRef
 ):
-    """No flag but the pool: the AgentPool's Secret says where the queue is; the doctor looks at the cluster too."""
+    """The pool is the only option: the AgentPool's Secret has the queue's address.
+
+    The doctor checks the cluster too.
+    """
     environment = {"KUBECONFIG": str(server_kubeconfig), "PATH": str(Path(shutil.which("python3") or "/").parent)}
     submitted = await ran(environment, "submit", "greet", "-n", "test", "-p", pool.name, "-o", "name")
     assert submitted[0] == 0, submitted
@@ -172,7 +175,7 @@ async def test_the_command_line_finds_redis_through_the_kubeconfig(
 
 
 async def ran(environment: dict[str, str], *arguments: str) -> tuple[int, str]:
-    """A command of ours, as a process: its exit code and what it printed."""
+    """Run an agentpool command as a process; return exit code and output."""
     import sys
 
     process = await asyncio.create_subprocess_exec(

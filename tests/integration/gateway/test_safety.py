@@ -1,4 +1,4 @@
-"""What comes from strangers: tokens, sizes, shapes, slowness, forged names."""
+"""Requests of strangers: tokens, sizes, shapes, slowness, forged names."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def at(pool: PoolRef) -> str:
 
 
 @pytest.mark.parametrize("token", [None, "-", "wrong", tokens.EXPIRED, tokens.ADMIN[:-1], "ü" * 32])
-async def test_without_a_good_token_nobody_comes_in(gateway, pool: PoolRef, token: str | None):
-    """401 that says how to authenticate, and nothing of the pool."""
+async def test_a_request_without_a_good_token_is_refused(gateway, pool: PoolRef, token: str | None):
+    """401 names the authentication scheme, and nothing of the pool."""
     async with gateway.client(None) as client:
         headers = {b"Authorization": b"Bearer " + token.encode()} if token is not None else {}
         answer = await client.get(f"{at(pool)}/queue", headers=headers)
@@ -39,8 +39,10 @@ async def test_without_a_good_token_nobody_comes_in(gateway, pool: PoolRef, toke
         (tokens.ADMIN, (200, 202, 200)),
     ],
 )
-async def test_a_token_is_good_for_what_it_was_given(gateway, pool, token: str, statuses: tuple[int, int, int]):
-    """By verb (read, submit, manage) and by namespace."""
+async def test_a_token_is_limited_to_its_verbs_and_namespaces(
+    gateway, pool, token: str, statuses: tuple[int, int, int]
+):
+    """A token is limited by verb (read, submit, manage) and by namespace."""
     async with gateway.client(token) as client:
         read = await client.get(f"{at(pool)}/queue")
         submit = await client.post(f"{at(pool)}/jobs", json={"kind": "a"})
@@ -48,8 +50,8 @@ async def test_a_token_is_good_for_what_it_was_given(gateway, pool, token: str, 
     assert (read.status_code, submit.status_code, manage.status_code) == statuses
 
 
-async def test_who_may_not_see_a_pool_is_not_told_whether_it_exists(gateway, pool: PoolRef):
-    """The same 403 for a pool that is there and one that is not."""
+async def test_a_hidden_pool_looks_like_a_missing_pool(gateway, pool: PoolRef):
+    """An existing and a missing pool get the same 403."""
     async with gateway.client(tokens.ELSEWHERE) as client:
         statuses = {
             (await client.get(f"/v1/namespaces/test/pools/{name}/queue")).status_code for name in (pool.name, "no")
@@ -57,8 +59,8 @@ async def test_who_may_not_see_a_pool_is_not_told_whether_it_exists(gateway, poo
     assert statuses == {403}
 
 
-async def test_a_pool_that_is_not_there_is_a_404_with_the_remedy(gateway):
-    """For who may see it."""
+async def test_a_missing_pool_is_a_404_with_the_remedy(gateway):
+    """The 404 goes to callers who may see the pool."""
     async with gateway.client() as client:
         answer = await client.get("/v1/namespaces/test/pools/nobody/queue")
     assert answer.status_code == 404
@@ -67,7 +69,7 @@ async def test_a_pool_that_is_not_there_is_a_404_with_the_remedy(gateway):
 
 @pytest.mark.parametrize("name", ["..", "%2e%2e", "a%2fb", "UPPER", "a%00b", "x" * 300, "a%0d%0aSet-Cookie:x", "{}"])
 async def test_a_name_cannot_lead_elsewhere(gateway, name: str):
-    """Path tricks end as 400 or 404; never as another pool, never as a 500."""
+    """Path tricks end as 400 or 404, never as a different pool, never as a 500."""
     async with gateway.client() as client:
         answer = await client.get(f"{gateway.url}/v1/namespaces/test/pools/{name}/queue")
     assert answer.status_code in {400, 404}
@@ -84,7 +86,7 @@ async def test_a_name_cannot_lead_elsewhere(gateway, name: str):
     ],
 )
 async def test_an_encoded_slash_is_no_slash(gateway, pool: PoolRef, path: str):
-    """A proxy that guards a path by its beginning would let it through, and it would be another route here."""
+    """A proxy that guards a path by a prefix would pass the request, and the gateway would see a different route."""
     async with gateway.client() as client:
         answer = await client.get(f"{gateway.url}/v1/{path.replace('POOL', pool.name)}")
     assert (answer.status_code, answer.json()["type"]) == (400, "urn:agentpool:problem:encoded-slash")
@@ -109,8 +111,8 @@ async def test_an_encoded_slash_is_no_slash(gateway, pool: PoolRef, path: str):
         (b"x" * 200_001, "application/json", 413),
     ],
 )
-async def test_a_body_that_cannot_be_used_has_its_own_status(gateway_factory, pool, content, kind, status):
-    """415, 400, 413 and 422: each a problem with a remedy, and nothing is kept."""
+async def test_each_unusable_body_has_a_status(gateway_factory, pool, content, kind, status):
+    """415, 400, 413 and 422 are each a problem with a remedy, and nothing is stored."""
     served = await gateway_factory(max_body_bytes=200_000)
     async with served.client() as client:
         headers = {"Content-Type": kind} if kind else {}
@@ -125,13 +127,13 @@ async def test_a_body_that_cannot_be_used_has_its_own_status(gateway_factory, po
 
 
 async def test_a_payload_above_the_queues_limit_is_a_413(http):
-    """Even where the body itself was taken."""
+    """The limit applies even if the body was read."""
     answer = await http.post("/jobs", json={"kind": "a", "payload": "x" * 1_100_000})
     assert (answer.status_code, answer.json()["field"]) == (413, "payload")
 
 
 async def test_a_body_without_end_is_cut_off(gateway_factory, pool: PoolRef):
-    """Whoever sends on and on is left: the connection is closed on him."""
+    """The gateway closes the connection of an endless sender."""
     served = await gateway_factory(max_body_bytes=10_000)
     host, port = served.url.removeprefix("http://").split(":")
     _, writer = await asyncio.open_connection(host, int(port))
@@ -153,7 +155,7 @@ async def test_a_body_without_end_is_cut_off(gateway_factory, pool: PoolRef):
 
 
 async def test_a_body_that_is_too_large_is_refused_by_its_real_size(gateway_factory, pool: PoolRef):
-    """Chunked bodies announce no length; they are counted, and the sender gets to read the answer."""
+    """Chunked bodies announce no length: the gateway counts bytes, and the sender can read the answer."""
     served = await gateway_factory(max_body_bytes=10_000)
 
     async def chunks():
@@ -166,14 +168,14 @@ async def test_a_body_that_is_too_large_is_refused_by_its_real_size(gateway_fact
 
 
 async def test_headers_that_trickle_in_are_cut_off(gateway_factory):
-    """A slow-loris holds its connection for the limit, no longer."""
+    """A slow-loris holds a connection for the limit, no longer."""
     served = await gateway_factory(header_timeout_s=0.1)
     assert await served.raw(b"GET /healthz HTTP/1.1\r\nHost: a\r\nX-Slow: ") == b""
     assert await served.raw(b"") == b""
 
 
 async def test_a_body_that_trickles_in_is_a_408(gateway_factory, pool: PoolRef):
-    """The sender is told, and the connection closed."""
+    """The sender gets the status, and the connection closes."""
     served = await gateway_factory(body_timeout_s=0.1)
     head = (
         f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\n"
@@ -183,8 +185,8 @@ async def test_a_body_that_trickles_in_is_a_408(gateway_factory, pool: PoolRef):
     assert answer.startswith(b"HTTP/1.1 408 ")
 
 
-async def test_too_fast_a_caller_is_told_to_wait(gateway_factory, pool: PoolRef):
-    """429 of its own type, for that caller only."""
+async def test_a_fast_caller_is_asked_to_wait(gateway_factory, pool: PoolRef):
+    """A 429 of a separate type, for that caller only."""
     served = await gateway_factory(rate_per_s=0.001, rate_burst=2)
     async with served.client() as client, served.client(tokens.READER) as other:
         statuses = [(await client.get(f"{at(pool)}/queue")).status_code for _ in range(3)]
@@ -196,7 +198,7 @@ async def test_too_fast_a_caller_is_told_to_wait(gateway_factory, pool: PoolRef)
 
 
 async def test_no_secret_and_no_forged_line_is_logged(gateway, pool: PoolRef, caplog):
-    """Neither tokens nor queries; a path's line breaks are quoted."""
+    """The log has neither tokens nor queries; line breaks of a path are quoted."""
     with caplog.at_level(logging.DEBUG, logger="agentpool_gateway"):
         async with gateway.client() as client:
             await client.get(f"{at(pool)}/queue", params={"secret": "in-the-query"})
@@ -210,7 +212,7 @@ async def test_no_secret_and_no_forged_line_is_logged(gateway, pool: PoolRef, ca
 
 
 async def test_an_unreachable_redis_is_a_503_to_try_again(gateway_factory, tmp_path):
-    """Unknown is not empty: no figures, a Retry-After, and nothing of where Redis is."""
+    """Unknown is not empty: no figures, a Retry-After, and nothing of the address of Redis."""
     served = await gateway_factory(redis=f"unix://{tmp_path}/nothing")
     async with served.client() as client:
         answer = await client.get("/v1/namespaces/test/pools/a/queue")
@@ -223,11 +225,9 @@ async def test_an_unreachable_redis_is_a_503_to_try_again(gateway_factory, tmp_p
 
 
 async def test_a_redis_that_sends_without_end_is_cut_off(gateway_factory, monkeypatch):
-    """One gateway serves all pools, and a pool may name any server: no reply may take the gateway's memory."""
+    """A gateway serves all pools, and a pool may name any server: no reply may take the gateway's memory."""
     monkeypatch.setattr(queues, "LARGEST_REPLY_BYTES", 2**20)
-    async with hostile_redis(
-        b"$400000000\r\n" + b"x" * 2**21
-    ) as url:  # then nothing: who waits for the rest waits long
+    async with hostile_redis(b"$400000000\r\n" + b"x" * 2**21) as url:  # then silence: a reader of the rest waits long
         served = await gateway_factory(redis=url)
         async with served.client() as client, asyncio.timeout(20):
             answer = await client.get("/v1/namespaces/test/pools/a/queue")
@@ -235,7 +235,7 @@ async def test_a_redis_that_sends_without_end_is_cut_off(gateway_factory, monkey
 
 
 async def test_probes_need_no_token_and_nothing_without_one_names_a_pool(gateway, pool: PoolRef):
-    """The metrics, which name them, are not served beside the API."""
+    """The metrics, which name pools, have a separate port."""
     async with gateway.client() as admin:
         await admin.post(f"{at(pool)}/jobs", json={"kind": "greet"})
     async with gateway.client(None) as client:
@@ -248,7 +248,7 @@ async def test_probes_need_no_token_and_nothing_without_one_names_a_pool(gateway
 
 
 async def test_the_metrics_are_an_app_of_their_own(gateway, pool: PoolRef):
-    """Routes are labelled by template, so that names that somebody makes up are no series."""
+    """Routes are labelled by template, so invented names create no series."""
     async with gateway.client() as admin:
         await admin.get(f"{at(pool)}/queue")
         await admin.get("/v1/namespaces/test/pools/made-up/queue")
@@ -271,8 +271,8 @@ async def test_every_answer_is_safe_in_a_browser(http):
 
 @pytest.mark.parametrize("name", ["Idempotency-Key", "traceparent", "Prefer", "Last-Event-ID"])
 @pytest.mark.parametrize("smuggled", [b"a\r\nX-Forged: yes", b"a\nX-Forged: yes", b"a\x00b", b"a\rX-Forged: yes"])
-async def test_no_header_is_forged_through_another(gateway, pool: PoolRef, name: str, smuggled: bytes):
-    """A line break in a value is another header or a refusal, and never comes back in an answer."""
+async def test_no_header_is_forged_through_a_value(gateway, pool: PoolRef, name: str, smuggled: bytes):
+    """A line break in a value is a separate header or a refusal, and never comes back in an answer."""
     body = b'{"kind": "greet"}'
     head = (
         f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\nConnection: close\r\n"
@@ -285,7 +285,7 @@ async def test_no_header_is_forged_through_another(gateway, pool: PoolRef, name:
 
 
 async def test_two_lengths_are_refused(gateway, pool: PoolRef):
-    """A request that a proxy could read otherwise than we do is no request."""
+    """A proxy could read such a request differently, so the gateway refuses the request."""
     head = (
         f"POST {at(pool)}/jobs HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {tokens.ADMIN}\r\nConnection: close\r\n"
         "Content-Type: application/json\r\nContent-Length: 2\r\nContent-Length: 40\r\n\r\n{}"

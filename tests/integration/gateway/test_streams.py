@@ -1,4 +1,4 @@
-"""Server-Sent Events over real HTTP: live, resumable, and cut off in order."""
+"""Server-Sent Events over real HTTP: live, resumable, and closed in order."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from tests.fixtures.redis import wait_until
 
 
 class Stream:
-    """One open stream and what it has told."""
+    """An open stream and the received messages."""
 
     def __init__(self, answer: httpx.Response) -> None:
         self.answer = answer
         self._lines = answer.aiter_lines()
 
     async def message(self) -> dict[str, str]:
-        """The next message's fields; {} when the stream has ended."""
+        """Return the next message's fields, or {} after the end of the stream."""
         fields: dict[str, str] = {}
         async with asyncio.timeout(10):
             async for line in self._lines:
@@ -45,7 +45,7 @@ class Stream:
         return {}
 
     async def comment(self) -> str:
-        """The next comment."""
+        """Return the next comment."""
         async with asyncio.timeout(10):
             async for line in self._lines:
                 if line.startswith(":"):
@@ -61,7 +61,7 @@ async def opened(http: httpx.AsyncClient, path: str, **headers: str) -> AsyncIte
 
 
 async def test_a_jobs_stream_begins_with_the_job_and_ends_with_its_end(http, consumer):
-    """A watcher needs no polling, and knows when to stop."""
+    """A watcher does not poll, and sees the end of the job."""
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     async with opened(http, f"/jobs/{job}/events") as stream:
         first = await stream.message()
@@ -75,12 +75,13 @@ async def test_a_jobs_stream_begins_with_the_job_and_ends_with_its_end(http, con
     over = await http.get(f"/jobs/{job}/events", headers={"Last-Event-ID": seen[-1]["id"]})
     assert over.status_code == 204
     async with opened(http, f"/jobs/{job}/events", **{"Last-Event-ID": seen[0]["id"]}) as stream:
-        assert (await stream.message())["event"] == "succeeded"  # who lost his connection meanwhile still hears of it
+        # A reader that lost the connection meanwhile still gets the event.
+        assert (await stream.message())["event"] == "succeeded"
         assert not await stream.message()
 
 
 async def test_a_pools_stream_resumes_after_the_last_event_seen(http, consumer):
-    """Nothing is lost and nothing is told twice across a broken connection."""
+    """No event is lost and none repeated after a broken connection."""
     async with opened(http, "/events") as stream:
         await stream.comment()
         first = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
@@ -95,7 +96,7 @@ async def test_a_pools_stream_resumes_after_the_last_event_seen(http, consumer):
 
 
 async def test_a_silent_stream_stays_open_by_comments(gateway_factory, pool: PoolRef):
-    """Proxies close what is silent."""
+    """Proxies close silent connections."""
     served = await gateway_factory(heartbeat_s=0.05)
     path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/events"
     async with served.client() as client, opened(client, path) as stream:
@@ -103,7 +104,7 @@ async def test_a_silent_stream_stays_open_by_comments(gateway_factory, pool: Poo
 
 
 async def test_one_reading_of_redis_serves_many_streams_and_ends_with_the_last(gateway, http, redis, pool: PoolRef):
-    """Streams cost the gateway's memory, not Redis's connections."""
+    """Streams use the gateway's memory, not Redis's connections."""
     hub = (await gateway.app.state.gateway.queues.of(pool)).hub
     async with contextlib.AsyncExitStack() as stack:
         streams = [await stack.enter_async_context(opened(http, "/events")) for _ in range(5)]
@@ -127,7 +128,7 @@ REVOKED = {
 
 @pytest.fixture
 async def revocable(redis_url: str, tmp_path: Path, pool: PoolRef):
-    """A client with a good token, and the function that replaces what the token is good for."""
+    """A client with a good token, and a function that replaces the token's permissions."""
     file = tmp_path / "tokens.yaml"
 
     def grant(entry: dict[str, object]) -> None:
@@ -144,8 +145,8 @@ async def revocable(redis_url: str, tmp_path: Path, pool: PoolRef):
 
 @pytest.mark.parametrize("how", REVOKED)
 @pytest.mark.parametrize("path", ["/events", "/jobs/{job}/events"])
-async def test_a_stream_ends_with_its_token(revocable, how: str, path: str):
-    """Each stream of the table: a problem document as its last event, and the connection is closed."""
+async def test_a_stream_ends_with_the_token(revocable, how: str, path: str):
+    """The last event of each stream in the table is a problem document, and the connection closes."""
     http, grant = revocable
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     entry, status = REVOKED[how]
@@ -164,7 +165,7 @@ async def test_a_stream_ends_with_its_token(revocable, how: str, path: str):
 
 
 async def test_a_busy_stream_ends_with_its_token_too(revocable, redis, pool: PoolRef):
-    """Events without end do not keep it open."""
+    """Endless events do not keep the stream open."""
     http, grant = revocable
     producer = Producer(redis, pool)
 
@@ -185,7 +186,7 @@ async def test_a_busy_stream_ends_with_its_token_too(revocable, redis, pool: Poo
 
 
 async def test_a_long_poll_ends_with_its_token(revocable, consumer):
-    """The result of a job that ends later is not for its holder; neither is one that ends in the same moment."""
+    """The holder of an expired token gets no result, not even of a job that ends in the same moment."""
     http, grant = revocable
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     waiting = asyncio.create_task(http.get(f"/jobs/{job}/result?wait=60s"))
@@ -196,7 +197,7 @@ async def test_a_long_poll_ends_with_its_token(revocable, consumer):
 
 
 async def test_a_stream_lives_on_while_its_token_holds(revocable, consumer):
-    """Checked many times, and nothing is lost."""
+    """The token is checked many times, and no event is lost."""
     http, _ = revocable
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     async with opened(http, f"/jobs/{job}/events") as stream:
@@ -211,14 +212,14 @@ async def test_a_stream_lives_on_while_its_token_holds(revocable, consumer):
 
 @pytest.mark.parametrize("last", ["x", "1-0-0", "-1", "1-0.x", "9" * 40])
 async def test_a_made_up_place_is_refused(http, last: str):
-    """400 with the remedy, before anything is streamed."""
+    """400 has the remedy, before the stream starts."""
     answer = await http.get("/events", headers={"Last-Event-ID": last})
     assert answer.status_code == 400
     assert answer.json()["type"].endswith("bad-event-id")
 
 
 async def test_the_output_of_a_job_is_a_stream(http, consumer):
-    """Chunks by their ids, resumable, and the end; after the end nothing is left, which stops a browser."""
+    """Chunks have ids and can be resumed; after the end no chunk remains, which stops a browser."""
     job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     (lease,) = await consumer.claim(1)
     await consumer.emit(lease, 1, ['"Hel"', '"lo"'])

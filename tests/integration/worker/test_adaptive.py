@@ -1,4 +1,4 @@
-"""A worker whose slots follow its GPU, or its handler's word, to what the queue and Prometheus see of it."""
+"""A worker with slots that follow a GPU, or a handler's report, as seen by the queue and Prometheus."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RECORDING = Path(__file__).parents[2] / "unit" / "worker" / "gpu_recording.json"
 SETTINGS = PoolSettings(concurrency=5, adaptive_mode=AdaptiveMode.GPU, adaptive_min=2, adaptive_max=8, lease_ms=1_000)
 
 app = App()
-calm = asyncio.Event()  # what the handler calls can take more
+calm = asyncio.Event()  # more work fits into the handler's resource
 
 
 @app.handler("wait")
@@ -40,7 +40,7 @@ async def call(payload, ctx):
 
 @contextlib.asynccontextmanager
 async def serving(redis_url, pool, **fields):
-    """A worker in this loop; in the end it hands back what runs, and is gone."""
+    """Run a worker in this loop; at the end it requeues its running jobs and leaves."""
     own = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1", drain_seconds=0)
     worker = Worker(app, own, **fields)
     running = asyncio.create_task(worker.run())
@@ -54,7 +54,7 @@ async def serving(redis_url, pool, **fields):
 
 
 class Recorded:
-    """Plays a recording, a frame each time that all slots are in use, and stays at its last."""
+    """Plays a recording: a frame each time that all slots are in use, then the last frame for ever."""
 
     def __init__(self) -> None:
         self._frames = json.loads(RECORDING.read_text())["frames"]
@@ -71,7 +71,7 @@ class Recorded:
 
 @pytest.fixture
 def submit(redis, pool):
-    """Submits as many jobs of a kind."""
+    """Submit this many jobs of a kind."""
 
     async def submit(kind, count):
         await Producer(redis, pool).submit_many([JobRequest(kind=kind)] * count)
@@ -80,15 +80,15 @@ def submit(redis, pool):
 
 
 @pytest.fixture(autouse=True)
-def told(monkeypatch, caplog):
-    """The reasons of all changes, as the log tells them; a decision comes ten times a second."""
+def logged_reasons(monkeypatch, caplog):
+    """The reasons of all changes in the log; decisions come ten times a second."""
     monkeypatch.setattr("agentpool_worker.wiring.PERIOD_SECONDS", 0.1)
     caplog.set_level(logging.INFO, logger="agentpool_worker.slots.adaptive")
     return lambda: [record.reason for record in caplog.records if record.name == "agentpool_worker.slots.adaptive"]
 
 
-async def test_slots_follow_recorded_gpu_readings(redis, redis_url, pool, submit, told):
-    """They rise to the ceiling while the GPU idles, fall when its memory fills, and each change says why."""
+async def test_slots_follow_recorded_gpu_readings(redis, redis_url, pool, submit, logged_reasons):
+    """Slots rise to the ceiling while the GPU idles, fall when GPU memory fills, and each change logs a reason."""
     await Inspector(redis).configure(pool, SETTINGS)
     await submit("wait", 12)
     reader = Recorded()
@@ -101,29 +101,29 @@ async def test_slots_follow_recorded_gpu_readings(redis, redis_url, pool, submit
         assert 'agentpool_worker_slot_changes_total{reason="gpu_idle"} 3.0' in shown
         assert 'agentpool_worker_slot_changes_total{reason="gpu_memory"}' in shown
         assert 'agentpool_worker_gpu_memory_used_bytes{gpu="0"}' in shown
-        assert slots.used == 8  # those that run keep theirs
+        assert slots.used == 8  # the running jobs keep their slots
 
         async def queue_knows() -> bool:
             (seen,) = await Inspector(redis).workers(pool)
             return seen.slots == 2
 
         await until(queue_knows, "the queue knows of the floor")
-    assert set(told()) == {"gpu_idle", "gpu_memory"}
+    assert set(logged_reasons()) == {"gpu_idle", "gpu_memory"}
     assert reader.closed
 
 
-async def test_slots_follow_what_the_handler_says(redis, redis_url, pool, submit, told):
-    """They fall to the floor while it says that it is overloaded, and rise to the ceiling once it takes all of them."""
+async def test_slots_follow_the_report_of_the_handler(redis, redis_url, pool, submit, logged_reasons):
+    """Slots fall to the minimum during a reported overload, and rise to the ceiling once all are in use."""
     calm.clear()
     await Inspector(redis).configure(pool, replace(SETTINGS, adaptive_mode=AdaptiveMode.OVERLOAD))
     await submit("call", 12)
     async with serving(redis_url, pool) as worker:
         slots = worker.parts.slots
         await until(lambda: slots.total == 2, "the floor is reached")
-        assert told()[0] == "overloaded"
+        assert logged_reasons()[0] == "overloaded"
         calm.set()
         await until(lambda: slots.used == 8, "the ceiling is reached and used")
         shown = worker.parts.metrics.exposition().decode()
-    assert set(told()) == {"overloaded", "recovered"}
-    for reason in set(told()):
-        assert f'agentpool_worker_slot_changes_total{{reason="{reason}"}} {told().count(reason)}.0' in shown
+    assert set(logged_reasons()) == {"overloaded", "recovered"}
+    for reason in set(logged_reasons()):
+        assert f'agentpool_worker_slot_changes_total{{reason="{reason}"}} {logged_reasons().count(reason)}.0' in shown

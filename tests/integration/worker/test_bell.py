@@ -1,4 +1,4 @@
-"""The bell between workers: one waiter is woken, and never one that cannot use it."""
+"""The bell between workers wakes a single waiter, and only a waiter that can use the job."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def consumers(redis, pool):
 
 
 async def test_a_full_worker_passes_the_bell_on(redis, pool, consumers):
-    """A worker that heard the bell with no slot free rings it again for another."""
+    """A worker without a free slot that hears the bell rings for a second worker."""
     full, idle = consumers
     await Producer(redis, pool).submit(JobRequest(kind="any"))
     assert await full.wait(5_000) == [Wake()]
@@ -34,7 +34,7 @@ async def test_a_full_worker_passes_the_bell_on(redis, pool, consumers):
 
 
 async def test_jobs_find_the_idle_worker_among_busy_ones(workers, redis, pool):
-    """With one worker full and one idle, a new job starts on the idle one at once, again and again."""
+    """Beside a full worker, a new job starts on the idle worker at once, again and again."""
     await Inspector(redis).configure(pool, PoolSettings(concurrency=1))
     started = [workers.start(AGENTPOOL_SAFETY_POLL_SECONDS="600") for _ in range(2)]
     for worker in started:

@@ -1,4 +1,4 @@
-"""Jobs as real processes: input, output, exit codes, and that nothing outlives its job."""
+"""Jobs as real processes: input, output and exit codes; no process outlives its job."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.unit.worker.fakes import Bench, is_deadline, lease
 
 
 async def run(source: str, payload=None, **fields):
-    """The completion of one job that runs this Python source."""
+    """Run a job with this Python source; return the completion."""
     async with Bench(CommandHandlers([sys.executable, "-c", source])) as bench:
         bench.submit(lease("script", payload, **fields))
         (completion,) = await bench.settled(1)
@@ -29,7 +29,7 @@ async def run(source: str, payload=None, **fields):
 
 
 async def test_payload_goes_in_and_the_result_comes_out():
-    """Standard input and output carry JSON; the environment says which job it is; parents' results are in a file."""
+    """Standard input and output carry JSON; the environment names the job; a file holds the parents' results."""
     source = (
         "import json, os, sys\n"
         "parents = json.load(open(os.environ['AGENTPOOL_PARENTS']))\n"
@@ -41,7 +41,7 @@ async def test_payload_goes_in_and_the_result_comes_out():
 
 
 async def test_arguments_go_to_the_program_as_they_are():
-    """No shell reads them, and nothing of the payload is among them."""
+    """No shell interprets the arguments, and they contain no part of the payload."""
     words = ["$(id)", "`id`", "; id", "| id", "> /tmp/x", "*", "~", "$HOME", "{{ payload }}"]
     source = "import json, sys; json.load(sys.stdin); json.dump(sys.argv[1:], sys.stdout)"
     async with Bench(CommandHandlers([sys.executable, "-c", source, *words])) as bench:
@@ -50,8 +50,8 @@ async def test_arguments_go_to_the_program_as_they_are():
     assert completion.result == words
 
 
-async def test_the_environment_tells_when_the_attempt_times_out():
-    """As a moment in UTC, and as the seconds that were left when the process began."""
+async def test_the_environment_has_the_deadline_of_the_attempt():
+    """The environment has the deadline as a time in UTC, and as the seconds left at the start of the process."""
     names = ("AGENTPOOL_DEADLINE", "AGENTPOOL_REMAINING_SECONDS")
     since = datetime.now(UTC)
     source = f"import json, os; print(json.dumps([os.environ[name] for name in {names}]))"
@@ -62,7 +62,7 @@ async def test_the_environment_tells_when_the_attempt_times_out():
 
 
 async def test_the_error_keeps_the_end_of_a_long_standard_error():
-    """4 KiB of it to the last byte, and nothing of what came before; what the worker itself did is left out."""
+    """The error has the last 4 KiB of standard error to the last byte, and no output of the worker."""
     source = "import sys; print(*range(100_000), file=sys.stderr); sys.exit(3)"
     completion, _ = await run(source)
     headline, told = completion.error.split("\n", 1)
@@ -71,7 +71,7 @@ async def test_the_error_keeps_the_end_of_a_long_standard_error():
 
 
 async def test_saved_state_progress_and_checkpoints_reach_a_shell():
-    """A shell script reads what an earlier attempt saved, and tells its progress by appending lines to a pipe."""
+    """A shell script reads the state saved by an earlier attempt, and reports progress as lines on a pipe."""
     source = """
         cat > /dev/null
         echo '{"progress": {"read": 1}}' >> "$AGENTPOOL_REPORT"
@@ -85,8 +85,8 @@ async def test_saved_state_progress_and_checkpoints_reach_a_shell():
     assert [value for _, value in bench.queue.saved] == [{"read": 1}, {"at": 2}]
 
 
-async def test_a_command_asked_to_yield_goes_back_at_its_next_checkpoint():
-    """The process gets SIGTERM once its state is handed on, and the job keeps its attempt."""
+async def test_a_command_asked_to_yield_is_requeued_at_its_next_checkpoint():
+    """The process gets SIGTERM after its state is stored, and the job keeps its attempt."""
     source = """
         echo '{"progress": 1}' >> "$AGENTPOOL_REPORT"
         while :; do echo '{"checkpoint": 5}' >> "$AGENTPOOL_REPORT"; sleep 0.05; done
@@ -103,8 +103,8 @@ async def test_a_command_asked_to_yield_goes_back_at_its_next_checkpoint():
 @pytest.mark.parametrize(
     ("line", "told"), [("half a thought", "an invalid report"), ('{"result": 1}', "a result goes to standard output")]
 )
-async def test_what_is_no_report_fails_the_job(line, told):
-    """A process that writes something else to its pipe is ended, and the error says what it wrote."""
+async def test_an_invalid_report_fails_the_job(line, told):
+    """A process that writes an invalid line to its report pipe is ended, and the error shows the line."""
     async with Bench(CommandHandlers(["sh", "-c", f"echo '{line}' >> $AGENTPOOL_REPORT; sleep 600"])) as bench:
         bench.submit(lease())
         (completion,) = await bench.settled(1)
@@ -112,7 +112,7 @@ async def test_what_is_no_report_fails_the_job(line, told):
 
 
 async def test_command_need_not_read_its_input_nor_print():
-    """A large payload that nobody reads does no harm, and no output is a result of null."""
+    """An unread large payload does no harm, and no output is a result of null."""
     completion, _ = await run("pass", "x" * 1_000_000)
     assert completion.result is None
 
@@ -128,15 +128,15 @@ async def test_command_need_not_read_its_input_nor_print():
     ],
 )
 async def test_exit_decides_how_the_job_ends(source, retry, told):
-    """Exit codes say whether another attempt makes sense; the error shows the end of the log."""
+    """Exit codes decide whether the job is retried; the error shows the end of the log."""
     completion, seen = await run(source)
     assert isinstance(completion, Failed)
     assert (completion.retry, seen) == (retry, 0)
     assert told in completion.error
 
 
-async def test_exit_code_75_puts_the_job_off():
-    """EX_TEMPFAIL says that the program is overloaded: it is run again later, and no attempt is counted."""
+async def test_exit_code_75_defers_the_job():
+    """EX_TEMPFAIL reports an overloaded program: the job is deferred, and no attempt counts."""
     completion, overloads = await run("import sys; sys.exit(75)")
     assert (completion.reason, overloads) == (ReturnReason.OVERLOADED, 1)
 
@@ -150,8 +150,8 @@ FORKS = (
 
 
 @pytest.mark.parametrize("how", ["cancelled", "timeout", "ended"])
-async def test_a_jobs_processes_end_with_it(tmp_path, monkeypatch, how: str):
-    """Cancelled, timed out or just ended: the process's children are gone too, although it ignores SIGTERM."""
+async def test_the_processes_of_a_job_end_with_the_job(tmp_path, monkeypatch, how: str):
+    """After a cancel, a timeout or a plain end, child processes are gone too, even if they ignore SIGTERM."""
     monkeypatch.setattr("agentpool_worker.handlers.command.TERM_SECONDS", 0.1)
     path = tmp_path / "pid"
     source = FORKS.format(path=str(path), sleep=0 if how == "ended" else 600)
@@ -168,7 +168,7 @@ async def test_a_jobs_processes_end_with_it(tmp_path, monkeypatch, how: str):
 
 
 async def test_no_process_outlives_its_worker(tmp_path, monkeypatch):
-    """Where a job was given up before its processes had ended, they end with the worker, grandchildren too."""
+    """If a job was given up before the end of its processes, they end with the worker, grandchildren included."""
     monkeypatch.setattr("agentpool_worker.handlers.command.TERM_SECONDS", 600.0)
     path = tmp_path / "pid"
     handlers = CommandHandlers([sys.executable, "-c", FORKS.format(path=str(path), sleep=600)])
@@ -200,8 +200,8 @@ PIPES = {
 
 @pytest.mark.parametrize("pipes", PIPES)
 @pytest.mark.parametrize(("code", "kind"), [(0, Succeeded), (65, Failed)])
-async def test_the_exit_code_decides_whoever_is_left_behind(tmp_path, caplog, pipes, code, kind):
-    """A daemon in a session of its own is killed and told of, and the job ends as its program did, in one run."""
+async def test_the_exit_code_decides_despite_remaining_processes(tmp_path, caplog, pipes, code, kind):
+    """A daemon in a session of its own is killed and logged, and the job ends as its program did, in a single run."""
     path = tmp_path / "pid"
     completion, _ = await run(
         LEAVES.format(daemon=SLEEPS, path=str(path), code=code, pipes=PIPES[pipes]), timeout_ms=600_000
@@ -213,7 +213,7 @@ async def test_the_exit_code_decides_whoever_is_left_behind(tmp_path, caplog, pi
 
 
 async def test_output_that_never_ends_is_not_waited_for(tmp_path, monkeypatch, caplog):
-    """What cannot be killed and holds the pipes costs a moment, and the result is there all the same."""
+    """An unkillable process that holds the pipes costs a moment, and the result arrives all the same."""
     monkeypatch.setattr("agentpool_worker.handlers.command.end_leftovers", nothing_found)
     path = tmp_path / "pid"
     source = LEAVES.format(daemon=SLEEPS, path=str(path), code=0, pipes="")
@@ -227,8 +227,8 @@ async def test_output_that_never_ends_is_not_waited_for(tmp_path, monkeypatch, c
         psutil.Process(int(path.read_text())).kill()
 
 
-async def test_a_large_payload_that_only_a_daemon_could_read_holds_up_nothing(tmp_path):
-    """The program has ended without reading its input, which something else still holds open."""
+async def test_a_large_payload_unread_by_the_program_delays_nothing(tmp_path):
+    """The program has ended without reading its input, and a daemon still holds the input open."""
     path = tmp_path / "pid"
     source = LEAVES.format(daemon=SLEEPS, path=str(path), code=0, pipes="")
     completion, _ = await run(source, "x" * 1_000_000, timeout_ms=600_000)
@@ -239,8 +239,8 @@ async def nothing_found(*_args, **_fields):
     return []
 
 
-async def test_a_job_sees_no_variable_that_it_was_not_given(monkeypatch):
-    """An allow-list passes; the worker's Redis and everybody's secrets stay with the worker."""
+async def test_a_job_sees_only_the_variables_of_the_allow_list(monkeypatch):
+    """An allow-list passes variables; the worker's Redis settings and all secrets stay with the worker."""
     secrets = {
         "AGENTPOOL_REDIS_URL": "redis://:s3cret@redis:6379",
         "REDIS_URL": "redis://:s3cret@redis:6379",
@@ -268,8 +268,8 @@ async def test_a_job_sees_no_variable_that_it_was_not_given(monkeypatch):
         (("REDIS_URL", "AGENTPOOL_REDIS_URL", "AGENTPOOL_*"), {"LC_NUMERIC", "REDIS_URL"}),
     ],
 )
-def test_a_pool_names_what_else_its_jobs_see(pass_env, seen):
-    """Names and patterns add to the allow-list; the worker's own variables no pattern can mean."""
+def test_a_pool_extends_the_variables_of_its_jobs(pass_env, seen):
+    """Names and patterns extend the allow-list; no pattern matches the worker's own variables."""
     names = ("LC_NUMERIC", "OPENAI_API_KEY", "OPENAI_MODEL", "REDIS_URL", "AGENTPOOL_REDIS_URL", "AGENTPOOL_X")
     assert set(inherited_variables(dict.fromkeys(names, "x"), pass_env)) == seen
 
@@ -284,22 +284,25 @@ def test_a_pool_names_what_else_its_jobs_see(pass_env, seen):
     ],
 )
 def test_a_name_that_passes_nothing_is_refused_by_hand_too(name, told):
-    """The command line refuses what the schema of an AgentPool refuses, in place of passing nothing in silence."""
+    """The command line refuses the same names as the schema of an AgentPool, instead of passing nothing in silence."""
     with pytest.raises(SettingError, match=f"^--pass-env: .*: {told}"):
         check_passed(["MODEL_*", "*", name])
 
 
 @pytest.mark.parametrize(("kills", "told"), [((3, 4), True), ((3, 3), False), ((None, 4), False)])
 async def test_a_command_killed_for_memory_says_so(monkeypatch, kills, told):
-    """SIGKILL while the container's count of such kills grew has a reason; any other SIGKILL has none."""
+    """SIGKILL together with a growing count of memory kills in the container has a reason.
+
+    Any other SIGKILL has none.
+    """
     counts = iter(kills)
     monkeypatch.setattr("agentpool_worker.supervision.cgroup.oom_kills", lambda: next(counts))
     completion, _ = await run("import os; os.kill(os.getpid(), 9)")
     assert ("(out of memory: raise resources.limits.memory" in completion.error) is told
 
 
-async def test_a_command_that_its_cpu_limit_slowed_says_so(monkeypatch, caplog):
-    """The time without CPU is told with the time that the command took."""
+async def test_a_command_slowed_by_the_cpu_limit_says_so(monkeypatch, caplog):
+    """The error names the time without CPU beside the duration of the command."""
     seconds = iter((10.0, 70.0))
     monkeypatch.setattr("agentpool_worker.supervision.cgroup.throttled_seconds", lambda: next(seconds))
     await run("pass")
@@ -307,7 +310,7 @@ async def test_a_command_that_its_cpu_limit_slowed_says_so(monkeypatch, caplog):
 
 
 async def test_a_worker_without_a_directory_for_its_jobs_files_does_not_start(monkeypatch, tmp_path):
-    """It says which directory it lacks and what to mount, before it takes a job."""
+    """The error names the missing directory and the mount to add, before any claim."""
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
     with pytest.raises(HandlerError, match="mount a volume at /tmp"):
         await CommandHandlers(["true"]).start()
@@ -322,7 +325,7 @@ def gone(pid: int) -> bool:
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
 def test_a_program_that_has_ended_before_it_is_fed_has_not_failed(loop_factory):
-    """Whoever reads no input may be done before the payload is on its way, whatever the event loop says of its pipe."""
+    """A program that reads no input may end before the payload is written, whatever state the event loop reports."""
 
     async def fed_too_late():
         process = await asyncio.create_subprocess_exec("true", stdin=asyncio.subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""`agentpool worker` as people type it, and a worker inside a program of one's own."""
+"""`agentpool worker` on the command line, and a worker inside a program."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAGE = Path(__file__).parents[3] / "docs" / "handlers-python.md"
     ],
 )
 def test_bad_input_is_one_clear_line(start_workers, pool_ref, arguments, code, told):
-    """What cannot work is told in one line on standard error, without a traceback."""
+    """Each unusable input is a single line on standard error, without a traceback."""
     workers = start_workers("unused", pool_ref)
     worker = workers.start_plain(*arguments)
     assert worker.wait(40) == code
@@ -49,8 +49,8 @@ def test_bad_input_is_one_clear_line(start_workers, pool_ref, arguments, code, t
     assert told in lines[0]
 
 
-async def test_port_in_use_is_told(workers):
-    """A health port that somebody holds ends the worker with the variable's name."""
+async def test_a_port_in_use_is_named(workers):
+    """A health port in use ends the worker, and the error names the variable."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
         worker = workers.start("--http-port", str(taken.getsockname()[1]))
         assert await asyncio.to_thread(worker.wait) == 2
@@ -58,7 +58,7 @@ async def test_port_in_use_is_told(workers):
 
 
 async def test_pool_without_settings_gets_defaults_by_hand(start_workers, redis_url, redis):
-    """A worker started by hand on a fresh Redis publishes default settings and serves."""
+    """A worker started by hand on an empty Redis publishes default settings and serves."""
     pool = PoolRef("test", "by-hand")
     worker = start_workers(redis_url, pool).start()
     await until(worker.ready, "the worker serves")
@@ -70,7 +70,7 @@ async def test_pool_without_settings_gets_defaults_by_hand(start_workers, redis_
 
 
 async def test_pods_environment_is_enough(workers, redis, pool):
-    """As in a pod, everything comes from the environment; the worker's name is the pod's."""
+    """As in a pod, all settings come from the environment; the worker has the pod's name."""
     environ = {
         "AGENTPOOL_NAMESPACE": pool.namespace,
         "AGENTPOOL_POOL": pool.name,
@@ -88,7 +88,7 @@ async def test_pods_environment_is_enough(workers, redis, pool):
 
 @pytest.mark.parametrize("what", ["redis", "pool", "container", "import"])
 async def test_sigterm_before_the_worker_serves_ends_it_at_once(start_workers, redis_url, pool, tmp_path, what):
-    """Whatever it still waits for: a pod that is taken back while it starts does not use up its grace."""
+    """A pod that is deleted during any part of the start does not use up its grace period."""
     if what == "redis":
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
             nowhere = free.getsockname()[1]
@@ -110,8 +110,8 @@ async def test_sigterm_before_the_worker_serves_ends_it_at_once(start_workers, r
     assert await asyncio.to_thread(worker.wait) == 0
 
 
-async def test_a_worker_told_to_leave_while_it_registers_leaves_no_lease(redis, redis_url, pool, monkeypatch):
-    """Its place among the pool's workers is given up, though the answer to its registering never came."""
+async def test_a_worker_that_leaves_during_registration_keeps_no_lease(redis, redis_url, pool, monkeypatch):
+    """The worker removes its registration, although the answer to the registration never arrived."""
     register, asked = Consumer.register, asyncio.Event()
 
     async def unanswered(consumer, **fields):
@@ -133,7 +133,7 @@ async def test_a_worker_told_to_leave_while_it_registers_leaves_no_lease(redis, 
 
 
 async def test_reload_starts_the_changed_program(workers, redis, pool, tmp_path):
-    """With --reload, a saved file is what runs next; the parent ends with its child."""
+    """With --reload, the saved file runs next; the parent process ends with its child."""
     program = tmp_path / "changing.py"
     source = "from agentpool_worker import App\napp = App()\n@app.handler('say')\nasync def say(p):\n    return {!r}\n"
     program.write_text(source.format("old"))
@@ -154,8 +154,8 @@ async def test_reload_starts_the_changed_program(workers, redis, pool, tmp_path)
     assert parent.wait() == 0
 
 
-async def test_reload_told_to_end_while_its_worker_drains_starts_no_other(workers, redis, pool, tmp_path):
-    """A signal that comes between the old worker and the new one ends both."""
+async def test_reload_stopped_during_a_drain_starts_no_new_worker(workers, redis, pool, tmp_path):
+    """A signal between the end of the old worker and the start of the new worker ends both processes."""
     program = tmp_path / "changing.py"
     program.write_text(APP.read_text())
     await Inspector(redis).configure(pool, PoolSettings(drain_ms=600_000))
@@ -172,7 +172,7 @@ async def test_reload_told_to_end_while_its_worker_drains_starts_no_other(worker
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells a child of its killed parent")
 async def test_a_killed_reloader_leaves_no_worker_behind(workers):
-    """The worker drains as if it had been told to leave."""
+    """The worker drains as on SIGTERM."""
     parent = workers.start("--reload")
     await until(lambda: "serves pool" in parent.log(), "the worker serves")
     (child,) = psutil.Process(parent.process.pid).children()
@@ -181,8 +181,8 @@ async def test_a_killed_reloader_leaves_no_worker_behind(workers):
     await until(lambda: not child.is_running(), "its process has ended")
 
 
-async def test_an_embedded_worker_that_is_cancelled_hands_its_jobs_back(redis, redis_url, pool):
-    """As when Ctrl-C ends the program around it: no lease is left to run out, and no attempt is lost."""
+async def test_a_cancelled_embedded_worker_requeues_its_jobs(redis, redis_url, pool):
+    """As when Ctrl-C ends the surrounding program: no lease remains to expire, and no attempt is lost."""
     app, begun = App(), asyncio.Event()
 
     @app.handler("hang")
@@ -204,7 +204,7 @@ async def test_an_embedded_worker_that_is_cancelled_hands_its_jobs_back(redis, r
 
 
 async def test_a_cancelled_worker_says_so_though_redis_is_away(redis_server, redis, pool, monkeypatch):
-    """The program around it hears of its own cancellation, not of what could not be delivered: the log tells that."""
+    """The surrounding program sees its own cancellation; the log reports the undelivered results."""
     monkeypatch.setattr("agentpool_worker.worker.DELIVER_SECONDS", 0.2)
     app, begun = App(), asyncio.Event()
 
@@ -225,8 +225,8 @@ async def test_a_cancelled_worker_says_so_though_redis_is_away(redis_server, red
         assert running.cancelled()
 
 
-async def test_a_start_that_cancels_itself_is_not_taken_for_an_order_to_leave(redis_url, pool, monkeypatch):
-    """Only `leave` ends a worker in silence before it serves."""
+async def test_a_cancelled_start_is_no_order_to_leave(redis_url, pool, monkeypatch):
+    """Before serving, a worker ends in silence only after `leave`."""
     app = App()
 
     async def start():
@@ -239,8 +239,8 @@ async def test_a_start_that_cancels_itself_is_not_taken_for_an_order_to_leave(re
     assert running.cancelled()
 
 
-async def test_the_pages_own_program_serves_a_pool_that_nobody_configured(redis, redis_url, tmp_path):
-    """Workers inside programs, as docs/handlers-python.md has it: two on one machine take defaults, and say so once."""
+async def test_the_program_of_the_page_serves_an_unconfigured_pool(redis, redis_url, tmp_path):
+    """Two workers inside programs on one machine, as in docs/handlers-python.md, use defaults and say so once."""
     pool = PoolRef("test", "embedded")
     agents, *_, program = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     program = program.replace("redis://localhost:6379/0", redis_url).replace("default/my-pool", str(pool))
@@ -281,7 +281,7 @@ async def test_the_pages_own_program_serves_a_pool_that_nobody_configured(redis,
 
 
 async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):
-    """`Worker(app, …).run()` works inside a program, and `leave` drains it."""
+    """`Worker(app, …).run()` works inside a program, and `leave` drains the worker."""
     app = App()
 
     @app.handler("double")
@@ -298,8 +298,8 @@ async def test_worker_embeds_in_a_users_own_loop(redis, redis_url, pool):
     await asyncio.wait_for(running, 20)
 
 
-def test_public_names_are_what_the_package_says():
-    """Everything in __all__ can be imported, the heavy ones when they are asked for."""
+def test_every_public_name_can_be_imported():
+    """Every name in __all__ can be imported; heavy modules load on first use."""
     package = importlib.import_module("agentpool_worker")
     assert all(getattr(package, name) is not None for name in package.__all__)
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):

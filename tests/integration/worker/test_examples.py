@@ -1,4 +1,4 @@
-"""The example agents, as the documentation says to run them."""
+"""The example agents, run by the commands of the documentation."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EXAMPLES = Path(__file__).parents[3] / "examples"
 
 @pytest.fixture
 def finished(redis, pool):
-    """Submits a job and waits until it has ended; its record."""
+    """Submit a job, wait for its end, and return its record."""
 
     async def finished(kind, payload):
         receipt = await Producer(redis, pool).submit(JobRequest(kind=kind, payload=payload))
@@ -45,7 +45,7 @@ async def quick_retries(redis, pool):
 
 @pytest.mark.usefixtures("quick_retries")
 async def test_python_agent_delegates_and_joins(workers, finished, tmp_path):
-    """The research agent plans, lets children count, and joins what they found."""
+    """The research agent plans, delegates the counts to children, and joins their results."""
     (tmp_path / "texts").mkdir()
     for name in ("a", "b"):
         (tmp_path / "texts" / f"{name}.md").write_text("queue queue lease worker " * (1 + (name == "a")))
@@ -60,7 +60,7 @@ async def test_python_agent_delegates_and_joins(workers, finished, tmp_path):
 
 @pytest.mark.usefixtures("quick_retries")
 async def test_command_agent_counts(workers, finished):
-    """The shell agent reads its payload, prints its result, and says by its exit code what went wrong."""
+    """The shell agent reads its payload, prints its result, and reports errors by exit code."""
     script = EXAMPLES / "command-agent" / "agent.sh"
     workers.start("--handler-command", str(script), app=None)
     record = await finished("count", str(script))
@@ -75,7 +75,7 @@ async def test_command_agent_counts(workers, finished):
 @pytest.mark.skipif(shutil.which("node") is None, reason="the example is a Node program, and node is not installed")
 @pytest.mark.usefixtures("quick_retries")
 async def test_http_agent_streams_its_progress(workers, finished, tmp_path):
-    """The Node agent serves jobs over HTTP; it may start after the worker."""
+    """The Node agent serves jobs over HTTP, and may start after the worker."""
     node, log = start_node(EXAMPLES / "http-agent" / "agent.mjs", tmp_path)
     try:
         await until(lambda: listening_port(log), "the agent listens")
@@ -91,7 +91,7 @@ async def test_http_agent_streams_its_progress(workers, finished, tmp_path):
 
 
 def start_node(program: Path, directory: Path) -> tuple[subprocess.Popen[bytes], Path]:
-    """The process on a port of its own choice, and its log."""
+    """Start the process on a port of its own choice; return the process and the log."""
     path = directory / "node.log"
     with path.open("wb") as log:
         return subprocess.Popen(["node", str(program)], env={"PORT": "0"}, stdout=log, stderr=log), path
@@ -104,7 +104,7 @@ def listening_port(log: Path) -> int | None:
 
 @pytest.mark.parametrize("name", ["python-agent", "http-agent", "command-agent"])
 def test_example_pools_are_valid(name: str):
-    """The AgentPool beside each example is one that the operator would accept."""
+    """The operator would accept the AgentPool of each example."""
     document = yaml.safe_load((EXAMPLES / name / "agentpool.yaml").read_text())
     spec = AgentPoolSpec.model_validate(document["spec"])
     assert name.removesuffix("-agent") in spec.handler.model_dump(exclude_none=True)

@@ -1,4 +1,4 @@
-"""The worker's own addresses, as the kubelet asks them."""
+"""The worker's HTTP addresses, called as the kubelet calls them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.fixtures.workers import until
 
 
 class Server:
-    """A health server whose worker stays or leaves, and is busy or not, as a test says."""
+    """A health server of a worker with a test-defined state: staying or leaving, busy or idle."""
 
     def __init__(self) -> None:
         self.reasons: dict[str, str | None] = {
@@ -67,7 +67,7 @@ class Server:
 
 @pytest.mark.parametrize(("path", "probe"), [("/healthz", "stuck"), ("/readyz", "unready")])
 async def test_probes_fail_with_their_reason(path: str, probe: str):
-    """A probe answers 200 while there is no reason against it, else 503 and the reason."""
+    """A probe answers 200 without a reason against success, else 503 and the reason."""
     async with Server() as server:
         assert await server.get(path) == (200, "ok\n")
         server.reasons[probe] = "because"
@@ -75,7 +75,7 @@ async def test_probes_fail_with_their_reason(path: str, probe: str):
 
 
 async def test_an_accepted_connection_gets_its_answer_though_the_server_ends():
-    """A probe that has connected and not asked yet must not find a closed connection."""
+    """A probe that has connected and sent no request yet must not find a closed connection."""
     async with Server() as server:
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(b"GET /healthz HT")
@@ -88,7 +88,7 @@ async def test_an_accepted_connection_gets_its_answer_though_the_server_ends():
 
 
 async def test_drained_answers_when_the_last_job_has_ended():
-    """Also where it is asked before the worker was told to leave: all containers of a pod are told in any order."""
+    """An early request gets the same answer: the kubelet signals the containers of a pod in any order."""
     async with Server() as server:
         server.reasons["busy"] = "1 jobs run"
         asking = asyncio.create_task(server.get("/drained"))
@@ -101,8 +101,8 @@ async def test_drained_answers_when_the_last_job_has_ended():
         assert await asking == (200, "drained\n")
 
 
-async def test_a_container_that_ends_alone_waits_for_nobody(monkeypatch):
-    """Where only it is restarted, the worker stays, and its jobs are no reason to wait."""
+async def test_a_container_that_ends_alone_does_not_wait_for_the_worker(monkeypatch):
+    """After the restart of only that container, the worker stays, and its jobs do not delay the answer."""
     monkeypatch.setattr("agentpool_worker.telemetry.health._LEAVING_SECONDS", 0.1)
     async with Server() as server:
         server.reasons["busy"] = "1 jobs run"
@@ -110,13 +110,13 @@ async def test_a_container_that_ends_alone_waits_for_nobody(monkeypatch):
 
 
 async def test_a_draining_workers_neighbours_are_kept_until_its_last_job(workers, redis, pool):
-    """A real worker after SIGTERM: /drained is silent while its job runs, and the job ends well."""
+    """A real worker after SIGTERM: /drained does not answer while a job runs, and the job succeeds."""
     await Inspector(redis).configure(pool, PoolSettings(lease_ms=1_000))
     job_id = (await Producer(redis, pool).submit(JobRequest(kind="steps", payload=100))).job_id
     worker = workers.start()
     await until(lambda: workers.runs()["step 1", job_id], "the job runs")
     worker.send(signal.SIGTERM)
-    with contextlib.suppress(ClientError):  # the worker may be gone before it answers: that ends a hook as well
+    with contextlib.suppress(ClientError):  # the worker may be gone before the answer: that ends a hook as well
         async with ClientSession() as session, session.get(f"http://127.0.0.1:{worker.port()}/drained") as answer:
             assert await answer.text() == "drained\n"
     assert workers.runs()["end", job_id] == 1
@@ -125,7 +125,7 @@ async def test_a_draining_workers_neighbours_are_kept_until_its_last_job(workers
 
 
 async def test_a_worker_waits_for_redis_alive_and_not_ready(start_workers, redis_server_factory, pool_ref):
-    """However long Redis is away, as far as the startup probe allows; then it serves."""
+    """A worker waits for an unreachable Redis as long as the startup probe allows; then it serves."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     async with contextlib.aclosing(connect(server.tcp_url)) as redis:
         await Inspector(redis).configure(pool_ref, PoolSettings())
@@ -136,13 +136,13 @@ async def test_a_worker_waits_for_redis_alive_and_not_ready(start_workers, redis
     assert worker.get("/readyz")[0] == 503
     assert worker.get("/healthz") == (200, "ok\n")
     assert worker.get("/metrics")[0] == 503
-    assert "waiting up to 600 s: Redis does not answer" in worker.log()  # by hand it would be 30
+    assert "waiting up to 600 s: Redis does not answer" in worker.log()  # the default outside of pods is 30
     server.start()
     await until(worker.ready, "it serves")
 
 
 async def test_a_usual_start_fails_no_probe(redis, redis_url, pool_ref, monkeypatch):
-    """Probes wait until the worker is ready: a readiness probe that fails in between would be a warning."""
+    """Probes wait until the worker is ready: a failed readiness probe would cause a warning."""
     monkeypatch.setattr("agentpool_worker.worker._USUAL_START_SECONDS", 600.0)
     with contextlib.closing(listening_socket("127.0.0.1", 0)) as listening:
         settings = settings_from({}, redis_url=redis_url, pool=pool_ref)
@@ -158,7 +158,7 @@ async def test_a_usual_start_fails_no_probe(redis, redis_url, pool_ref, monkeypa
 
 
 async def in_order(session: ClientSession, *paths: str) -> list[int]:
-    """The statuses of requests, each sent after the answer of the one before."""
+    """Send requests, each after the answer to the last; return their statuses."""
     statuses = []
     for path in paths:
         async with session.get(path) as answer:
@@ -166,8 +166,8 @@ async def in_order(session: ClientSession, *paths: str) -> list[int]:
     return statuses
 
 
-async def test_a_worker_that_waited_for_long_enough_gives_up(start_workers, pool_ref):
-    """Then its container ends, and the kubelet says so."""
+async def test_a_worker_gives_up_after_the_longest_wait(start_workers, pool_ref):
+    """The container ends, and the kubelet reports the failure."""
     with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
         nowhere = free.getsockname()[1]
     worker = start_workers(f"redis://127.0.0.1:{nowhere}/0", pool_ref).start(AGENTPOOL_START_SECONDS="10")
@@ -175,7 +175,7 @@ async def test_a_worker_that_waited_for_long_enough_gives_up(start_workers, pool
 
 
 async def test_a_pod_that_ends_fails_no_probe_of_the_kubelet(workers, redis, pool, submit_nap):
-    """Asked to leave, the worker is not ready for those who ask plainly, and ready for the kubelet to its end."""
+    """While leaving, the worker is not ready for plain requests, and ready for the kubelet until the end."""
     worker = workers.start()
     await until(worker.ready, "it serves")
     await submit_nap()
@@ -187,7 +187,7 @@ async def test_a_pod_that_ends_fails_no_probe_of_the_kubelet(workers, redis, poo
 
 
 async def test_a_workers_end_waits_for_its_neighbours_to_ask(workers, redis, pool):
-    """A hook that comes after an idle worker has left is still answered; one that never comes costs a moment."""
+    """A hook that connects after the end of an idle worker is still answered; a missing hook costs a moment."""
     await Inspector(redis).configure(pool, PoolSettings())
     worker = workers.start(AGENTPOOL_NEIGHBOURS="2")
     await until(worker.ready, "it serves")
@@ -200,7 +200,7 @@ async def test_a_workers_end_waits_for_its_neighbours_to_ask(workers, redis, poo
 
 @pytest.fixture
 def submit_nap(workers, redis, pool):
-    """A job that runs until it is handed back."""
+    """Submit a job that runs until it is requeued."""
 
     async def submit_nap():
         job = (await Producer(redis, pool).submit(JobRequest(kind="nap", payload=600))).job_id

@@ -1,4 +1,4 @@
-"""Jobs forwarded over real HTTP: every status, both streams, and what happens when the job is stopped."""
+"""Jobs forwarded over real HTTP: every status, both kinds of streams, and stopped jobs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.worker.fakes import Bench, is_deadline, lease
 
 @pytest.fixture
 async def serve():
-    """Serves POST / by a function; the URL."""
+    """Serve POST / by a function; return the URL."""
     runners = []
 
     async def serve(handler):
@@ -38,7 +38,7 @@ async def serve():
 
 @pytest.fixture
 async def run(serve):
-    """Runs one job against a server's function; its completion and the bench."""
+    """Run a job against a server function; return the completion and the bench."""
 
     async def run(handler, **fields):
         handlers = HttpHandlers(await serve(handler))
@@ -73,7 +73,7 @@ async def test_payload_and_headers_reach_the_container(run):
 
 
 async def test_container_gets_state_and_parents_from_an_address(run):
-    """What an earlier attempt saved, and what parents returned, can be read while the job runs, and not after."""
+    """The saved state and the parents' results can be read while the job runs, and not after the end."""
     addresses = []
 
     async def handler(request):
@@ -85,8 +85,8 @@ async def test_container_gets_state_and_parents_from_an_address(run):
     assert completion.result == {"state": {"at": 7}, "parents": {"job-0": "x" * 100_000}}
 
 
-async def test_address_of_a_job_that_has_ended_answers_no_more(serve):
-    """Another job's address, or an old one, is not found."""
+async def test_the_address_of_an_ended_job_is_not_found(serve):
+    """The address of a different or an ended job is not found."""
 
     async def handler(request):
         return web.json_response(request.headers["Agentpool-Context"])
@@ -102,7 +102,7 @@ async def test_address_of_a_job_that_has_ended_answers_no_more(serve):
 
 
 async def test_a_streamed_line_may_be_long_and_the_last_may_lack_its_end(run):
-    """Lines are as long as a result may be, whatever chunks they come in."""
+    """A line may be as long as a result may be, in chunks of any size."""
     result = "x" * 2_000_000
 
     async def handler(request):
@@ -116,7 +116,7 @@ async def test_a_streamed_line_may_be_long_and_the_last_may_lack_its_end(run):
 
 
 @pytest.mark.parametrize(
-    ("status", "headers", "outcome"),  # the outcome: whether to retry, after how many ms, overload signals
+    ("status", "headers", "outcome"),  # the outcome: retry or not, delay in ms, overload signals
     [
         (400, {}, (False, None, 0)),
         (404, {}, (False, None, 0)),
@@ -126,7 +126,7 @@ async def test_a_streamed_line_may_be_long_and_the_last_may_lack_its_end(run):
     ],
 )
 async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
-    """4xx and 3xx fail for good, 5xx may be retried; what is overloaded has a test of its own."""
+    """4xx and 3xx fail for good, and 5xx may be retried; a separate test covers overload."""
 
     async def handler(request):
         return web.Response(status=status, text="because", headers=headers)
@@ -147,7 +147,7 @@ async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
     ],
 )
 async def test_an_overloaded_container_is_asked_again_later(run, status, headers, after_ms):
-    """429 and 503 put the job off, for as long as Retry-After says, and count no attempt."""
+    """429 and 503 defer the job for the time of Retry-After, and count no attempt."""
 
     async def handler(request):
         return web.Response(status=status, headers=headers)
@@ -198,7 +198,7 @@ async def test_streams_carry_progress_state_and_result(run, kind, lines):
 
 
 async def test_stream_that_breaks_off_may_be_retried(run):
-    """A stream without a result is a failure, not a success with nothing."""
+    """A stream without a result is a failure, not an empty success."""
 
     async def handler(request):
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
@@ -213,7 +213,10 @@ async def test_stream_that_breaks_off_may_be_retried(run):
 
 
 async def test_stopping_a_job_closes_its_request(serve):
-    """A cancelled job's container sees the connection close; one asked to yield does so at a checkpoint."""
+    """A cancelled job's container sees the connection close.
+
+    A preempted job's container sees the same at a checkpoint.
+    """
     seen = []
 
     async def handler(request):
@@ -238,7 +241,7 @@ async def test_stopping_a_job_closes_its_request(serve):
 
 
 async def test_yield_takes_effect_at_a_streamed_checkpoint(serve):
-    """A streaming container is preempted where it saves its state."""
+    """A streaming container is preempted when its state is saved."""
     goes_on = asyncio.Event()
 
     async def handler(request):
@@ -262,8 +265,8 @@ async def test_yield_takes_effect_at_a_streamed_checkpoint(serve):
     await handlers.stop()
 
 
-async def test_container_that_is_gone_is_tried_again_later(serve):
-    """A refused connection puts the job off, as containers restart, and uses up none of its attempts."""
+async def test_an_absent_container_defers_the_job(serve):
+    """A refused connection defers the job, because containers restart, and counts no attempt."""
 
     async def handler(request):
         return web.Response()

@@ -1,4 +1,4 @@
-"""Processes that a job starts: a signal to one is for it alone, and none holds up the worker's end."""
+"""Processes started by a job: a signal reaches only its process, and no process delays the worker's end."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ async def worker(workers, redis, pool, tmp_path):
 
 @pytest.fixture
 def result(redis, pool):
-    """The result of a new job."""
+    """Return the result of a new job."""
 
     async def result(kind, payload=None):
         job = (await Producer(redis, pool).submit(JobRequest(kind=kind, payload=payload, max_attempts=1))).job_id
@@ -122,7 +122,7 @@ def result(redis, pool):
 
 
 async def test_a_child_that_is_terminated_ends_and_the_worker_stays(worker, result, redis, pool):
-    """However the child was started, SIGTERM is its end; neither the worker nor the jobs beside it notice."""
+    """SIGTERM ends a child process of any kind; the worker and its jobs continue."""
     beside = (await Producer(redis, pool).submit(JobRequest(kind="nap", payload=600))).job_id
     for method in ("fork", "spawn", "forkserver", "os.fork", "subprocess"):
         assert await result("terminate", method) == -signal.SIGTERM, method
@@ -136,7 +136,7 @@ async def test_a_child_that_is_terminated_ends_and_the_worker_stays(worker, resu
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="workers are supervised on Linux only")
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 async def test_a_child_that_ignores_sigterm_does_not_hold_up_the_workers_end(worker, result, tmp_path, method):
-    """Its grace is short, then it is killed; the worker ends with exit code 0."""
+    """After a short grace the child is killed; the worker exits with code 0."""
     path = tmp_path / "stubborn"
     await result("leave", {"method": method, "path": str(path)})
     await until(path.exists, "the child ignores SIGTERM")

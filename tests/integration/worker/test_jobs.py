@@ -1,4 +1,4 @@
-"""Whole workers on a real Redis: what jobs of every sort end with."""
+"""Whole workers on a real Redis: the outcomes of jobs of every sort."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ async def test_jobs_of_every_shape_end_as_they_should(workers, submit, ended):
     assert done["sum"].result == 9
 
 
-async def test_a_worker_that_has_just_started_begins_what_becomes_due(redis, pool, workers, submit, ended):
-    """A start from zero is no reason to be late: only taking jobs back from others has to wait for a lease."""
+async def test_a_new_worker_starts_due_jobs(redis, pool, workers, submit, ended):
+    """A worker that starts at zero workers starts due jobs on time: only recovery has to wait for a lease."""
     await Inspector(redis).configure(pool, PoolSettings(lease_ms=3_600_000, retry_initial_ms=20))
     late = await submit("nap", 0.0, delay_ms=1_000)
     workers.start()
@@ -74,9 +74,9 @@ async def test_a_worker_that_has_just_started_begins_what_becomes_due(redis, poo
 
 
 async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit, ended, redis, pool):
-    """sys.exit, even in a task of the handler's own, unencodable results and hangs end one job each."""
+    """sys.exit (even in a task of the handler), unencodable results and hangs fail one job each."""
     settings = await Inspector(redis).settings(pool)
-    await Inspector(redis).configure(pool, replace(settings, unknown_kind_ms=0))  # no worker with that kind will come
+    await Inspector(redis).configure(pool, replace(settings, unknown_kind_ms=0))  # no worker with that kind will start
     worker = workers.start("--concurrency", "10")
     bystander = await submit("nap", 1.0)
     bad = [await submit(kind, 3, max_attempts=1) for kind in ("exit", "not-json", "no-such-kind")]
@@ -102,7 +102,7 @@ async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit,
 
 
 async def test_a_handler_that_is_always_busy_ends_its_job_at_last(workers, submit, ended):
-    """A job may be put off for as long as an attempt may run; then that counts, and its attempts run out."""
+    """A job may be deferred for the duration of an attempt; then the attempt counts, and at last no attempt is left."""
     workers.start()
     record = await ended(await submit("always-busy", timeout_ms=300, max_attempts=2))
     assert (record.state, record.attempt) == (JobState.FAILED, 2)
@@ -110,7 +110,7 @@ async def test_a_handler_that_is_always_busy_ends_its_job_at_last(workers, submi
 
 
 async def test_a_jobs_own_log_lines_carry_its_id(workers, submit, ended):
-    """What a handler logs through its context is a line of JSON with the job's id, kind and attempt."""
+    """A handler's log line through its context is a line of JSON with the job's id, kind and attempt."""
     worker = workers.start()
     job_id = await submit("says", 7)
     await ended(job_id)
@@ -120,7 +120,7 @@ async def test_a_jobs_own_log_lines_carry_its_id(workers, submit, ended):
 
 
 async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool):
-    """A cancelled job's handler is interrupted at once, long before its time."""
+    """A cancelled job's handler is interrupted at once, long before its timeout."""
     workers.start()
     job_id = await submit("nap", 600)
     await until(lambda: workers.runs()["start", job_id] == 1, "the job runs")
@@ -130,14 +130,14 @@ async def test_cancel_reaches_a_running_job(workers, submit, ended, redis, pool)
 
 
 async def test_a_free_slot_is_taken_in_milliseconds(workers, submit, ended):
-    """A job submitted to an idle worker, and one to a worker that was full before, starts without polling."""
+    """A job starts without polling on an idle worker, and on a worker that was full before."""
     worker = workers.start("--concurrency", "1")
     await until(worker.ready, "the worker is ready")
-    for _ in range(3):  # each fills the only slot and frees it again
+    for _ in range(3):  # each fills the only slot and frees the slot again
         first = await ended(await submit("nap", 0.05))
         second = await ended(await submit("nap", 0.0))
         for job in (first, second):
-            assert job.claimed_at_ms - job.enqueued_at_ms < 1_000  # the safety poll is at 10 s
+            assert job.claimed_at_ms - job.enqueued_at_ms < 1_000  # the fallback poll comes after 10 s
 
 
 async def test_concurrency_changes_without_a_restart(workers, submit, redis, pool, ended):
@@ -155,7 +155,7 @@ async def test_concurrency_changes_without_a_restart(workers, submit, redis, poo
         await ended(job_id)
 
 
-async def test_metrics_tell_what_happened(workers, submit, ended):
+async def test_metrics_report_outcomes(workers, submit, ended):
     """Outcomes, latencies and renewals can be scraped."""
     worker = workers.start()
     for _ in range(3):
@@ -171,7 +171,7 @@ async def test_metrics_tell_what_happened(workers, submit, ended):
     assert {name: families.get(f"agentpool_worker_{name}") for name in FAMILIES} == FAMILIES
 
 
-FAMILIES = {  # what operators of a worker look for, from its first moment: name and type
+FAMILIES = {  # metrics that operators of a worker look for, from its first moment: name and type
     "jobs": "counter",
     "dispatch_latency_seconds": "histogram",
     "job_run_seconds": "histogram",

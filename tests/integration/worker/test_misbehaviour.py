@@ -1,4 +1,4 @@
-"""Handlers that fork, leak, or die: what they cost the jobs beside them."""
+"""The costs of handlers that fork, leak or die for the jobs beside them."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def submit(redis, pool):
 
 @pytest.fixture
 def ended(redis, pool):
-    """Waits until a job has ended; its record."""
+    """Wait for the end of a job; return its record."""
 
     async def ended(job_id):
         async def terminal() -> bool:
@@ -44,8 +44,8 @@ def ended(redis, pool):
 @pytest.mark.parametrize(
     ("kind", "payload"), [("fork-and-return", 0), ("fork-and-return", 0.3), ("fork-in-thread", None)]
 )
-async def test_a_forked_child_that_comes_back_harms_nothing(workers, submit, ended, kind, payload):
-    """The child ends before it touches a connection; its parent's job, those beside it and the drain are unharmed."""
+async def test_a_forked_child_that_returns_harms_nothing(workers, submit, ended, kind, payload):
+    """The child ends before using a connection; the parent's job, the jobs beside it and the drain are unharmed."""
     worker = workers.start()
     beside = [await submit("nap", 0.5) for _ in range(4)]
     await until(lambda: len(workers.runs()) == 4, "four jobs run")
@@ -63,7 +63,7 @@ async def test_a_forked_child_that_comes_back_harms_nothing(workers, submit, end
 
 
 async def test_a_lasting_child_does_not_hold_its_killed_workers_bell(workers, submit, ended):
-    """A child that outlives its worker keeps no connection of it, so that Redis knows at once who is gone."""
+    """A child that outlives its worker holds no connection of the worker, so Redis notices the loss at once."""
     doomed = workers.start(AGENTPOOL_SAFETY_POLL_SECONDS="600")
     job_id = await submit("fork-and-stay", 600, max_attempts=1)
     await until(lambda: workers.runs()["start", job_id], "there is a child")
@@ -81,7 +81,7 @@ async def test_a_lasting_child_does_not_hold_its_killed_workers_bell(workers, su
 
 
 async def test_a_leak_costs_a_drain_and_no_attempt(workers, submit, ended):
-    """Near its memory limit the worker says what runs, hands its jobs back and leaves; its successor ends them."""
+    """Near its memory limit the worker logs its jobs, requeues them and leaves; a successor ends the jobs."""
     leaking = workers.start("--drain-seconds", "0", AGENTPOOL_MEMORY_LIMIT_BYTES=str(400 * 2**20))
     steps = await submit("steps", 400)
     await until(lambda: workers.runs()["start", steps], "a job runs")
@@ -96,7 +96,7 @@ async def test_a_leak_costs_a_drain_and_no_attempt(workers, submit, ended):
 
 
 async def test_a_handler_that_dies_by_sigkill_costs_each_job_beside_it_one_attempt(workers, submit, ended):
-    """The worker dies with it; once its lease is over, others run all its jobs a second time."""
+    """The worker dies with the handler; after the lease, different workers run all its jobs a second time."""
     workers.start()
     beside = await submit("nap", 0.5)
     await until(lambda: workers.runs()["start", beside], "a job runs beside it")
@@ -110,7 +110,7 @@ async def test_a_handler_that_dies_by_sigkill_costs_each_job_beside_it_one_attem
 
 
 async def test_native_code_that_stops_every_thread_loses_the_lease_loudly(workers, submit, ended, tmp_path):
-    """Nothing can renew the lease then: others run the jobs, and the worker says what happened and is refused."""
+    """No thread can renew the lease: different workers run the jobs; the worker logs the cause and is refused."""
     stuck = workers.start()
     await until(stuck.ready, "its side loop runs, which is to notice")
     beside = await submit("nap", 5)
@@ -122,14 +122,14 @@ async def test_native_code_that_stops_every_thread_loses_the_lease_loudly(worker
     for job_id in (beside, holding):
         record = await ended(job_id)
         assert (record.state, record.attempt) == (JobState.SUCCEEDED, 2)
-    pipe.open("wb").close()  # lets it go
+    pipe.open("wb").close()  # releases the interpreter
     await until(lambda: stuck.metric("agentpool_worker_jobs_total") == 2, "its finishes were refused")
     assert 'outcome="stale"} 1.0' in stuck.get("/metrics")[1]
     await until(lambda: stuck.metric("agentpool_worker_leases_lost_total") == 1, "its heartbeat has heard it")
     await until(lambda: "the whole process was suspended for" in stuck.log(), "it says so")
 
 
-DEEP = "[" * 990 + "]" * 990  # what some Python can decode, and others cannot
+DEEP = "[" * 990 + "]" * 990  # text that some Python versions decode, and some do not
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ DEEP = "[" * 990 + "]" * 990  # what some Python can decode, and others cannot
     ],
     ids=range(11),
 )
-async def test_a_record_that_cannot_be_read_fails_its_own_job_only(workers, submit, ended, redis, pool, field, text):
-    """A real worker goes on with the jobs around it; the bent one can be inspected and purged."""
+async def test_an_unreadable_record_fails_its_own_job_only(workers, submit, ended, redis, pool, field, text):
+    """A real worker continues with the remaining jobs; the corrupt job can be inspected and purged."""
     await Inspector(redis).configure(pool, replace(SETTINGS, paused=True))
     before = await submit("nap", 0.0)
     bent = await submit("nap", 0.0, ttl_ms=10**9, trace={"traceparent": "t"})

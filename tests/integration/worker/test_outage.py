@@ -1,4 +1,4 @@
-"""Redis away under running jobs: for everybody a whole minute, or for one worker only."""
+"""Redis is unreachable while jobs run: for all clients for a minute, or for a single worker."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 from tests.fixtures.lines import Line
 from tests.fixtures.workers import until
 
-OUTAGE_SECONDS = 60.0  # six leases; nobody has anything to do meanwhile, so it costs no more than its time
+OUTAGE_SECONDS = 60.0  # six leases; no work is possible meanwhile, so the outage costs only its time
 SETTINGS = PoolSettings(concurrency=16, retry_initial_ms=20, retry_max_ms=50, lease_ms=10_000)
 pytestmark = pytest.mark.timeout(300)
 
 
 @pytest.fixture
 async def stack():
-    """Closes what a test opens."""
+    """Close the resources that a test opens."""
     async with contextlib.AsyncExitStack() as stack:
         yield stack
 
 
 async def succeeded(redis, pool, jobs):
-    """The jobs' records once all have ended, which all of them did well."""
+    """Wait until all jobs have succeeded; return their records."""
     inspector = Inspector(redis)
 
     async def ended() -> bool:
         try:
             return all([(await inspector.job(pool, job_id)).state.terminal for job_id in jobs])
-        except QueueError:  # just restarted: our connection is a broken one
+        except QueueError:  # just restarted: the connection is broken
             return False
 
     await until(ended, "all jobs have ended")
@@ -45,9 +45,9 @@ async def succeeded(redis, pool, jobs):
 
 
 async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_factory, pool_ref, stack, tmp_path):
-    """Jobs that end meanwhile are delivered after, others go on or wait for their checkpoint, and none is run twice.
+    """Results are delivered after the outage, running jobs continue or wait at a checkpoint, and no job runs twice.
 
-    What a job delegates meanwhile is submitted after, once.
+    A job that is delegated meanwhile is submitted after the outage, once.
     """
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = await stack.enter_async_context(contextlib.aclosing(connect(server.tcp_url)))
@@ -72,7 +72,7 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
     gate.touch()
     await until(lambda: all(told("asks", of(delegates))), "jobs delegate while Redis is away")
     await until(lambda: all(told("end", of(short))), "jobs end while Redis is away")
-    await asyncio.sleep(OUTAGE_SECONDS)  # the outage's length is what this test is about
+    await asyncio.sleep(OUTAGE_SECONDS)  # the length of the outage is the subject of this test
     assert not any(told("end", of(long) + of(steps) + of(delegates)))
     server.start()
     records = await succeeded(redis, pool_ref, jobs)
@@ -88,8 +88,8 @@ async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_facto
         assert worker.log().count("the queue does not answer; finished jobs are kept") == 1
 
 
-async def test_a_worker_cut_off_alone_finds_its_finishes_refused(start_workers, redis_server, redis, pool, stack):
-    """Others take its jobs when its lease is over; its late reports are refused, counted, and harm nothing."""
+async def test_the_late_reports_of_an_isolated_worker_are_refused(start_workers, redis_server, redis, pool, stack):
+    """Different workers take its jobs after the lease; its late reports are refused, counted, and harm no job."""
     await Inspector(redis).configure(pool, replace(SETTINGS, lease_ms=500))
     line = await stack.enter_async_context(contextlib.aclosing(await Line(lambda: redis_server.port).open()))
     receipts = await Producer(redis, pool).submit_many([JobRequest(kind="nap", payload=1.5)] * 6)
@@ -111,10 +111,10 @@ async def test_a_worker_cut_off_alone_finds_its_finishes_refused(start_workers, 
     await succeeded(redis, pool, [receipt.job_id for receipt in more])
 
 
-async def test_a_worker_whose_password_is_no_longer_right_ends_for_a_successor_with_the_new_one(
+async def test_a_worker_with_an_old_password_ends_for_a_successor_with_the_new_one(
     start_workers, redis_server, redis, pool
 ):
-    """A container that ends is restarted with the Secret as it is by then; one that stays would be refused for ever."""
+    """A container that ends is restarted with the current Secret; a container that stays would be refused for ever."""
     await Inspector(redis).configure(pool, replace(SETTINGS, lease_ms=500))
     rules = ("on", "~ap:*", "&ap:*", "+@all", "-@dangerous")
     url = redis_server.tcp_url.replace("redis://", "redis://{user}:{password}@")

@@ -1,4 +1,4 @@
-"""Redis goes back in time under a live worker: a crash, a failover or a restored backup loses what came last."""
+"""Redis returns to an earlier state under a live worker: a crash, a failover or a backup loses the latest writes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.timeout(180)
 
 
 class Ground:
-    """A server that can go back, a pool on it, and a worker."""
+    """A server that can return to an earlier state, a pool on that server, and a worker."""
 
     def __init__(self, server, pool, workers, directory) -> None:
         self.server = server
@@ -58,13 +58,13 @@ class Ground:
         async def all_ended() -> bool:
             try:
                 return all([(await self.inspector.job(self.pool, job)).state is JobState.SUCCEEDED for job in jobs])
-            except QueueError:  # the connection is a broken one, or the job is not there yet
+            except QueueError:  # the connection is broken, or the job is not in the queue yet
                 return False
 
         await until(all_ended, "all jobs have succeeded")
 
     async def at_rest(self) -> None:
-        """Nothing runs, nothing waits, and every counter says so."""
+        """Assert that no job runs or waits, and that every counter agrees."""
         prefix = f"ap:{{{self.pool}}}:"
 
         async def rests() -> bool:
@@ -86,10 +86,10 @@ async def ground(start_workers, redis_server_factory, pool_ref, tmp_path):
 
 
 @pytest.mark.parametrize("slots", [1, 4])
-async def test_a_job_that_had_ended_runs_again_and_its_route_goes_on(ground, slots):
-    """The queue holds a job for a worker that ended it, and knows nothing of the one that runs: both are put right.
+async def test_an_ended_job_runs_again_and_its_route_continues(ground, slots):
+    """The queue holds an ended job as running, and does not know the worker's running job: both are corrected.
 
-    A worker with a free slot loses the answer to its claim and compares; a full one has asked nothing.
+    A worker with a free slot loses the answer to its claim and compares; a full worker has sent no claim.
     """
     await ground.configure(replace(SETTINGS, concurrency=slots))
     worker = await ground.start()
@@ -111,8 +111,8 @@ async def test_a_job_that_had_ended_runs_again_and_its_route_goes_on(ground, slo
     assert unknown in worker.log()
 
 
-async def test_a_job_whose_claim_was_lost_is_stopped_and_given_out_again(ground):
-    """The worker runs a job that the queue offers to everybody: it stops, and the job runs under a lease."""
+async def test_a_job_with_a_lost_claim_is_stopped_and_leased_again(ground):
+    """The worker runs a job that the queue offers to all workers: that run stops, and the job runs under a lease."""
     await ground.start()
     await ground.configure(replace(SETTINGS, paused=True))
     job = await ground.gated("gate")
@@ -130,8 +130,8 @@ async def test_a_job_whose_claim_was_lost_is_stopped_and_given_out_again(ground)
     await ground.at_rest()
 
 
-async def test_a_worker_whose_registration_was_lost_serves_on(ground):
-    """The queue does not know the worker: it registers anew, and what it ran runs again."""
+async def test_a_worker_with_a_lost_registration_serves_on(ground):
+    """The queue does not know the worker: the worker registers again, and its jobs run again."""
     job = await ground.gated("gate")
     snapshot = ground.server.keep()
     worker = await ground.start()
@@ -144,8 +144,8 @@ async def test_a_worker_whose_registration_was_lost_serves_on(ground):
     await ground.at_rest()
 
 
-async def test_the_slot_of_a_job_whose_record_was_evicted_is_given_back(ground):
-    """Its end cannot be kept; the next job of its route runs."""
+async def test_the_slot_of_a_job_with_an_evicted_record_is_released(ground):
+    """The result has no record to go to; the next job of the route runs."""
     await ground.start()
     lost = await ground.gated("gate")
     await ground.started(lost)
@@ -157,7 +157,7 @@ async def test_the_slot_of_a_job_whose_record_was_evicted_is_given_back(ground):
 
 
 async def test_a_worker_run_by_hand_publishes_a_pool_that_redis_has_forgotten(ground):
-    """Nobody else would: it goes on under the settings that it had, and says so once."""
+    """No operator would publish the settings: the worker publishes its last settings, and says so once."""
     worker = await ground.start()
     await ground.redis.flushall()
 

@@ -1,4 +1,4 @@
-"""Real processes and real signals: every job succeeds once in the record, and each run of a handler is explained."""
+"""Real processes and real signals: every job succeeds once by its record, and each run of a handler has a cause."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ async def settings(redis, pool):
 
 @pytest.fixture
 async def stack():
-    """Closes what a test opens."""
+    """Close the resources that a test opens."""
     async with contextlib.AsyncExitStack() as stack:
         yield stack
 
 
 @pytest.fixture
 def load(redis, pool, settings):
-    """Submits many jobs at once; their ids."""
+    """Submit many jobs at once; return their ids."""
 
     async def load(kind, payload, count, **fields):
         requests = [JobRequest(kind=kind, payload=payload, **fields) for _ in range(count)]
@@ -46,12 +46,12 @@ def load(redis, pool, settings):
 
 
 async def all_succeeded(redis, pool, jobs):
-    """The jobs' records, once the queue is empty; each has succeeded and says so once in its history."""
+    """Wait for an empty queue; return the jobs' records, each with exactly one success in its history."""
     inspector = Inspector(redis)
 
     async def empty() -> bool:
         snapshot = (await inspector.snapshots([pool]))[pool]
-        if isinstance(snapshot, QueueError):  # just restarted: our connection is a broken one
+        if isinstance(snapshot, QueueError):  # just restarted: the connection is broken
             return False
         return snapshot.queued + snapshot.running + snapshot.scheduled == 0
 
@@ -64,7 +64,7 @@ async def all_succeeded(redis, pool, jobs):
 
 
 async def test_sigterm_under_load_lets_jobs_finish_and_claims_no_more(workers, load, redis, pool):
-    """A draining worker ends its jobs and exits 0; nothing is run twice and nothing is lost."""
+    """A draining worker finishes its jobs and exits 0; no job runs twice and none is lost."""
     jobs = await load("nap", 0.4, 60)
     begun = lambda: {job for what, job in workers.runs() if what == "start"}  # noqa: E731
     first = workers.start()
@@ -81,8 +81,8 @@ async def test_sigterm_under_load_lets_jobs_finish_and_claims_no_more(workers, l
     assert set(workers.runs().values()) == {1}
 
 
-async def test_drain_hands_back_what_does_not_end_in_time(workers, load, redis, pool):
-    """After its time, a draining worker returns long jobs with their state and no attempt counted."""
+async def test_drain_requeues_jobs_that_do_not_end_in_time(workers, load, redis, pool):
+    """After the drain time, a worker requeues long jobs with their state and without counting an attempt."""
     (steps,) = await load("steps", 200, 1)
     (nap,) = await load("nap", 600, 1, max_attempts=1)
     worker = workers.start("--drain-seconds", "0")
@@ -100,8 +100,8 @@ async def test_drain_hands_back_what_does_not_end_in_time(workers, load, redis, 
     assert len(done) == 200
 
 
-async def test_second_sigterm_hands_back_at_once(workers, load, redis, pool):
-    """Asked twice, a worker does not wait for its jobs' time."""
+async def test_second_sigterm_requeues_at_once(workers, load, redis, pool):
+    """After a second signal, a worker does not wait for its jobs."""
     (nap,) = await load("nap", 600, 1, max_attempts=1)
     worker = workers.start()
     await until(lambda: workers.runs()["start", nap], "the job runs")
@@ -114,8 +114,8 @@ async def test_second_sigterm_hands_back_at_once(workers, load, redis, pool):
     assert (record.state, record.attempt) == (JobState.QUEUED, 0)
 
 
-async def test_second_sigterm_under_load_repeats_no_more_than_the_step_at_hand(workers, load, redis, pool):
-    """Jobs handed back at once go on elsewhere from their last checkpoint: each succeeds, in its first attempt."""
+async def test_second_sigterm_under_load_repeats_at_most_the_current_step(workers, load, redis, pool):
+    """Jobs requeued at once continue elsewhere from their last checkpoint: each succeeds in its first attempt."""
     jobs = await load("steps", 40, 16)
     hurried = workers.start()
     await until(lambda: len(workers.runs()) > 60, "the load is under way")
@@ -131,7 +131,7 @@ async def test_second_sigterm_under_load_repeats_no_more_than_the_step_at_hand(w
     assert len(steps) == 16 * 40
     again = {job for (_, job), count in steps.items() if count > 1}
     assert max(steps.values()) <= 2
-    assert sum(steps.values()) - len(steps) == len(again)  # at most one step of a job, the one it was at
+    assert sum(steps.values()) - len(steps) == len(again)  # at most the current step of each job
     assert len(again) <= SETTINGS.concurrency
     for job in jobs:
         assert runs["start", job] == 1 + [
@@ -140,7 +140,7 @@ async def test_second_sigterm_under_load_repeats_no_more_than_the_step_at_hand(w
 
 
 async def test_second_sigterm_leaves_no_process_of_a_command_behind(workers, load, tmp_path):
-    """A command's children end with the worker, though they ignore SIGTERM."""
+    """A command's child processes end with the worker, even if they ignore SIGTERM."""
     script = tmp_path / "agent.sh"
     script.write_text("#!/bin/sh\ntrap '' TERM\nsleep 600 &\necho $! > child.new\nmv child.new child\nwait\n")
     script.chmod(0o755)
@@ -158,12 +158,13 @@ async def test_second_sigterm_leaves_no_process_of_a_command_behind(workers, loa
 async def test_a_claim_on_its_way_at_the_end_of_a_drain_costs_no_attempt(
     start_workers, redis_server, redis, pool, stack
 ):
-    """What the queue had leased before the worker knew of it goes back to its place, as if never taken."""
+    """Jobs that the queue leased before the worker knew are requeued as if never claimed."""
     await Inspector(redis).configure(pool, PoolSettings(concurrency=1, lease_ms=60_000))
     line = await stack.enter_async_context(contextlib.aclosing(await Line(lambda: redis_server.port).open()))
     worker = (workers := start_workers(line.url, pool)).start()
     producer = Producer(redis, pool)
-    for script in (scripts.EXCHANGE, scripts.CLAIM_PLAIN):  # a server without them would ask, and is not heard
+    # Load the scripts first: the cut line would lose a server's request for a missing script.
+    for script in (scripts.EXCHANGE, scripts.CLAIM_PLAIN):
         await redis.script_load(script.source)
     first = (await producer.submit(JobRequest(kind="nap", payload=0.3))).job_id
     await until(lambda: workers.runs()["start", first], "the first job runs")
@@ -184,7 +185,7 @@ async def test_a_claim_on_its_way_at_the_end_of_a_drain_costs_no_attempt(
 
 
 async def test_hung_thread_does_not_hold_up_the_exit(workers, load, redis, pool):
-    """A sync handler that never returns is handed back, and the process ends without it."""
+    """The job of a sync handler that never returns is requeued, and the process ends without waiting for the thread."""
     await load("hang-in-thread", None, 1)
     worker = workers.start("--drain-seconds", "0")
     await until(lambda: len(workers.runs()) == 1, "the job runs")
@@ -194,7 +195,7 @@ async def test_hung_thread_does_not_hold_up_the_exit(workers, load, redis, pool)
 
 
 async def test_sigkill_costs_a_lease_and_an_attempt(workers, load, redis, pool):
-    """Jobs of a killed worker run again on another, once, and succeed."""
+    """Jobs of a killed worker run again on a second worker, once, and succeed."""
     jobs = await load("nap", 0.4, 8)
     doomed = workers.start()
     await until(lambda: len(workers.runs()) == 8, "eight jobs run")
@@ -207,8 +208,8 @@ async def test_sigkill_costs_a_lease_and_an_attempt(workers, load, redis, pool):
     assert {workers.runs()["end", job] for job in jobs} == {1}
 
 
-async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused(workers, load, redis, pool):
-    """SIGSTOP, recovery by another worker, SIGCONT: the stale worker drops its jobs and goes on with new ones."""
+async def test_the_results_of_a_worker_stopped_longer_than_its_lease_are_refused(workers, load, redis, pool):
+    """SIGSTOP, recovery by a second worker, SIGCONT: the stale worker drops its jobs and claims new jobs."""
     jobs = await load("nap", 0.5, 4)
     stale = workers.start()
     await until(lambda: len(workers.runs()) == 4, "four jobs run")
@@ -224,7 +225,7 @@ async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused
     assert {record.attempt for record in records} == {2}
     runs = workers.runs()
     assert {runs["start", job] for job in jobs} == {2}
-    assert {runs["end", job] + runs["cancelled", job] for job in jobs} == {2}  # one of each job's was refused
+    assert {runs["end", job] + runs["cancelled", job] for job in jobs} == {2}  # a single result of each job was refused
     fresh.send(signal.SIGTERM)
     assert fresh.wait() == 0
     more = await load("nap", 0.0, 5)
@@ -233,8 +234,8 @@ async def test_stopped_longer_than_its_lease_a_worker_finds_its_finishes_refused
 
 
 @pytest.mark.parametrize(("kind", "line"), [("block", "time.sleep(payload)"), ("spin", "in spin")])
-async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, redis, pool, kind, line):
-    """A handler that blocks the loop for longer than a lease is named in the log; no job is run twice."""
+async def test_blocked_event_loop_is_logged_and_keeps_its_lease(workers, load, redis, pool, kind, line):
+    """The log names a handler that blocks the loop for longer than a lease; no job runs twice."""
     (block,) = await load(kind, 2.5, 1)
     worker = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.3")
     await until(lambda: workers.runs()["start", block], "the handler blocks")
@@ -251,9 +252,12 @@ async def test_blocked_event_loop_is_told_and_keeps_its_lease(workers, load, red
     assert workers.runs() == {("start", block): 1, ("end", block): 1}
 
 
-async def test_a_worker_whose_event_loop_is_blocked_frees_its_jobs_and_ends(workers, load, redis, pool):
-    """Past the limit nothing waits for the loop: the jobs are free at once, and only the one that blocks has a loss."""
-    (nap,) = await load("nap", 0.6, 1)  # first: what starts after the block is seen only when the block is over
+async def test_a_worker_with_a_blocked_event_loop_frees_its_jobs_and_ends(workers, load, redis, pool):
+    """Past the limit the worker does not wait for the loop.
+
+    All jobs are free at once, and only the blocking job has a loss.
+    """
+    (nap,) = await load("nap", 0.6, 1)  # first: a job that starts after the block appears only after the block
     (block,) = await load("block-at-first", 600, 1)
     stuck = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.6")
     await until(lambda: workers.runs()["start", block] and workers.runs()["start", nap], "both jobs run")
@@ -270,22 +274,22 @@ async def test_a_worker_whose_event_loop_is_blocked_frees_its_jobs_and_ends(work
 
 
 async def test_a_worker_is_not_ready_while_its_event_loop_is_blocked(workers, load, redis, pool):
-    """Its slots are no capacity then, and the queue knows which handler blocks, before the lease is given up."""
+    """Blocked slots are no capacity, and the queue names the blocking handler before the lease is given up."""
     (block,) = await load("block", 600, 1)
     worker = workers.start(AGENTPOOL_BLOCK_WARN_SECONDS="0.2", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="8")
     await until(lambda: worker.get("/readyz")[0] == 503 and workers.runs()["start", block], "the worker is not ready")
     assert f"blocked by the handler of 'block' (job {block}, attempt 1)" in worker.get("/readyz")[1]
     assert worker.get("/healthz")[0] == 200
 
-    async def told():
+    async def block_is_logged():
         (seen,) = await Inspector(redis).workers(pool)
         return seen.slots == 0 and "blocked by the handler of 'block'" in seen.note
 
-    await until(told, "the queue knows it")
+    await until(block_is_logged, "the queue knows it")
 
 
 async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, redis_server_factory, pool_ref, stack):
-    """Jobs run on while Redis is away; their finishes are kept and delivered once it is back."""
+    """Jobs keep running during the outage; their results are kept and delivered after the restart."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     redis = await stack.enter_async_context(contextlib.aclosing(connect(server.tcp_url)))
     await Inspector(redis).configure(pool_ref, SETTINGS)
@@ -311,8 +315,8 @@ async def test_redis_stopped_and_started_loses_no_job(workers, start_workers, re
 
 
 async def test_rolling_replacement_under_load_repeats_nothing(workers, load, redis, pool):
-    """All workers are replaced one after another: every step of every job is done exactly once."""
-    await Inspector(redis).configure(pool, replace(SETTINGS, lease_ms=30_000))  # no lease is to run out here
+    """All workers are replaced one after another: every step of every job runs exactly once."""
+    await Inspector(redis).configure(pool, replace(SETTINGS, lease_ms=30_000))  # no lease may expire in this test
     jobs = await load("steps", 40, 24)
     old = [workers.start("--drain-seconds", "0"), workers.start("--drain-seconds", "0")]
     await until(lambda: len(workers.runs()) > 60, "the load is under way")
@@ -329,8 +333,8 @@ async def test_rolling_replacement_under_load_repeats_nothing(workers, load, red
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux ends a child with its killed parent")
-async def test_killed_workers_commands_die_with_it(workers, load, tmp_path):
-    """A job's process does not run on beside its second attempt when its worker was killed."""
+async def test_commands_of_a_killed_worker_die(workers, load, tmp_path):
+    """The process of a killed worker's job does not run beside the second attempt."""
     script = tmp_path / "agent.py"
     script.write_text("import os, time\nopen('pid-' + os.environ['AGENTPOOL_ATTEMPT'], 'w').write(str(os.getpid()))\n"
                       "time.sleep(600)\n")  # fmt: skip

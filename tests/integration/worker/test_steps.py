@@ -1,4 +1,4 @@
-"""Durable steps of whole workers on a real Redis: killed, retried, and from outside of Python."""
+"""Durable steps of whole workers on a real Redis: after kills, in retries, and from programs other than Python."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ COMMAND = Path(__file__).parents[2] / "fixtures" / "apps" / "command_steps.sh"
 
 @pytest.fixture
 async def run(redis, pool):
-    """Submits a job, waits for its end, and returns its record."""
+    """Submit a job, wait for its end, and return its record."""
     await Inspector(redis).configure(pool, PoolSettings(retry_initial_ms=20, retry_max_ms=50, lease_ms=1_000))
 
     async def run(kind, payload=None):
@@ -37,7 +37,7 @@ async def run(redis, pool):
 
 @pytest.mark.parametrize("last", ["a", "b", "c"])
 async def test_sigkill_between_two_steps_repeats_none(workers, run, last):
-    """The next process goes on where the killed one was, with the results of its steps."""
+    """The next process continues after the last finished step, with the results of the earlier steps."""
     workers.start()
     job = await run("durable", {"steps": ["a", "b", "c"], "die_after": last})
     assert job.state is JobState.SUCCEEDED
@@ -54,7 +54,7 @@ async def test_sigkill_between_two_steps_repeats_none(workers, run, last):
 
 
 async def test_a_command_has_steps_over_its_context(workers, run, tmp_path):
-    """GET says whether a step has finished, PUT stores it: a shell script survives its own death."""
+    """GET reports whether a step has finished, and PUT stores a step: a shell script survives its own death."""
     workers.start("--handler-command", f"sh {COMMAND}", app=None)
     job = await run("script", str(tmp_path))
     assert job.state is JobState.SUCCEEDED, job.error
@@ -64,7 +64,7 @@ async def test_a_command_has_steps_over_its_context(workers, run, tmp_path):
 
 
 async def test_the_command_line_shows_the_steps_of_a_job(workers, run, redis_url, pool):
-    """In the table of `agentpool get JOB`, and as documents."""
+    """`agentpool get JOB` shows steps as a table, and as documents."""
     workers.start()
     job = await run("durable", {"steps": ["fetch", "summarise"]})
 

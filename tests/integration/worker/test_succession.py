@@ -1,4 +1,4 @@
-"""What a worker leaves to those who come after it: jobs, and the bell that tells of them."""
+"""A worker's legacy for its successors: jobs, and the bell that announces the jobs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from agentpool_core.jobs import JobRequest, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
 from tests.fixtures.workers import until
 
-LEASE_MS = 60_000  # longer than the test: nothing here may wait for a lease to run out
+LEASE_MS = 60_000  # longer than the test: no part may wait for the end of a lease
 
 
 @pytest.fixture
@@ -19,8 +19,8 @@ async def producer(redis, pool):
     return Producer(redis, pool)
 
 
-async def test_a_killed_workers_namesake_gives_its_jobs_back_at_once(workers, producer, redis, pool):
-    """A container that restarts in its pod keeps the name, and its new lease must not hold the old one's jobs."""
+async def test_the_namesake_of_a_killed_worker_requeues_its_jobs_at_once(workers, producer, redis, pool):
+    """A restarted container keeps its name, and its new lease must not hold the jobs of the old lease."""
     job = (await producer.submit(JobRequest(kind="nap", payload=0.4))).job_id
     doomed = workers.start("--worker", "pod-1")
     await until(lambda: workers.runs()["start", job], "the job runs")
@@ -31,8 +31,8 @@ async def test_a_killed_workers_namesake_gives_its_jobs_back_at_once(workers, pr
     assert (await Inspector(redis).job(pool, job)).attempt == 2
 
 
-async def test_a_leaving_workers_jobs_are_heard_of_by_an_idle_one(workers, producer, redis, pool):
-    """The bell that tells of jobs given back is not taken along by who leaves."""
+async def test_an_idle_worker_learns_of_the_jobs_of_a_leaving_worker(workers, producer, redis, pool):
+    """A leaving worker passes on the bell for its requeued jobs."""
     leaving = workers.start("--worker", "leaving")
     await until(leaving.ready, "the leaving worker is ready")
     consumer = Consumer(redis, pool, WorkerId("leaving"))

@@ -1,4 +1,4 @@
-"""The process beside the worker: it knows how the worker ended, and lets no signal, orphan or line get lost."""
+"""The process beside the worker: it records how the worker ended, and loses no signal, orphan or line."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def whoami(payload):
 
 @pytest.fixture
 async def serve(workers, redis, pool, tmp_path):
-    """Starts a worker with this file's app."""
+    """Start a worker with the app in this file."""
     (tmp_path / "crashing.py").write_text(APP)
     await Inspector(redis).configure(pool, PoolSettings(concurrency=4, lease_ms=60_000))
     return lambda **environ: workers.start(app="crashing:app", PYTHONPATH=str(tmp_path), **environ)
@@ -110,7 +110,7 @@ def submit(redis, pool):
 
 @pytest.fixture
 def result(redis, pool, submit):
-    """The result of a new job."""
+    """Return the result of a new job."""
 
     async def result(kind, payload=None):
         job = await submit(kind, payload)
@@ -129,8 +129,8 @@ def result(redis, pool, submit):
     ("payload", "code", "name"),
     [(3, 3, None), (0, 0, None), (-signal.SIGKILL, None, "SIGKILL"), (-signal.SIGABRT, None, "SIGABRT")],
 )
-async def test_the_next_worker_knows_how_the_one_before_it_ended(serve, submit, result, payload, code, name):
-    """After an end that nobody decided on another worker starts in place, with code, signal and last lines."""
+async def test_the_next_worker_knows_the_end_of_its_predecessor(serve, submit, result, payload, code, name):
+    """After an unplanned end a new worker starts in place, with code, signal and last lines of the old worker."""
     worker = serve()
     assert await result("previous") is None
     before = worker.itself().pid
@@ -145,10 +145,10 @@ async def test_the_next_worker_knows_how_the_one_before_it_ended(serve, submit, 
     assert worker.wait() == 0
 
 
-async def test_a_restarted_worker_keeps_its_name_and_gives_back_the_jobs_of_the_one_before(
+async def test_a_restarted_worker_keeps_its_name_and_requeues_the_jobs_of_its_predecessor(
     serve, submit, redis, pool, result
 ):
-    """Jobs of a crashed worker need not wait for its lease, which is a minute here."""
+    """Jobs of a crashed worker do not wait for its lease, which is a minute here."""
     serve()
     job = await submit("end", 3, max_attempts=1)
     await result("previous")
@@ -160,7 +160,7 @@ async def test_a_restarted_worker_keeps_its_name_and_gives_back_the_jobs_of_the_
 
 
 async def test_output_passes_unchanged(serve, result):
-    """Every line arrives where the supervisor's own output goes, each once."""
+    """Every line appears once in the supervisor's output."""
     worker = serve()
     await result("previous")
     assert worker.log().count("the app is imported\n") == 1
@@ -172,7 +172,7 @@ async def test_output_passes_unchanged(serve, result):
 
 
 async def test_sigterm_during_the_import_ends_the_worker(serve, tmp_path):
-    """The worker has no handler of its own yet, and still the signal is not lost."""
+    """The worker has no handler of its own yet, and the signal still ends the worker."""
     worker = serve(AT_IMPORT="sleep")
     await until((tmp_path / "importing").exists, "the app is being imported")
     worker.send(signal.SIGTERM)
@@ -180,7 +180,7 @@ async def test_sigterm_during_the_import_ends_the_worker(serve, tmp_path):
 
 
 def test_sigterm_to_the_first_process_of_a_container_is_not_lost(redis_url, tmp_path):
-    """A signal that comes while the first process still imports waits for its handler."""
+    """A signal during the imports of the first process waits for its handler."""
     marker = tmp_path / "held"
     hold = (
         "import sys, pathlib; from agentpool_core import start; sys.argv = ['agentpool', 'worker', 'none:app', "
@@ -203,7 +203,7 @@ def test_sigterm_to_the_first_process_of_a_container_is_not_lost(redis_url, tmp_
 
 
 async def test_a_worker_that_never_serves_ends_its_container(serve):
-    """The kubelet sees a crash that repeats itself at each start."""
+    """The kubelet sees a crash at each start."""
     worker = serve(AT_IMPORT="crash")
     assert worker.wait() == 128 + signal.SIGSEGV
     assert worker.log().count("the app is imported") == 3
@@ -211,14 +211,14 @@ async def test_a_worker_that_never_serves_ends_its_container(serve):
 
 @pytest.mark.parametrize(("how", "code", "starts"), [("sick", SICK, 1), ("restart", RESTART, 3)])
 async def test_an_exit_code_that_the_worker_chose_is_the_containers(serve, how, code, starts):
-    """A sick worker is not started again in place; one that asks for a restart is, within bounds."""
+    """A sick worker is not restarted in its container; a worker that requests a restart is, within bounds."""
     worker = serve(AT_IMPORT=how)
     assert worker.wait() == code
     assert worker.log().count("the app is imported") == starts
 
 
 async def test_orphans_are_reaped(serve, result, tmp_path):
-    """A process whose parent has ended leaves no zombie when it ends itself."""
+    """A process without a living parent leaves no zombie at its end."""
     worker = serve()
     await result("orphan", 0)
     orphan = int((tmp_path / "orphan").read_text())
@@ -226,8 +226,8 @@ async def test_orphans_are_reaped(serve, result, tmp_path):
     assert [child.pid for child in psutil.Process(worker.process.pid).children()] == [worker.itself().pid]
 
 
-async def test_what_jobs_leave_behind_ends_with_the_worker(serve, result, tmp_path):
-    """An orphan that would hold the worker's port and memory is killed when the worker has left."""
+async def test_orphans_of_jobs_end_with_the_worker(serve, result, tmp_path):
+    """An orphan that would hold the worker's port and memory is killed after the end of the worker."""
     worker = serve()
     await result("orphan", 600)
     orphan = int((tmp_path / "orphan").read_text())
@@ -238,7 +238,7 @@ async def test_what_jobs_leave_behind_ends_with_the_worker(serve, result, tmp_pa
 
 
 async def test_the_worker_dies_with_its_supervisor(serve, result):
-    """SIGKILL to the process that others know means the worker."""
+    """SIGKILL to the visible process also ends the worker."""
     worker = serve()
     await result("whoami")
     itself = worker.itself()
@@ -247,8 +247,8 @@ async def test_the_worker_dies_with_its_supervisor(serve, result):
     await until(lambda: not itself.is_running() or itself.status() == psutil.STATUS_ZOMBIE, "the worker is gone")
 
 
-async def test_the_worker_stops_and_goes_on_with_its_supervisor(serve, result):
-    """SIGSTOP and SIGCONT to the process that others know mean the worker."""
+async def test_the_worker_stops_and_continues_with_its_supervisor(serve, result):
+    """SIGSTOP and SIGCONT to the visible process also reach the worker."""
     worker = serve()
     await result("whoami")
     itself = worker.itself()
@@ -261,14 +261,14 @@ async def test_the_worker_stops_and_goes_on_with_its_supervisor(serve, result):
 
 
 async def test_a_signal_to_the_group_reaches_the_worker_once(serve, submit, result, workers):
-    """A worker that is asked once drains, whoever else gets the signal with it."""
+    """A worker that receives a single request to stop drains, for any set of signalled processes."""
     worker = serve()
     await result("whoami")
     assert os.getpgid(worker.itself().pid) != os.getpgid(worker.process.pid)
 
 
 async def test_a_signal_that_ends_the_worker_on_request_is_no_crash(serve, result):
-    """SIGQUIT is forwarded; the worker that it ends is not started again."""
+    """SIGQUIT is forwarded; a worker that SIGQUIT ends is not restarted."""
     worker = serve()
     await result("whoami")
     worker.send(signal.SIGQUIT)
@@ -276,8 +276,8 @@ async def test_a_signal_that_ends_the_worker_on_request_is_no_crash(serve, resul
 
 
 @pytest.mark.parametrize("how", ["setsid", "setsid env -i PATH=/usr/bin:/bin"])
-async def test_what_a_command_leaves_behind_ends_with_its_job(workers, redis, pool, tmp_path, how):
-    """A daemon in a session of its own is killed, and so is one that has no environment once no other job runs."""
+async def test_daemons_of_a_command_end_with_the_job(workers, redis, pool, tmp_path, how):
+    """A daemon in a session of its own is killed; a daemon without an environment is killed when no job runs."""
     script = tmp_path / "agent.sh"
     script.write_text(
         f"#!/bin/sh\n{how} sh -c 'echo $$ > daemon; exec sleep 600' &\n"
@@ -300,15 +300,15 @@ async def test_what_a_command_leaves_behind_ends_with_its_job(workers, redis, po
 
 
 async def test_a_worker_that_hangs_in_its_imports_is_killed(serve):
-    """The time to start is bounded, and the container ends when it is over again and again."""
+    """The time to start is bounded, and the container ends after repeated hangs."""
     worker = serve(AT_IMPORT="sleep", AGENTPOOL_START_SECONDS="0.5")
     assert worker.wait() == 128 + signal.SIGKILL
     assert worker.log().count("the worker still imports its handlers after 0.5 s") == 3
 
 
 @pytest.mark.parametrize("how", ["stopped", "native code keeps the lock"])
-async def test_a_worker_that_stands_still_as_a_whole_is_killed(serve, submit, result, how):
-    """No thread of it can notice, so its supervisor does, and the next worker says what happened."""
+async def test_a_completely_blocked_worker_is_killed(serve, submit, result, how):
+    """No thread of the worker can notice, so the supervisor notices, and the next worker logs the cause."""
     worker = serve(AGENTPOOL_BLOCK_WARN_SECONDS="0.1", AGENTPOOL_BLOCK_GIVE_UP_SECONDS="0.2")
     await until(worker.ready, "it serves")
     await submit("stand-still", how, max_attempts=1)
@@ -327,7 +327,7 @@ async def test_a_handler_that_stops_the_event_loop_ends_nothing(serve, result):
 
 
 async def test_a_handler_that_cancels_all_tasks_is_a_crash(serve, submit, result):
-    """The worker's own tasks are among them: a new process begins, which reports how the one before it ended."""
+    """The worker's own tasks are among them: a new process starts, and reports the end of the old process."""
     worker = serve()
     await submit("cancel-all", max_attempts=1)
     assert (await result("previous"))["exit_code"] == RESTART
@@ -335,8 +335,8 @@ async def test_a_handler_that_cancels_all_tasks_is_a_crash(serve, submit, result
     assert "Traceback" not in worker.log()
 
 
-async def test_probes_are_answered_while_a_worker_starts_anew(serve, submit, result, tmp_path):
-    """A container whose worker imports again is alive, and not ready for the reason that the worker ended."""
+async def test_probes_are_answered_while_a_worker_restarts(serve, submit, result, tmp_path):
+    """A container with a restarting worker is alive, and not ready with the reason of the worker's end."""
     worker = serve(AT_IMPORT="wait")
     await until(worker.ready, "the first worker serves")
     await submit("end", 3, max_attempts=1)
@@ -363,7 +363,7 @@ async def test_probes_are_answered_while_the_process_of_a_worker_ends(serve, tmp
 
 
 def begin_request(port, path):
-    """Connect and send a request, whose answer may come late."""
+    """Connect and send a request; the answer may come late."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     connection.request("GET", path, headers={"Connection": "close"})
     return connection

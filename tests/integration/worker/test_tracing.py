@@ -1,4 +1,4 @@
-"""A trace from the program that submits, through the queue, to the handler that runs."""
+"""A trace from the submitting program, through the queue, to the running handler."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ async def whose(payload):
     return trace.get_current_span().get_span_context().trace_id
 
 
-async def test_what_is_submitted_inside_a_span_runs_inside_it(redis_url, pool):
-    """Nothing is passed by hand; outside a span there is no trace, and a trace that is given wins."""
+async def test_a_job_submitted_inside_a_span_runs_inside_that_span(redis_url, pool):
+    """The trace context passes by itself; outside a span no trace exists, and an explicit trace wins."""
     own = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1", publish_defaults=True)
     worker = Worker(app, own)
     running = asyncio.create_task(worker.run())

@@ -1,4 +1,4 @@
-"""Waiting without a slot, with whole workers: through their end, from none at all, and over the command line."""
+"""Waiting without a slot, with whole workers: through a worker's end, at zero workers, and over the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def client(redis, pool):
 
 @pytest.fixture
 def agentpool(redis_url, pool):
-    """The command line, on the test's pool."""
+    """Run the command line on the test's pool."""
 
     async def agentpool(*args):
         flags = ("--redis", redis_url, "--pool", str(pool))
@@ -40,8 +40,11 @@ def state_is(client, job_id, state):
     return until(reached, f"job {job_id} is {state}")
 
 
-async def test_a_job_waits_at_zero_workers_and_goes_on_with_the_next(client, workers, agentpool):
-    """The worker ends at once, for the wait holds no slot; after a signal from the command line, a new one finishes."""
+async def test_a_job_waits_at_zero_workers_and_continues_on_the_next(client, workers, agentpool):
+    """The worker ends at once, because a wait holds no slot.
+
+    After a signal from the command line, a new worker finishes.
+    """
     first = workers.start()
     receipt = await client.submit("approved", {"sleep": 0.1})
     await state_is(client, receipt.job_id, JobState.WAITING)
@@ -67,7 +70,7 @@ async def test_a_job_waits_at_zero_workers_and_goes_on_with_the_next(client, wor
 
 
 async def test_a_sleep_outlives_its_worker(client, workers):
-    """SIGKILL during the sleep changes nothing: the maintenance of the next worker ends it."""
+    """SIGKILL during the sleep has no effect: the maintenance of the next worker ends the sleep."""
     worker = workers.start()
     receipt = await client.submit("approved", {"sleep": 1.5})
     await receipt.signal("approval", 1)
@@ -77,8 +80,8 @@ async def test_a_sleep_outlives_its_worker(client, workers):
     assert (await receipt.result(timeout=40))[1:] == [1, ["post", 1]]
 
 
-async def test_a_wait_that_times_out_fails_the_handler_that_does_not_catch_it(client, workers):
-    """TimeoutError, as an error of the attempt; the retry times out at once, because the timeout is stored."""
+async def test_a_timed_out_wait_fails_the_handler_without_a_catch(client, workers):
+    """TimeoutError is the error of the attempt; the retry times out at once, because the timeout is stored."""
     workers.start()
     receipt = await client.submit("approved", {"timeout": 0.1}, max_attempts=2)
     await state_is(client, receipt.job_id, JobState.FAILED)
