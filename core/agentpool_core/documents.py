@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import Job, JobEvent, JobId, JobRequest, Json, OnParentFailure, PoolRef, Priority, Receipt
+from agentpool_core.jobs import AfterCondition, Job, JobEvent, JobId, JobRequest, Json, PoolRef, Priority, Receipt
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
@@ -313,7 +313,7 @@ _READERS: dict[str, Callable[[str, Json], Any]] = {
     "limit_key": _optional_text,
     "tenant": _optional_text,
     "after": _job_ids,
-    "on_parent_failure": choice_of(OnParentFailure),
+    "after_condition": choice_of(AfterCondition),
     "delay_ms": _whole,
     "ttl_ms": _optional_whole,
     "timeout_ms": _optional_whole,

@@ -77,11 +77,12 @@ class JobState(StrEnum):
 _TERMINAL = frozenset({JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 
 
-class OnParentFailure(StrEnum):
-    """Effect of a parent that does not succeed."""
+class AfterCondition(StrEnum):
+    """Ends of the parents after which a job starts; otherwise it is cancelled."""
 
-    CANCEL = "cancel"  # cancel the job too, reason `upstream`
-    RUN = "run"  # run the job without that parent's result
+    SUCCEEDED = "succeeded"  # all have succeeded
+    FINISHED = "finished"  # all have ended; results are those of the parents that succeeded
+    FAILED = "failed"  # all have ended, and at least one did not succeed
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -135,7 +136,7 @@ class JobRequest:
     limit_key: str | None = None  # limits by key apply to all jobs with the same text together
     tenant: str | None = None  # on whose behalf the job runs: limits by tenant apply to all jobs of the tenant together
     after: tuple[JobId, ...] = ()  # jobs that must end first
-    on_parent_failure: OnParentFailure = OnParentFailure.CANCEL
+    after_condition: AfterCondition = AfterCondition.SUCCEEDED  # of `after`
     delay_ms: int = 0  # not before this long from now
     ttl_ms: int | None = None  # longest wait for the first start; None: the pool's setting for the priority
     timeout_ms: int | None = None  # longest run of an attempt; None: the pool's setting

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import JobId, JobRequest, Json, OnParentFailure, Priority
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, Json, Priority
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -32,7 +32,7 @@ class SubmitOptions(TypedDict, total=False):
     limit_key: str | None  # limits by key apply to all jobs with the same text together
     tenant: str | None  # limits by tenant apply to all jobs of the tenant together
     after: Iterable[JobId | str | Kept]  # jobs that must end first
-    on_parent_failure: OnParentFailure | str
+    after_condition: AfterCondition | str
     delay: float  # seconds: not before this long from now
     ttl: float | None  # seconds: longest wait for the start; None: the pool's setting
     timeout: float | None  # seconds: longest run of an attempt; None: the pool's setting
@@ -119,7 +119,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: Job
     "limit_key": ("limit_key", _as_it_is),
     "tenant": ("tenant", _as_it_is),
     "after": ("after", _ids),
-    "on_parent_failure": ("on_parent_failure", choice_of(OnParentFailure)),
+    "after_condition": ("after_condition", choice_of(AfterCondition)),
     "delay": ("delay_ms", _milliseconds),
     "ttl": ("ttl_ms", _optional_milliseconds),
     "timeout": ("timeout_ms", _optional_milliseconds),

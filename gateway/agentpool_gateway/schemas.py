@@ -14,8 +14,8 @@ from agentpool_core.jobs import (
     MOST_TAGS,
     SUBJECT_PATTERN,
     TAG_PATTERN,
+    AfterCondition,
     JobState,
-    OnParentFailure,
     Priority,
     StepOutcome,
 )
@@ -95,7 +95,7 @@ JOB_REQUEST: Schema = {
             "maxItems": MOST_PARENTS,
             "description": "Jobs that must end first.",
         },
-        "on_parent_failure": {"type": "string", "enum": [choice.value for choice in OnParentFailure]},
+        "after_condition": {"type": "string", "enum": [choice.value for choice in AfterCondition]},
         "delay_ms": _ms(0) | {"description": "Delay before the start, in milliseconds."},
         "ttl_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest wait, in milliseconds."},
         "timeout_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest attempt, in milliseconds."},

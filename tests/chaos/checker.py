@@ -136,7 +136,7 @@ def families(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent],
             place, state = end.get(parent, lost)
             if first[job] < place:
                 yield f"{job} was claimed before its parent {parent} had ended"
-            if state != "succeeded" and acknowledged[job].on_parent_failure == "cancel":
+            if state != "succeeded" and acknowledged[job].after_condition == "succeeded":
                 yield f"{job} was claimed though its parent {parent} is {state}"
     for run in (run for run in runs if run["what"] == "start" and run["job"] in acknowledged):
         parents = [p for p in acknowledged[run["job"]].after if end.get(p, lost)[1] == "succeeded"]

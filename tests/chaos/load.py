@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agentpool_core.errors import IdempotencyConflictError
-from agentpool_core.jobs import JobId, JobRequest, OnParentFailure, Priority
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, Priority
 from tests.chaos.doors import Door, DoorShutError, ParentGoneError
 
 JOBS_A_SECOND = 20.0
@@ -76,7 +76,7 @@ class Load:
             priority=Priority(dice.choices(["critical", "task", "info"], [1, 4, 2])[0]),
             idempotency_key=f"k{self._number}" if dice.random() < 0.15 else None,
             after=tuple(map(JobId, parents)),
-            on_parent_failure=dice.choice(list(OnParentFailure)),
+            after_condition=dice.choice(list(AfterCondition)),
             delay_ms=dice.randint(1, 1500) if dice.random() < 0.1 else 0,
             ttl_ms=dice.randint(300, 5000) if dice.random() < 0.1 else None,
             timeout_ms=500 if kind == "hang" else None,

@@ -13,7 +13,7 @@ import random
 import pytest
 
 from agentpool_core.errors import QueueError
-from agentpool_core.jobs import JobRequest, JobState, OnParentFailure
+from agentpool_core.jobs import AfterCondition, JobRequest, JobState
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, connect
 from agentpool_core.queue.audit import audit
 from tests.fixtures.lines import Line
@@ -103,7 +103,7 @@ async def submit(producer: Producer, dice: random.Random, count: int) -> list[st
         requests.append(
             JobRequest(
                 kind=kind, payload=payload, job_id=f"j{dice.getrandbits(48):x}", after=after,
-                on_parent_failure=OnParentFailure.RUN, delay_ms=dice.choice([0, 0, 0, 300]), max_attempts=50,
+                after_condition=AfterCondition.FINISHED, delay_ms=dice.choice([0, 0, 0, 300]), max_attempts=50,
             )
         )  # fmt: skip
     return [receipt.job_id for receipt in await producer.submit_many(requests)]

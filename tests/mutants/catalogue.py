@@ -244,8 +244,8 @@ CATALOGUE = (
     Mutant(
         name="release-outruns-a-replay",
         wrong="the rest of the children ends with a failure that was replayed",
-        old="if not STATES[v[1] or ''] then ended[1]",
-        new="if true then ended[1]",
+        old="elseif not STATES[v[1] or ''] then",
+        new="else",
     ),
     Mutant(
         name="put-back-is-lost",
@@ -256,7 +256,8 @@ CATALOGUE = (
     Mutant(
         name="orphans-run",
         wrong="children of a failed parent run all the same",
-        old="if state ~= 'succeeded' and not has_flag(child, 'u') then return cancel_child(child, parent) end",
+        old="if state ~= 'succeeded' and not has_flag(child, 'u') then",
+        new="if false then",
     ),
     Mutant(
         name="results-do-not-reach-children",
@@ -456,6 +457,17 @@ CATALOGUE = (
         name="a-cancel-takes-newcomers",
         wrong="a change of many jobs also takes jobs that are submitted during it",
         old="selector.before = math.min(selector.before or math.huge, first_ms + 1)",
+    ),
+    Mutant(
+        name="a-job-for-failures-runs-anyway",
+        wrong="a job that is for failures runs although every parent has succeeded",
+        old="if has_flag(job, 'f') and upstream.all_succeeded(job) then",
+        new="if false then",
+    ),
+    Mutant(
+        name="only-the-parent-is-named",
+        wrong="a cancelled grandchild names its parent instead of the ancestor that failed",
+        old="if state == 'cancelled' and string.sub(text or '', 1, 9) == 'upstream:' then return text end",
     ),
 )
 

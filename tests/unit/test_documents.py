@@ -8,7 +8,7 @@ import pytest
 
 from agentpool_core.documents import estimated_wait_ms, request_from
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import JobRequest, OnParentFailure, Priority, WorkerId
+from agentpool_core.jobs import AfterCondition, JobRequest, Priority, WorkerId
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from tests.fixtures.snapshots import snapshot_with
 
@@ -35,7 +35,7 @@ def test_every_field_of_a_request_can_be_sent():
         "tags": ["blue"],
         "tenant": "acme",
         "after": ["p"],
-        "on_parent_failure": "run",
+        "after_condition": "finished",
         "delay_ms": 1,
         "ttl_ms": 2,
         "timeout_ms": 3,
@@ -46,7 +46,7 @@ def test_every_field_of_a_request_can_be_sent():
     assert set(document) == {field.name for field in fields(JobRequest)}
     request = request_from(document)
     assert request.priority is Priority.CRITICAL
-    assert request.on_parent_failure is OnParentFailure.RUN
+    assert request.after_condition is AfterCondition.FINISHED
     assert request.after == ("p",)
 
 
@@ -67,7 +67,7 @@ def test_every_field_of_a_request_can_be_sent():
         ({"kind": "a", "after": [1]}, r"after\[0\]: 1"),
         ({"kind": "a", "preemptible": "yes"}, "send true or false"),
         ({"kind": "a", "trace": []}, "an object of W3C trace headers"),
-        ({"kind": "a", "on_parent_failure": 1}, "use one of cancel, run"),
+        ({"kind": "a", "after_condition": 1}, "use one of succeeded, finished, failed"),
     ],
 )
 def test_a_wrong_document_is_refused_by_field_value_and_remedy(document: object, says: str):

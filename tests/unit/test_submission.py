@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import JobId, JobRequest, JobState, OnParentFailure, Priority, Receipt
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, JobState, Priority, Receipt
 from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 
 EVERY_OPTION = SubmitOptions(
@@ -19,7 +19,7 @@ EVERY_OPTION = SubmitOptions(
     limit_key="provider",
     tenant="acme",
     after=["p", Receipt(job_id=JobId("q"), state=JobState.QUEUED, duplicate=False, queue_depth=1)],
-    on_parent_failure="run",
+    after_condition="finished",
     delay=0.5,
     ttl=60,
     timeout=1.25,
@@ -47,7 +47,7 @@ def test_every_field_of_a_request_is_an_option():
         limit_key="provider",
         tenant="acme",
         after=(JobId("p"), JobId("q")),
-        on_parent_failure=OnParentFailure.RUN,
+        after_condition=AfterCondition.FINISHED,
         delay_ms=500,
         ttl_ms=60_000,
         timeout_ms=1_250,

@@ -23,7 +23,7 @@ from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool_core.documents import receipt_document
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import Durability, JobId, JobRequest, OnParentFailure, Priority, Receipt
+from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, Priority, Receipt
 
 if TYPE_CHECKING:
     from agentpool_core.queue.producer import Producer
@@ -62,13 +62,13 @@ class Answer:
 @click.option("--id", "job_id", help="The job's id. Default: one is made.")
 @click.option("--limit-key", help="Limits by key apply to all jobs with the same text together.")
 @click.option("--tenant", help="Limits by tenant apply to all jobs of the tenant together.")
-@click.option("--after", multiple=True, metavar="JOB", help="Wait for this job to succeed. May be repeated.")
+@click.option("--after", multiple=True, metavar="JOB", help="Wait for this job to end. May be repeated.")
 @click.option(
-    "--on-parent-failure",
-    type=click.Choice(values(OnParentFailure)),
-    default=OnParentFailure.CANCEL.value,
+    "--after-condition",
+    type=click.Choice(values(AfterCondition)),
+    default=AfterCondition.SUCCEEDED.value,
     show_default=True,
-    help="What to do when a job in --after does not succeed.",
+    help="Ends of the jobs in --after after which the job starts; otherwise it is cancelled.",
 )
 @click.option("--delay", "delay_ms", type=duration, default="0s", help="Not before this long from now, such as 30s.")
 @click.option("--ttl", "ttl_ms", type=duration, help="Longest wait for the start. Default: the pool's.")
@@ -117,8 +117,8 @@ def submit(
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
     after = tuple(JobId(job_id) for job_id in fields.pop("after"))
     priority = Priority(fields.pop("priority"))
-    on_parent_failure = OnParentFailure(fields.pop("on_parent_failure"))
-    return JobRequest(kind=kind, after=after, priority=priority, on_parent_failure=on_parent_failure, **fields)
+    after_condition = AfterCondition(fields.pop("after_condition"))
+    return JobRequest(kind=kind, after=after, priority=priority, after_condition=after_condition, **fields)
 
 
 async def _submit(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_core.jobs import JobRequest, JobState, OnParentFailure, WorkerId
+from agentpool_core.jobs import AfterCondition, JobRequest, JobState, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
 from agentpool_core.queue.audit import Contradiction, Disagreement, audit
 from agentpool_core.queue.completions import Failed, SettleOutcome, Succeeded
@@ -201,8 +201,8 @@ async def test_a_retry_that_is_in_no_order_becomes_due(ground):
 async def test_a_child_whose_parent_is_gone_is_not_blocked_for_ever(ground, runs_anyway):
     """The child is cancelled with the reason, or runs if the job allows failed parents."""
     (parent,) = await ground.submit(delay_ms=LONG_MS)
-    on_failure = OnParentFailure.RUN if runs_anyway else OnParentFailure.CANCEL
-    (child,) = await ground.submit(after=(parent,), on_parent_failure=on_failure)
+    on_failure = AfterCondition.FINISHED if runs_anyway else AfterCondition.SUCCEEDED
+    (child,) = await ground.submit(after=(parent,), after_condition=on_failure)
     (grandchild,) = await ground.submit(after=(child,))
     await ground.evict(f"job:{parent}")
     await ground.heals_to("parent_gone", "member_gone")

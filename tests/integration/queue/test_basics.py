@@ -14,12 +14,12 @@ from agentpool_core.errors import (
     UnknownPoolError,
 )
 from agentpool_core.jobs import (
+    AfterCondition,
     Job,
     JobId,
     JobRequest,
     JobState,
     LeaseToken,
-    OnParentFailure,
     PoolRef,
     Priority,
     WorkerId,
@@ -240,7 +240,7 @@ async def test_children_start_when_their_last_parent_has_ended(redis, pool):
         JobRequest(kind="x", job_id=JobId("bad")),
         JobRequest(kind="x", job_id=JobId("kid"), after=(JobId("bad"),)),
         JobRequest(kind="x", job_id=JobId("grandkid"), after=(JobId("kid"),)),
-        JobRequest(kind="x", job_id=JobId("stubborn"), after=(JobId("bad"),), on_parent_failure=OnParentFailure.RUN),
+        JobRequest(kind="x", job_id=JobId("stubborn"), after=(JobId("bad"),), after_condition=AfterCondition.FINISHED),
     ]
     receipts = await producer.submit_many(requests)
     assert [receipt.state.value for receipt in receipts] == [
@@ -262,7 +262,7 @@ async def test_children_start_when_their_last_parent_has_ended(redis, pool):
     }
     for name in ("kid", "grandkid"):
         job = await Inspector(redis).job(pool, JobId(name))
-        assert (job.state, job.reason) == (JobState.CANCELLED, "upstream")
+        assert (job.state, job.reason) == (JobState.CANCELLED, "upstream: job bad failed: no")
     late = await producer.submit(JobRequest(kind="x", after=(JobId("p1"),)))
     assert late.state is JobState.QUEUED
     doomed = await producer.submit(JobRequest(kind="x", after=(JobId("bad"),)))
@@ -435,3 +435,39 @@ async def test_a_replayed_job_may_be_deferred_for_the_full_time_again(redis, poo
     await Inspector(redis).replay(pool, outcomes[-1][1].job_id)
     outcome, record = await defer_next(redis, pool, consumer)
     assert (outcome, record.attempt) == (SettleOutcome.RETURNED, 0)
+
+
+@pytest.mark.parametrize("late", [False, True])
+async def test_a_job_for_failures_runs_after_a_failure_only(redis, pool, late):
+    """It waits for all parents; it is cancelled if every parent has succeeded, also when it is submitted afterwards."""
+    producer, consumer = Producer(redis, pool), await worker_of(redis, pool)
+    parents = await producer.submit_many([JobRequest(kind="x") for _ in range(3)])
+    ids = [parent.job_id for parent in parents]
+
+    async def submit(*after: JobId) -> JobId:
+        request = JobRequest(kind="x", after=after, after_condition=AfterCondition.FAILED)
+        return (await producer.submit(request)).job_id
+
+    children = [] if late else [await submit(*ids), await submit(*ids[:2])]
+    leases = await consumer.claim(3)
+    await consumer.settle([Succeeded(job_id=one.job_id, token=one.token, result=1) for one in leases[:2]])
+    assert await consumer.claim(3) == []
+    await consumer.settle([Failed(job_id=leases[2].job_id, token=leases[2].token, error="no", retry=False)])
+    children = children or [await submit(*ids), await submit(*ids[:2])]
+    (lease,) = await consumer.claim(3)
+    assert (lease.job_id, dict(lease.parents)) == (children[0], dict.fromkeys(ids[:2], 1))
+    unneeded = await Inspector(redis).job(pool, children[1])
+    assert (unneeded.state, unneeded.reason) == (JobState.CANCELLED, "upstream: every parent succeeded")
+
+
+async def test_a_cancelled_descendant_names_the_ancestor_and_its_error(redis, pool):
+    """The first line of the error, at every depth, also for a job that is submitted afterwards."""
+    producer, consumer = Producer(redis, pool), await worker_of(redis, pool)
+    requests = [JobRequest(kind="x", job_id=JobId("a"))]
+    requests += [JobRequest(kind="x", job_id=JobId(name), after=(JobId(of),)) for name, of in ("ba", "cb", "dc")]
+    await producer.submit_many(requests)
+    (lease,) = await consumer.claim(3)
+    await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="no model\nat line 3", retry=False)])
+    await producer.submit(JobRequest(kind="x", job_id=JobId("e"), after=(JobId("d"),)))
+    reasons = {(await Inspector(redis).job(pool, JobId(name))).reason for name in "bcde"}
+    assert reasons == {"upstream: job a failed: no model"}

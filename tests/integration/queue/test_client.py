@@ -119,7 +119,7 @@ async def test_every_call_of_the_client(redis, pool, worker):
         again = await client.submit("slow", job_id="parent", idempotency_key="once", preemptible=True, max_attempts=2)
         assert (again.job_id, again.duplicate) == (parent.job_id, True)
         child = await client.submit(
-            "x", 1, after=[parent], on_parent_failure="run", timeout=5, trace={"traceparent": "t"}
+            "x", 1, after=[parent], after_condition="finished", timeout=5, trace={"traceparent": "t"}
         )
         later = await client.submit("x", 1, delay=60, ttl=120)
         assert [job.job_id for job in await client.jobs("blocked")] == [child.job_id]

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from agentpool_core.errors import SignalRefusedError
-from agentpool_core.jobs import JobId, JobRequest, LeaseToken, OnParentFailure, PoolRef, Priority, WorkerId
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, LeaseToken, PoolRef, Priority, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
 from agentpool_core.queue.completions import (
     Cancelled,
@@ -135,7 +135,7 @@ class QueueLife(RuleBasedStateMachine):
             ttl_ms=form["ttl"],
             max_attempts=form["max_attempts"],
             preemptible=form["preemptible"],
-            on_parent_failure=OnParentFailure.RUN if form["runs_anyway"] else OnParentFailure.CANCEL,
+            after_condition=AfterCondition.FINISHED if form["runs_anyway"] else AfterCondition.SUCCEEDED,
             after=tuple(map(JobId, after)),
         )
         self.model.submit(job, after, form["delay"], form["ttl"])

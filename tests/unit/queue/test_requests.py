@@ -8,7 +8,7 @@ import json
 import pytest
 
 from agentpool_core.errors import DependencyCycleError, InvalidJobError, SettingError
-from agentpool_core.jobs import JobId, JobRequest, OnParentFailure, PoolRef, Priority
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, PoolRef, Priority
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.codec.records import history_of
 from agentpool_core.queue.codec.requests import arguments, new_id, parents_first
@@ -25,7 +25,7 @@ def test_rare_wishes_travel_together():
     request = JobRequest(
         kind="k",
         preemptible=True,
-        on_parent_failure=OnParentFailure.RUN,
+        after_condition=AfterCondition.FINISHED,
         max_attempts=2,
         timeout_ms=5,
         after=(JobId("a"), JobId("a")),

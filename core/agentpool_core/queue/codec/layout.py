@@ -11,7 +11,7 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
     WORKER     slots running sinceMs host, and on a second line a note
     STEP       outcome attempt startedMs durationMs order name, and on a second line the name of the step before it;
                order: next (in the task of the step before it) or branch
-    FLAGS      p preemptible, u runs though a parent failed, a has parents, t has a ttl, x has a trace,
+    FLAGS      p preemptible, u runs though a parent failed, f only then, a has parents, t has a ttl, x has a trace,
                k has a limit key or a tenant, n has a tenant
 
 `records`, `leases` and `snapshot_reply` build values from the parts.
@@ -25,7 +25,7 @@ from typing import NamedTuple
 from agentpool_core.jobs import Priority, Step, StepOutcome
 
 DIGITS_MAX = 15
-FLAGS = "puatxkn"
+FLAGS = "puatxknf"
 PREEMPTIBLE = "p"
 UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job with an unreadable spec
 SUSPECT_LOSSES = 2  # a job with so many losses runs alone next time

@@ -24,8 +24,8 @@ from agentpool_core.jobs import (
     SUBJECT_PATTERN,
     TAG_FORM,
     TAG_PATTERN,
+    AfterCondition,
     JobId,
-    OnParentFailure,
 )
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.keys import digest_of
@@ -43,6 +43,7 @@ _ID = re.compile(ID_PATTERN)
 _KEY = re.compile(KEY_PATTERN)
 _SUBJECT = re.compile(SUBJECT_PATTERN)
 _TAG = re.compile(TAG_PATTERN)
+_CONDITION_FLAGS = {AfterCondition.SUCCEEDED: "", AfterCondition.FINISHED: "u", AfterCondition.FAILED: "uf"}
 _kinds_seen: set[str] = set()  # kinds that have passed; programs use few
 _KINDS_SEEN_MAX = 1_000
 
@@ -63,7 +64,7 @@ def arguments(request: JobRequest, job_id: JobId) -> list[str]:
         _check_number("max_attempts", request.max_attempts, least=1, most=MOST_ATTEMPTS)
     if request.timeout_ms is not None:
         _check_number("timeout_ms", request.timeout_ms, least=1, most=LONGEST_WAIT_MS)
-    flags = ("p" if request.preemptible else "") + ("u" if request.on_parent_failure is OnParentFailure.RUN else "")
+    flags = ("p" if request.preemptible else "") + _CONDITION_FLAGS[request.after_condition]
     attempts = "" if request.max_attempts is None else request.max_attempts
     timeout = "" if request.timeout_ms is None else request.timeout_ms
     payload = encode("payload", request.payload)

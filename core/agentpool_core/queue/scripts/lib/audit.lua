@@ -158,7 +158,8 @@ local function check_blocked(id)
   if hopeless then
     leave_blocked(job)
     if has_flag(job, 't') then redis.call('ZREM', TTL, id) end
-    finish(job, 'cancelled', 'reason', 'upstream', 'upstream ' .. hopeless .. ': it ended without a result, or is gone')
+    local reason = 'upstream: job ' .. hopeless .. ' ended without a result, or is gone'
+    finish(job, 'cancelled', 'reason', reason, reason)
   else
     redis.call('HSET', job.key, 'waits', waits)
     if waits == 0 then unblock(job) end

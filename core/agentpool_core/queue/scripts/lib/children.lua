@@ -1,13 +1,37 @@
--- Children of ended jobs. A child is released if its parent succeeded and cancelled otherwise, exactly once.
+-- Children of ended jobs. A child is released by the end that its condition asks for and cancelled otherwise, exactly once.
 --
 -- The number of children is unlimited, and a cancelled child may have children itself: a script therefore releases a
 -- bounded part. The rest stays in kids:PARENT, and the parent in `releasing`, where maintenance continues.
 
 local RELEASE_MAX = 200 -- children in one script
+local upstream = { unneeded = 'upstream: every parent succeeded' } -- a table: Lua bounds the number of local variables
 local BYTES_A_CHILD = 20480 -- of the parent's result, copied to each child; a larger result counts as several children
 
--- Makes a job whose parents have ended ready, or scheduled if the job is due later.
+-- Returns why a job is cancelled because of a parent: the first ancestor that did not succeed, and its end. `text`: the
+-- parent's error or reason.
+function upstream.reason(parent, state, text)
+  if state == 'cancelled' and string.sub(text or '', 1, 9) == 'upstream:' then return text end
+  local why = string.sub(string.match(text or '', '^[^\n]*'), 1, 200)
+  return 'upstream: job ' .. parent .. ' ' .. (state or 'is gone') .. (why ~= '' and ': ' .. why or '')
+end
+
+function upstream.cancel(child, reason)
+  redis.call('SREM', BLOCKED, child.id)
+  if has_flag(child, 't') then redis.call('ZREM', TTL, child.id) end
+  finish(child, 'cancelled', 'reason', reason, reason)
+end
+
+function upstream.all_succeeded(job)
+  for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
+    if redis.call('HEXISTS', job.key, 'in:' .. parent) == 0 then return false end
+  end
+  return true
+end
+
+-- Makes a job whose parents have ended ready, or scheduled if the job is due later. A job that is for failures only is
+-- cancelled if there is none.
 local function unblock(job)
+  if has_flag(job, 'f') and upstream.all_succeeded(job) then return upstream.cancel(job, upstream.unneeded) end
   local due = due_of(job)
   redis.call('SREM', BLOCKED, job.id)
   if due > now then
@@ -22,17 +46,13 @@ local function unblock(job)
   end
 end
 
-local function cancel_child(child, parent)
-  redis.call('SREM', BLOCKED, child.id)
-  if has_flag(child, 't') then redis.call('ZREM', TTL, child.id) end
-  finish(child, 'cancelled', 'reason', 'upstream', 'upstream ' .. parent)
-end
-
-local function release_child(id, parent, state, result)
+function upstream.release(id, parent, state, result)
   local child = load(id)
   if child and is_undecodable(child) then return fail_undecodable(child) end
   if not child or child.state ~= 'blocked' then return end
-  if state ~= 'succeeded' and not has_flag(child, 'u') then return cancel_child(child, parent) end
+  if state ~= 'succeeded' and not has_flag(child, 'u') then
+    return upstream.cancel(child, upstream.reason(parent, state, result))
+  end
   if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
   local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
   if type(waits) == 'table' then
@@ -44,7 +64,7 @@ local function release_child(id, parent, state, result)
 end
 
 -- Removes at most `most` children from the set. Returns their ids, and whether children are left.
-local function take_children(kids, most)
+function upstream.take(kids, most)
   if redis.call('SCARD', kids) > most then return redis.call('SPOP', kids, most), true end
   local ids = redis.call('SMEMBERS', kids)
   redis.call('DEL', kids)
@@ -52,10 +72,10 @@ local function take_children(kids, most)
 end
 
 -- Releases children of one parent within `budget`. Returns the rest of the budget.
-local function release_some(parent, state, result, budget)
+function upstream.release_some(parent, state, result, budget)
   local cost = 1 + math.floor(#(result or '') / BYTES_A_CHILD)
-  local ids, more = take_children(PREFIX .. 'kids:' .. parent, math.max(1, math.floor(budget / cost)))
-  for _, id in ipairs(ids) do release_child(id, parent, state, result) end
+  local ids, more = upstream.take(PREFIX .. 'kids:' .. parent, math.max(1, math.floor(budget / cost)))
+  for _, id in ipairs(ids) do upstream.release(id, parent, state, result) end
   if more then redis.call('SADD', RELEASING, parent) end
   return budget - cost * #ids
 end
@@ -66,7 +86,7 @@ local function release_children(budget)
   local first = 1
   while ended[first] do
     if budget > 0 then
-      budget = release_some(ended[first][1], ended[first][2], ended[first][3], budget)
+      budget = upstream.release_some(ended[first][1], ended[first][2], ended[first][3], budget)
     else
       redis.call('SADD', RELEASING, ended[first][1])
     end
@@ -85,8 +105,12 @@ local function continue_release()
     local parent = redis.call('SRANDMEMBER', RELEASING)
     if not parent then return false end
     redis.call('SREM', RELEASING, parent)
-    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. parent, 'state', 'result')
-    if not STATES[v[1] or ''] then ended[1] = { parent, v[2] and v[1] or 'cancelled', v[2] } end
+    local v = redis.pcall('HMGET', PREFIX .. 'job:' .. parent, 'state', 'result', 'error', 'reason')
+    if v[1] == 'succeeded' and v[2] then
+      ended[1] = { parent, 'succeeded', v[2] }
+    elseif not STATES[v[1] or ''] then
+      ended[1] = { parent, ENDS[v[1] or ''] and v[1] ~= 'succeeded' and v[1] or nil, v[1] == 'failed' and v[3] or v[4] or nil }
+    end
     budget = release_children(budget)
   end
   return redis.call('EXISTS', RELEASING) == 1

@@ -96,7 +96,8 @@ local function check_jobs(first)
   return jobs, fresh, depth
 end
 
--- Writes a child's fields. Returns how many parents have not ended, and the id of a parent that did not succeed, or nil.
+-- Writes a child's fields. Returns how many parents have not ended, and for a parent that did not succeed the reason to
+-- cancel the child, or nil.
 local function attach(job, parents)
   local fields = { 'after', table.concat(parents, ' ') }
   local waits, failed = 0, nil
@@ -105,12 +106,12 @@ local function attach(job, parents)
     if not seen[parent] then
       seen[parent] = true
       local key = PREFIX .. 'job:' .. parent
-      local v = redis.pcall('HMGET', key, 'state', 'result')
+      local v = redis.pcall('HMGET', key, 'state', 'result', 'error', 'reason')
       if v[1] == 'succeeded' and v[2] then
         fields[#fields + 1] = 'in:' .. parent
         fields[#fields + 1] = v[2]
       elseif ENDS[v[1]] then
-        failed = failed or parent
+        failed = failed or upstream.reason(parent, v[1], v[1] == 'failed' and v[3] or v[4] or nil)
       else
         waits = waits + 1
         redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
@@ -166,10 +167,11 @@ local function store(request)
   local waits, failed = 0, nil
   if request.extras or ttl then write_extras(job, extras, ttl) end
   if parents then waits, failed = attach(job, parents) end
-  if failed and not has_flag(job, 'u') then
+  if parents and not failed and waits == 0 and has_flag(job, 'f') then failed = upstream.unneeded end
+  if failed and (not has_flag(job, 'u') or failed == upstream.unneeded) then
     redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
     for _, parent in ipairs(parents) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
-    finish(job, 'cancelled', 'reason', 'upstream', 'upstream ' .. failed)
+    finish(job, 'cancelled', 'reason', failed, failed)
     return 'cancelled'
   end
   if waits > 0 then
