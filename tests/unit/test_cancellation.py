@@ -14,8 +14,8 @@ from agentpool_core.jobs import PoolRef
 from agentpool_core.process.cancellation import end, raise_lost, results_of, run_until_first_end
 
 
-async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
-    """As a blocking read behind Python 3.11's wait_for does."""
+async def test_a_task_that_loses_a_cancellation_is_ended():
+    """A blocking read behind Python 3.11's wait_for loses cancellations."""
     lost = 0
 
     async def deaf() -> None:
@@ -32,8 +32,8 @@ async def test_a_task_that_loses_a_cancellation_is_ended_all_the_same():
     assert (lost, task.cancelled()) == (1, True)
 
 
-async def test_what_the_task_raised_is_not_the_enders_problem():
-    """A reader that broke is over; its error is not told twice."""
+async def test_ending_a_task_does_not_raise_the_tasks_error():
+    """A failed reader is over; its error is not reported twice."""
 
     async def broken() -> None:
         raise ValueError("broken")
@@ -44,8 +44,8 @@ async def test_what_the_task_raised_is_not_the_enders_problem():
     assert task.done()
 
 
-async def test_works_together_end_together_even_deaf_ones():
-    """When one fails the others are ended, as often as they need to be asked; so they are when the whole is ended."""
+async def test_joined_tasks_end_together_even_deaf_tasks():
+    """After a failure or a cancellation, the remaining tasks are cancelled, as often as necessary."""
     ended = []
 
     async def deaf() -> None:
@@ -71,8 +71,8 @@ async def test_works_together_end_together_even_deaf_ones():
     assert (whole.cancelled(), len(ended)) == (True, 6)
 
 
-async def test_works_that_fail_together_leave_no_failure_unseen(unseen_failures):
-    """The first is raised; of the others nobody would hear but asyncio's log, in the middle of something else."""
+async def test_tasks_that_fail_together_leave_no_failure_unseen(unseen_failures):
+    """The first error is raised; without a look at the rest, asyncio would log their errors at a later time."""
 
     async def broken(why: str) -> None:
         raise ValueError(why)
@@ -83,8 +83,8 @@ async def test_works_that_fail_together_leave_no_failure_unseen(unseen_failures)
     assert unseen_failures == []
 
 
-async def test_works_that_fail_while_they_are_cancelled_leave_no_failure_unseen(unseen_failures):
-    """Who cancelled them hears of the cancellation; what they raised as they ended is looked at all the same."""
+async def test_tasks_that_fail_while_cancelled_leave_no_failure_unseen(unseen_failures):
+    """The caller gets the cancellation; errors that the tasks raise at their end are retrieved all the same."""
 
     async def broken() -> None:
         try:
@@ -104,7 +104,7 @@ async def test_works_that_fail_while_they_are_cancelled_leave_no_failure_unseen(
 
 
 async def test_a_lost_cancellation_is_raised_before_the_next_try():
-    """A task that nobody has cancelled goes on; one whose cancellation was swallowed ends."""
+    """A task without a cancellation goes on; a task whose cancellation was swallowed ends."""
     raise_lost()
 
     async def tries() -> None:
@@ -121,7 +121,7 @@ async def test_a_lost_cancellation_is_raised_before_the_next_try():
 
 
 async def test_a_wait_for_a_result_ends_in_time_though_its_cancellation_was_lost(monkeypatch: pytest.MonkeyPatch):
-    """Redis is away, and the client loses the cancellation of the expired timeout: the wait does not go on for ever."""
+    """Redis is away, and the client loses the cancellation of the expired timeout: the wait ends all the same."""
     calls = 0
 
     async def away(*_: object) -> None:
@@ -138,8 +138,8 @@ async def test_a_wait_for_a_result_ends_in_time_though_its_cancellation_was_lost
     assert calls == 1
 
 
-async def test_works_give_their_results_in_order_or_end_with_the_first_failure():
-    """After a failure the rest has ended before it is raised: nothing goes on behind the caller's back."""
+async def test_tasks_return_their_results_in_order_or_raise_the_first_failure():
+    """The remaining tasks have ended before a failure is raised, so no task goes on unseen."""
     first, ended = asyncio.Event(), []
 
     async def number(value: int) -> int:

@@ -36,8 +36,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return target
 
 
-def test_each_page_is_there_as_html_as_markdown_and_in_llms_txt(site: Path):
-    """A program reads the Markdown beside each page, and finds it by llms.txt."""
+def test_each_page_exists_as_html_as_markdown_and_in_llms_txt(site: Path):
+    """A program reads the Markdown beside each page, and finds the page by llms.txt."""
     listed = re.findall(r"^- \[.+\]\((\S+\.md)\)(?:: \S.*)$", (site / "llms.txt").read_text(), re.MULTILINE)
     pages = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert pages | {"index.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "SKILL.md"} <= set(listed)
@@ -48,15 +48,15 @@ def test_each_page_is_there_as_html_as_markdown_and_in_llms_txt(site: Path):
         assert (site / name).read_text().startswith("# "), name
 
 
-def test_the_links_of_the_markdown_copies_lead_somewhere(site: Path):
-    """Those to files outside of docs/ too, which the site holds beside its pages."""
+def test_the_links_of_the_markdown_copies_have_targets(site: Path):
+    """The site also holds the linked files outside of docs/."""
     for copy in site.rglob("*.md"):
         links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)[^)]*\)", copy.read_text())
         assert [link for link in links if not (copy.parent / link).exists()] == [], copy
 
 
 def test_a_browser_fetches_nothing_from_other_hosts(site: Path):
-    """Fonts, scripts, styles and pictures are the site's own; the search has its index."""
+    """Fonts, scripts, styles and pictures are part of the site; so is the index of the search."""
     pages = list(site.rglob("*.html"))
     assert len(pages) > 40
     assert [page.name for page in pages if FETCHED.search(page.read_text())] == []
@@ -74,7 +74,7 @@ def test_the_state_diagram_is_a_table(site: Path):
 
 
 def test_a_list_that_follows_its_introduction_is_a_list(site: Path):
-    """GitHub shows one without an empty line before it; code keeps its lines."""
+    """GitHub shows a list without an empty line above; lines of code stay."""
     assert "<p><strong>Alternatives.</strong></p>\n<ul>" in (site / "decisions/0011-quarantine.html").read_text()
     assert not [page.name for page in site.rglob("*.html") if re.search(r"<p>[^<]*\n- ", page.read_text())]
     assert "sharing:\n  timeSlicing:\n" in re.sub(r"<[^>]+>", "", (site / "operate.html").read_text())

@@ -24,7 +24,7 @@ def snapshot(*, queued: int, running: int, slots: int, attempts: int, run_ms: in
 
 
 def test_every_field_of_a_request_can_be_sent():
-    """The document's names are the request's, so that no field is out of reach over HTTP."""
+    """A document has the names of a request, so every field is available over HTTP."""
     document = {
         "kind": "greet",
         "payload": {"a": [1, None]},
@@ -71,13 +71,13 @@ def test_every_field_of_a_request_can_be_sent():
     ],
 )
 def test_a_wrong_document_is_refused_by_field_value_and_remedy(document: object, says: str):
-    """Nothing is ignored and nothing is guessed."""
+    """The error names field, value and remedy; no wrong field is ignored."""
     with pytest.raises(InvalidJobError, match=says):
         request_from(document)
 
 
 def test_the_estimate_is_zero_with_a_free_slot_and_unknown_without_a_measure():
-    """Free: at once. No worker, or nothing finished yet: nobody knows. Else backlog times run time over slots."""
+    """A free slot: 0. No worker, or no finished job: unknown. Otherwise: backlog times run time over slots."""
     assert estimated_wait_ms(snapshot(queued=0, running=1, slots=2, attempts=0, run_ms=0)) == 0
     assert estimated_wait_ms(snapshot(queued=5, running=0, slots=0, attempts=9, run_ms=9)) is None
     assert estimated_wait_ms(snapshot(queued=5, running=2, slots=2, attempts=0, run_ms=0)) is None

@@ -27,8 +27,8 @@ def test_a_span_is_read(text: str, span_ms: int):
 
 
 @pytest.mark.parametrize("text", ["", "soon", "-5s", "5 s", "1w", "5s\n", "٣s", "9" * 400])
-def test_what_is_no_span_is_refused_with_the_remedy(text: str):
-    """Wrong usage names the value and how to write it."""
+def test_a_text_that_is_no_span_is_refused_with_the_remedy(text: str):
+    """The error names the value and the correct form."""
     assert milliseconds(text) is None
     with pytest.raises(click.BadParameter, match="write 500ms, 30s"):
         duration(text)

@@ -18,7 +18,7 @@ NAME = re.compile(r"[A-Z]\w*Error")
 
 
 def test_the_text_of_an_error_joins_detail_and_remedy():
-    """An error without a remedy has its detail as text."""
+    """The text of an error without a remedy is its detail."""
     error = QueueError("the queue is full", remedy="try later")
     assert (error.detail, error.remedy, str(error)) == (
         "the queue is full",
@@ -43,8 +43,8 @@ def test_neither_detail_nor_remedy_holds_a_lone_surrogate():
         text.encode()
 
 
-def test_every_error_of_the_tree_is_in_the_page_that_draws_it():
-    """The docstring of the module names each class."""
+def test_the_docstring_of_the_module_names_every_error():
+    """The tree in the docstring has each class."""
     drawn = set(NAME.findall(errors.__doc__ or ""))
     assert drawn == {name for name in vars(errors) if NAME.fullmatch(name)} - {"FieldError"}
 
@@ -62,13 +62,13 @@ def trees() -> dict[str, ast.Module]:
 
 
 def _calls(trees: dict[str, ast.Module]) -> Iterator[tuple[str, ast.Call]]:
-    """Every call in the product's code, with its place."""
+    """Every call in the product's code, with file and line."""
     for path, tree in trees.items():
         yield from ((f"{path}:{node.lineno}", node) for node in ast.walk(tree) if isinstance(node, ast.Call))
 
 
 def _error_classes(trees: dict[str, ast.Module]) -> set[str]:
-    """The names of AgentPoolError and its subclasses, in whichever package."""
+    """The names of AgentPoolError and the subclasses, in any package."""
     found = {"AgentPoolError"}
     classes = [node for tree in trees.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
     while more := {c.name for c in classes if {ast.unparse(base) for base in c.bases} & found} - found:

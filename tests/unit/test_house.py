@@ -1,4 +1,4 @@
-"""The rules of the house that no linter knows."""
+"""The house rules that no linter knows."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def modules() -> list[Path]:
 
 
 def pages(*folders: str) -> list[Path]:
-    """The project's pages at its root and in these folders; `make demo` leaves its report beside them."""
+    """The project's pages at the root and in these folders, except the report of `make demo`."""
     root = [path for path in ROOT.glob("*.md") if path.name != DEMO_REPORT]
     return [*root, *(path for folder in folders for path in (ROOT / folder).rglob("*.md"))]
 
@@ -49,7 +49,7 @@ def test_the_operator_folder_does_not_shadow_the_standard_library():
 
 
 @pytest.mark.parametrize("path", modules(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_module_says_what_it_is_and_stays_small(path: Path):
+def test_a_module_has_a_docstring_and_stays_small(path: Path):
     """Each module opens with a docstring and has at most 400 lines."""
     source = path.read_text()
     assert ast.get_docstring(ast.parse(source)), f"{path} has no docstring"
@@ -57,7 +57,7 @@ def test_a_module_says_what_it_is_and_stays_small(path: Path):
 
 
 @pytest.mark.parametrize("path", suite(), ids=lambda p: str(p.relative_to(ROOT)))
-def test_a_test_says_what_holds(path: Path):
+def test_a_test_has_a_sentence(path: Path):
     """Each test function's docstring is a sentence."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
@@ -72,7 +72,7 @@ def test_a_package_is_typed(package: str):
 
 
 def test_paths_of_the_kubernetes_api_are_built_in_one_place():
-    """Elsewhere than in `agentpool_core.kube.paths`, names would go in unchecked. The devcluster serves the paths."""
+    """Only `agentpool_core.kube.paths` checks names. The devcluster serves the paths, and is exempt."""
     served = ROOT / "devcluster/agentpool_devcluster/api"
     for path in modules():
         if path == ROOT / "core/agentpool_core/kube/paths.py" or path.is_relative_to(served):
@@ -96,7 +96,7 @@ def test_the_operator_uses_public_parts_of_kopf_only():
 
 
 def test_the_devcluster_is_a_distribution_of_its_own():
-    """The wheel of `agentpool` holds no part of the devcluster, whose own wheel holds all of it and its command."""
+    """No part of the devcluster is in the wheel of `agentpool`; the devcluster's wheel holds modules and command."""
     first, second = (tomllib.loads((ROOT / f"{part}pyproject.toml").read_text()) for part in ("", "devcluster/"))
     assert not any("devcluster" in path for path in first["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"])
     assert second["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["agentpool_devcluster"]
@@ -120,7 +120,7 @@ def programs() -> list[Path]:
 
 
 def private_names(tree: ast.AST) -> Iterator[str]:
-    """Names with one leading underscore that come from other distributions, imported or by `getattr`."""
+    """Names with a leading underscore that come from a different distribution, imported or by `getattr`."""
     for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
@@ -137,24 +137,24 @@ def private_names(tree: ast.AST) -> Iterator[str]:
 
 
 def test_no_private_name_of_a_dependency_is_used():
-    """A release of the dependency may rename it. The exceptions are few, and need a cap of the version."""
+    """A release of the dependency may rename the name. The exceptions are few, and need a cap of the version."""
     used = {str(path.relative_to(ROOT)): list(private_names(ast.parse(path.read_text()))) for path in programs()}
     assert len(used) > 400
     assert {path: names for path, names in used.items() if names and path not in PRIVATE_USES} == {}
 
 
 def test_a_dependency_whose_private_names_are_used_has_a_cap():
-    """The exceptions are as few as the code needs, and no major version comes in untested."""
+    """The exceptions are as few as the code needs, and no major version is installed untested."""
     needs = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     for path, name in PRIVATE_USES.items():
         source = (ROOT / path).read_text()
         assert "SLF001" in source or list(private_names(ast.parse(source))), f"{path} is no exception any more"
         assert any(re.match(rf"{name}\b.*,<\d+$", need) for need in needs), f"{name} has no cap"
     waived = {str(path.relative_to(ROOT)) for path in modules() if "SLF001" in path.read_text()}
-    assert waived <= {*PRIVATE_USES, "worker/agentpool_worker/lease/watchdog.py"}  # a function of Python itself
+    assert waived <= {*PRIVATE_USES, "worker/agentpool_worker/lease/watchdog.py"}  # a function of Python
 
 
-def test_every_command_loads_and_explains_itself():
+def test_every_command_loads_and_has_a_help_text():
     """Each entry point of `agentpool` is a click command with a help text."""
     from importlib.metadata import entry_points
 
@@ -175,8 +175,8 @@ def test_no_file_names_a_package_host():
     assert found.stdout == ""
 
 
-def test_what_the_documents_name_exists():
-    """Each repository path that a document puts between backticks or links to is there."""
+def test_paths_in_the_documents_exist():
+    """The repository contains each path that a document shows as code or links to."""
     paths = re.compile(
         r"`((?:core|operator|worker|gateway|devcluster|local|docs|tests|bench|examples|crds|charts)/[\w./-]*)`"
     )
@@ -190,7 +190,7 @@ def test_what_the_documents_name_exists():
 
 
 def test_every_make_target_that_the_documents_name_exists():
-    """A document that says `make X` says so truly."""
+    """A command `make X` in a document has the target X."""
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     for document in pages("docs"):
         code = re.findall(r"`make ([a-z ]+)[`A-Z]|^\$ make ([a-z]+)", document.read_text(), re.MULTILINE)
@@ -201,7 +201,7 @@ def test_every_make_target_that_the_documents_name_exists():
 TESTED = re.compile(r"(tests/[\w./-]*\w)(?:::(\w+))?")
 
 
-def test_every_test_that_a_page_names_is_there():
+def test_tests_that_a_page_names_exist():
     """A path below `tests`, also outside of backticks, and the function behind `::`."""
     for page in pages("docs", "charts"):
         for path, function in TESTED.findall(page.read_text()):
@@ -211,7 +211,7 @@ def test_every_test_that_a_page_names_is_there():
 
 
 def test_every_claim_of_the_security_page_names_its_test():
-    """Each row of a table of threats, so a reader can see the test fail."""
+    """Each row of a table of threats names a test."""
     page = (ROOT / "docs/security.md").read_text()
     tables = re.findall(r"^\| threat \| protection \|\n\|---\|---\|\n((?:\|.*\n)+)", page, re.MULTILINE)
     rows = [row for table in tables for row in table.splitlines()]
@@ -228,14 +228,14 @@ NAMED_IN_FULL = (
 
 @pytest.mark.parametrize("folder", NAMED_IN_FULL)
 def test_a_constant_names_its_unit_in_full(folder: str):
-    """`_SECONDS`, not `_S`: the reader of a call site sees no comment."""
+    """The unit is `_SECONDS`, not `_S`: a reader of a call sees no comment."""
     short = re.compile(r"^_?[A-Z][A-Z_]*_S\b", re.MULTILINE)
     assert [str(path) for path in (ROOT / folder).rglob("*.py") if short.search(path.read_text())] == []
 
 
 @pytest.mark.parametrize("folder", ["core", "gateway", "worker", "operator", "local"])
 def test_a_logger_is_named_after_its_package(folder: str):
-    """`logging.getLogger(__name__)`, or a name below that of the package, so that a level set for a package holds."""
+    """The name is `logging.getLogger(__name__)` or a name below the package, so a level for a package applies."""
     named = re.compile(r'^\w+ = logging\.getLogger\("(\w+)', re.MULTILINE)
     for path in (ROOT / folder).rglob("*.py"):
         package = path.relative_to(ROOT / folder).parts[0]

@@ -1,4 +1,4 @@
-"""A kubeconfig that cannot be used is told in one line, by what names it."""
+"""The error for an unusable kubeconfig is a single line that names the file."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from agentpool_core.kube.errors import ForeignAnswerError
 @pytest.mark.parametrize(
     ("text", "problem"), [(None, "there is no such file"), ("a: [b", "cannot be used: while parsing a flow sequence")]
 )
-async def test_a_kubeconfig_that_cannot_be_used_is_named(tmp_path, caplog, text, problem):
-    """One line with the file and the remedy; the library, which takes a missing file for an empty one, says nothing."""
+async def test_an_unusable_kubeconfig_is_named(tmp_path, caplog, text, problem):
+    """The line has the file and the remedy; the library treats a missing file like an empty file, without an error."""
     file = tmp_path / "config"
     if text is not None:
         file.write_text(text)
@@ -35,8 +35,8 @@ NO_KUBECONFIGS = (
 
 
 @pytest.mark.parametrize("content", NO_KUBECONFIGS, ids=lambda content: str(content[:30]))
-async def test_a_file_that_is_no_kubeconfig_is_refused_in_one_line(tmp_path, monkeypatch, content: bytes):
-    """Whatever it holds; and a command that only wants the current namespace goes on without it."""
+async def test_a_file_that_is_no_kubeconfig_is_refused_in_a_single_line(tmp_path, monkeypatch, content: bytes):
+    """Any content is refused; a command that needs only the current namespace goes on without the file."""
     file = tmp_path / "config"
     file.write_bytes(content)
     with pytest.raises(SettingError) as refused:

@@ -24,7 +24,7 @@ tool = loaded()
 
 
 def bill(*licences: dict[str, Any]) -> dict[str, Any]:
-    """A list of one component with these licences."""
+    """A bill of a component with these licences."""
     return {"components": [{"name": "some", "version": "1.0", "licenses": list(licences)}]}
 
 
@@ -50,13 +50,13 @@ def test_an_allowed_licence_passes(licences: list[dict[str, Any]]):
         ([{"license": {"id": "MIT"}}, {"license": {"name": "Proprietary"}}], "Proprietary"),
     ],
 )
-def test_any_other_licence_is_named_with_its_package(licences: list[dict[str, Any]], named: str):
-    """One allowed licence beside it does not help, and neither does to declare none."""
+def test_a_forbidden_licence_is_named_with_its_package(licences: list[dict[str, Any]], named: str):
+    """An allowed licence beside a forbidden licence does not help, and a missing licence is forbidden."""
     assert tool.complaints(bill(*licences)) == [f"some 1.0: {named}"]
 
 
-def test_a_licence_that_was_read_in_the_package_counts_only_without_a_declared_one():
-    """A later version that declares another licence is named."""
+def test_a_licence_from_the_files_counts_only_without_a_declared_licence():
+    """A later version that declares a different licence is named."""
     component = {"name": "protobuf", "version": "9.0"}
     assert tool.complaints({"components": [component]}) == []
     declared = component | {"licenses": [{"license": {"id": "GPL-3.0-only"}}]}

@@ -25,7 +25,7 @@ def test_no_text_that_users_read_has_a_retired_word():
 
 
 def test_a_planted_word_is_found_in_a_page_with_its_line_and_its_replacement(tmp_path: Path):
-    """A line break within the words does not hide them; a code span is a name."""
+    """A line break within the words does not hide the words; a code span is a name."""
     text = "# Redis\n\nThe Trial\nRedis is small. `trial Redis` is a name.\n"
     assert found_in(tmp_path, "page.md", text) == ["page.md:3: 'trial redis' is retired; write: bundled Redis"]
 

@@ -20,7 +20,7 @@ def record(**extra: object) -> logging.LogRecord:
 
 
 def test_a_json_line_has_the_extra_fields():
-    """What the call brings beside its message stands beside it, for whoever filters by it."""
+    """Fields of the call are fields of the line, so a reader can filter by field."""
     assert json.loads(logs.JsonFormatter().format(record(job_id="j", attempt=2))) == {
         "time": "1970-01-01T00:00:01.500+00:00",
         "level": "warning",
@@ -32,7 +32,7 @@ def test_a_json_line_has_the_extra_fields():
 
 
 def test_a_traceback_stays_within_its_line():
-    """One record is one line, however long its traceback."""
+    """A record is a single line, whatever the length of the traceback."""
     try:
         int("lost")
     except ValueError:
@@ -43,7 +43,7 @@ def test_a_traceback_stays_within_its_line():
 
 @pytest.mark.parametrize(("form", "begins"), [("json", '{"time"'), ("text", "20")])
 def test_lines_go_to_standard_error_from_the_level_up(form: str, begins: str, capsys, monkeypatch):
-    """Standard output stays free for what a command prints."""
+    """Standard output stays free for the output of commands."""
     root = logging.getLogger()
     monkeypatch.setattr(root, "handlers", [])
     monkeypatch.setattr(root, "level", root.level)
@@ -63,8 +63,8 @@ class Unprintable:
 
 
 @pytest.mark.parametrize("form", [logs.JsonFormatter(), logs.TextFormatter("%(message)s")])
-def test_a_line_is_written_whatever_its_arguments_are(form: logging.Formatter):
-    """Objects without text, lone surrogates and values that JSON cannot express cost no line and raise nothing."""
+def test_a_line_is_written_for_any_arguments(form: logging.Formatter):
+    """Objects without text, lone surrogates and values without a JSON form lose no line and raise no error."""
     deep: object = 0
     for _ in range(5_000):
         deep = [deep]
@@ -76,7 +76,7 @@ def test_a_line_is_written_whatever_its_arguments_are(form: logging.Formatter):
 
 
 def test_a_text_line_moves_no_cursor():
-    """Escape sequences in what a job said are shown and not obeyed."""
+    """Escape sequences in a job's message are shown, not executed."""
     odd = record()
     odd.msg, odd.args = "error: %s", ("\x1b[2J\x9b1m\u202egnp.exe",)
     assert logs.TextFormatter("%(message)s").format(odd) == "error: \\u001b[2J\\u009b1m\\u202egnp.exe"

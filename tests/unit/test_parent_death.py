@@ -1,4 +1,4 @@
-"""A child that is tied to its parent ends with it."""
+"""A child that is tied to a parent process ends with the parent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`agentpool_core` offers the public client, and nothing is imported before its use."""
+"""`agentpool_core` exports the public client, and imports no module before the first use."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HEAVY = ("redis", "pydantic", "agentpool_core.client")
 
 
 @pytest.mark.parametrize("name", agentpool_core.__all__)
-def test_every_public_name_is_there(name: str):
-    """It comes from the module that defines it, and stays the same object."""
+def test_every_public_name_exists(name: str):
+    """The name comes from the defining module, and stays the same object."""
     found = getattr(agentpool_core, name)
     assert found.__name__ == name
     assert getattr(agentpool_core, name) is found
@@ -37,7 +37,7 @@ def test_an_unknown_name_is_named():
 
 
 def test_the_pages_import_the_client_by_its_public_name():
-    """A reader copies one line; the modules below may move."""
+    """A reader copies the line; the modules below may move."""
     pages = [*(ROOT / "docs").glob("*.md"), ROOT / "README.md", *(ROOT / "examples").rglob("*")]
     texts = {page.name: page.read_text() for page in pages if page.suffix in {".md", ".py"}}
     found = {

@@ -1,4 +1,4 @@
-"""A Secret is used only where it has opted in, and no message holds a piece of its value, whatever its form."""
+"""A Secret is used only with the label that permits the use, and no message holds a part of its value, in any form."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from agentpool_core.spec.queue import Redis
 FROM_URL = Redis.model_validate({"urlFrom": {"secretKeyRef": {"name": "r"}}})
 FROM_PASSWORD = Redis.model_validate({"url": "redis://h:6379/1", "passwordFrom": {"secretKeyRef": {"name": "r"}}})
 LABELLED = {"agentpool.dev/redis": "true"}
-MARKS = "QXZ"  # letters of which every secret below is full, and no message of ours has one
+MARKS = "QXZ"  # every secret below consists of these letters, and no message of ours contains them
 SECRET = st.text(alphabet=f"{MARKS}qxz019-_.~:/?#[]@!$&'()*+,;=% \n\t\"\\", min_size=4).map(lambda text: f"QZ{text}XQ")
 FORMS = st.sampled_from(
     ["{0}", "redis://{0}", "redis://:{0}@h", "redis://{0}:x@h/{0}", "rediss://h:{0}", "redis://h?{0}=1", "{0}://h",
@@ -55,7 +55,7 @@ def secret(*, labels=None, **values: str | bytes):
 @pytest.mark.parametrize("labels", [{}, {"agentpool.dev/redis": "false"}, {"agentpool.dev/redis": ""}, {"a": "true"}])
 @pytest.mark.parametrize("redis", [FROM_URL, FROM_PASSWORD])
 def test_a_secret_without_the_label_is_not_used(redis, labels):
-    """The error says exactly what its owner may run."""
+    """The error contains the exact command for the owner of the Secret."""
     with pytest.raises(SecretError) as refused:
         address_of(redis, "ns", secret(labels=labels, url="redis://h", password="p"))
     assert refused.value.reason == "SecretNotLabelled"
@@ -63,7 +63,7 @@ def test_a_secret_without_the_label_is_not_used(redis, labels):
 
 
 def test_the_url_or_the_password_comes_from_the_secret():
-    """White space around a URL is taken off, and a password is encoded before it goes into the URL."""
+    """White space around a URL is removed, and a password is encoded for the URL."""
     assert address_of(FROM_URL, "ns", secret(url=" redis://:p@h/1\n")).url == "redis://:p@h/1"
     address = address_of(FROM_PASSWORD, "ns", secret(password="p@/?#\n"))
     assert address.url == "redis://:p%40%2F%3F%23@h:6379/1"
@@ -72,7 +72,7 @@ def test_the_url_or_the_password_comes_from_the_secret():
 
 
 def test_a_message_names_the_server_by_the_url_of_the_agentpool():
-    """Only a URL from a Secret is named by the Secret: beside a password, the address is no secret."""
+    """A URL from a Secret is named by the Secret; a URL in the AgentPool is no secret, also beside a password."""
     address = address_of(FROM_PASSWORD, "ns", secret(password="p"))
     assert address.place == "h:6379"
     assert "p@h" not in str(address.without_secret(QueueUnreachableError("no answer from redis://:p@h")))
@@ -81,8 +81,8 @@ def test_a_message_names_the_server_by_the_url_of_the_agentpool():
 
 @pytest.mark.parametrize("given", [Redis(url="redis://h?hunter=1"), Redis(url="redis://h?ssl_ca_certs=/x")])
 @pytest.mark.parametrize("password_from", [None, FROM_PASSWORD.password_from])
-def test_a_url_in_the_agentpool_that_cannot_be_used_is_named_by_its_field(given, password_from):
-    """The field, the option and the remedy; no Secret is at fault."""
+def test_an_unusable_url_in_the_agentpool_is_named_by_its_field(given, password_from):
+    """The error has the field, the option and the remedy, and names no Secret."""
     redis = given.model_copy(update={"password_from": password_from})
     with pytest.raises(SettingError, match=r"^spec\.queue\.redis\.url: option (hunter|ssl_ca_certs): ") as refused:
         connect_to(address_of(redis, "ns", secret(password="p")))
@@ -90,7 +90,7 @@ def test_a_url_in_the_agentpool_that_cannot_be_used_is_named_by_its_field(given,
 
 
 async def test_a_secret_that_does_not_exist_is_named_with_the_remedy():
-    """The command line and the gateway show the operator's words, not the API server's."""
+    """The command line and the gateway show the operator's message, not the API server's."""
 
     class Api(Cluster):
         async def agentpool(self, _pool):
@@ -105,7 +105,7 @@ async def test_a_secret_that_does_not_exist_is_named_with_the_remedy():
 
 
 def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():
-    """The kubelet gives it as a variable of its own; a URL that has a password keeps it."""
+    """The kubelet sets the password as a separate variable; a URL with a password keeps that password."""
     environ = {"AGENTPOOL_REDIS_URL": "redis://h:6379/1", "AGENTPOOL_REDIS_PASSWORD": "p@\n"}
     assert redis_url(environ) == "redis://:p%40@h:6379/1"
     assert redis_url({**environ, "AGENTPOOL_REDIS_URL": "redis://:own@h"}) == "redis://:own@h"
@@ -127,7 +127,7 @@ def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():
     ],
 )
 def test_the_kind_of_mistake_is_named(value, told):
-    """With the Secret and the key, so that nobody need see the value to correct it."""
+    """The error names the Secret and the key, so a person can correct the value without seeing the value."""
     with pytest.raises(SecretError, match=told) as refused:
         address_of(FROM_URL, "ns", secret(url=value))
     assert "hunter" not in str(refused.value)
@@ -136,7 +136,7 @@ def test_the_kind_of_mistake_is_named(value, told):
 
 
 def refusal_of(redis, value):
-    """Why this value of a Secret cannot be used; None: it can."""
+    """The reason that this value of a Secret cannot be used; None: the value can be used."""
     try:
         connect_to(address_of(redis, "ns", secret(url=value, password=value)))
     except SettingError as error:
@@ -145,8 +145,8 @@ def refusal_of(redis, value):
 
 
 @given(form=FORMS, text=SECRET)
-def test_no_piece_of_a_secret_is_in_a_message(form, text):
-    """Whatever was put into the Secret: as URL and as password, refused when it is read or when it is connected to."""
+def test_no_part_of_a_secret_is_in_a_message(form, text):
+    """The test covers a URL and a password, at the time of reading and of connecting."""
     value = form.format(text)
     for redis in (FROM_URL, FROM_PASSWORD):
         refused = refusal_of(redis, value)
@@ -155,7 +155,7 @@ def test_no_piece_of_a_secret_is_in_a_message(form, text):
 
 
 def test_an_address_does_not_show_its_url():
-    """Neither in a log line nor in a traceback that shows values."""
+    """Neither a log line nor a traceback with values shows the URL."""
     assert "redis" not in repr(Address(url="redis://:p@h"))
 
 
@@ -171,8 +171,8 @@ def test_an_address_does_not_show_its_url():
         (fault_of(ConnectionRefusedError(111, "QXZ"), doing="QXZ"), "does not answer;"),
     ],
 )
-def test_what_a_server_said_is_not_repeated(error, told):
-    """A server knows the password that it was sent, and may say it again; the kind of fault is named in our words."""
+def test_a_message_of_the_server_is_not_repeated(error, told):
+    """A server knows the password of the client, and may repeat the password; the error has a message of ours."""
     assert told in str(without_address(error))
     assert not set(MARKS) & set(str(without_address(error)))
 
@@ -185,8 +185,8 @@ def test_what_a_server_said_is_not_repeated(error, told):
         (ssl.SSLError(1, "QXZ"), "(TLS failed)"),
     ],
 )
-def test_the_systems_own_word_for_a_lost_connection_is_told(cause, told):
-    """It helps to find the fault and holds neither host nor port."""
+def test_the_systems_message_for_a_lost_connection_is_shown(cause, told):
+    """The message helps to find the fault and holds neither host nor port."""
     error = QueueUnreachableError("QXZ")
     error.__cause__ = cause
     assert told in str(without_address(error))
@@ -210,7 +210,7 @@ def test_a_spec_that_is_older_than_the_schema_is_checked_again(redis):
     assert not set(MARKS) & set(str(refused.value))
 
 
-def test_a_newer_agentpool_is_read_without_what_is_new_in_it():
-    """A gateway that is older than the resource definition serves its pools."""
+def test_a_newer_agentpool_is_read_without_new_fields():
+    """A gateway that is older than the resource definition serves the pools."""
     assert redis_of({"spec": {"queue": {"redis": {"url": "redis://h", "later": 1}}}}).url == "redis://h"
     assert redis_of({"spec": {}}).url_from.secret_key_ref.name == "agentpool-redis"

@@ -1,4 +1,4 @@
-"""One version, a changelog that keeps a form, and the tool that prepares a release."""
+"""A single version, the form of the changelog, and the tool that prepares a release."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CHANGELOG = (ROOT / "CHANGELOG.md").read_text()
 
 @pytest.mark.parametrize(("name", "text"), release.PLACES)
 def test_every_place_names_the_version_of_the_project(name: str, text: str):
-    """The version in pyproject.toml is the only one: distributions, chart, images and pages name the same."""
+    """The version in pyproject.toml applies to distributions, chart, images and pages."""
     before, _, after = text.rpartition("VERSION")
     found = {match[0] for match in release.pattern(text).finditer((ROOT / name).read_text())}
     assert found == {f"{before}{release.current()}{after}"}
@@ -48,7 +48,7 @@ def test_the_changelog_keeps_the_form():
 
 
 def test_a_release_writes_the_version_at_every_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Afterwards no place names the former version, and the changelog has a section of today below an open one."""
+    """Afterwards no place names the former version, and the changelog has a dated section below the open section."""
     for name in {name for name, _ in release.PLACES} | {"CHANGELOG.md"}:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
@@ -73,7 +73,7 @@ def test_a_release_writes_the_version_at_every_place(tmp_path: Path, monkeypatch
     ],
 )
 def test_a_release_without_changes_or_for_the_second_time_is_refused(changelog: str, problem: str):
-    """Nothing is released that the changelog does not describe, and no version twice."""
+    """Without changes in the changelog there is no release, and no version is released twice."""
     with pytest.raises(release.ReleaseError, match=problem):
         release.close_section(changelog, "1.2.3", "2026-02-03")
 

@@ -1,4 +1,4 @@
-"""The release workflow: what it publishes, in which order, with which rights. actionlint reads it in `tests/chart`."""
+"""The release workflow: published artifacts, order, rights. actionlint reads the workflow in `tests/chart`."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ RIGHTS = {
 
 
 def before(job: str) -> Iterator[str]:
-    """All jobs that must have succeeded before this one."""
+    """All jobs that must succeed before this job."""
     needs = JOBS[job].get("needs", [])
     for need in [needs] if isinstance(needs, str) else needs:
         yield need
@@ -43,20 +43,20 @@ def used(job: str, action: str) -> list[dict[str, Any]]:
     return [step.get("with", {}) for step in steps(job) if step.get("uses", "").startswith(f"{action}@")]
 
 
-def test_a_tag_starts_it_and_nothing_else():
+def test_only_a_tag_starts_the_workflow():
     """No branch and no pull request publishes."""
     assert RELEASE[True] == {"push": {"tags": ["v*"]}}  # YAML reads the key `on` as true
 
 
-def test_each_job_has_only_the_rights_that_it_needs():
-    """None by default; the tests and the build cannot publish, and what publishes cannot write to the repository."""
+def test_each_job_has_only_necessary_rights():
+    """None by default; tests and build cannot publish, and publishing jobs cannot write to the repository."""
     assert RELEASE["permissions"] == {}
     assert {name: job["permissions"] for name, job in JOBS.items()} == RIGHTS
 
 
 @pytest.mark.parametrize("job", ["images", "chart", "distributions", "announce"])
 def test_nothing_is_published_before_the_tests_have_passed(job: str):
-    """The same tests as for each change; the package index, which keeps a version for ever, comes after the rest."""
+    """The tests are those of each change; the package index, which keeps a version for ever, is last."""
     assert {"test", "build"} <= set(before(job))
     assert {"images", "chart"} <= set(before("distributions"))
     assert JOBS["test"]["uses"] == "./.github/workflows/ci.yaml"

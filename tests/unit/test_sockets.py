@@ -1,4 +1,4 @@
-"""Listening on all addresses of a pod, whichever families it has."""
+"""Listening on all addresses of a pod, with IPv4, IPv6 or both."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def reachable(port: int) -> set[str]:
 
 
 def test_everywhere_is_both_families():
-    """A pod has an IPv4 address, an IPv6 address or both; the kubelet probes the one that it knows."""
+    """A pod has an IPv4 address, an IPv6 address or both; the kubelet probes its own address family."""
     if not socket.has_dualstack_ipv6():
         pytest.skip("this kernel has no IPv6")
     with listening_socket(EVERYWHERE, 0) as opened:
@@ -40,7 +40,7 @@ def test_everywhere_is_ipv4_where_the_kernel_has_no_ipv6(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("address", LOOPBACKS.values())
 def test_an_address_is_that_address_alone(address: str):
-    """A gateway without tokens listens on a loopback address, and must not be reached at another."""
+    """A gateway without tokens listens on a loopback address, and must not be reachable at a different address."""
     with listening_socket(address, 0) as opened:
         assert reachable(opened.getsockname()[1]) == {address}
 

@@ -30,7 +30,7 @@ EVERY_OPTION = SubmitOptions(
 
 
 def test_every_field_of_a_request_is_an_option():
-    """The options are all that JobRequest has, times in seconds."""
+    """Submit has an option for each field of JobRequest, with times in seconds."""
     assert set(EVERY_OPTION) == set(SubmitOptions.__annotations__)
     assert {name.removesuffix("_ms") for name in (field.name for field in fields(JobRequest))} == {
         "kind",
@@ -57,14 +57,14 @@ def test_every_field_of_a_request_is_an_option():
     )
 
 
-def test_what_is_left_out_or_none_is_the_requests_default():
-    """None stands for the pool's setting wherever the type allows it."""
+def test_an_omitted_option_and_none_are_the_requests_default():
+    """None means the pool's setting if the type allows None."""
     assert request_of("greet") == JobRequest(kind="greet")
     assert request_of("greet", ttl=None, timeout=None, job_id=None, trace=None) == JobRequest(kind="greet")
 
 
-def test_one_of_many_is_written_as_one_alone():
-    """The same names, in seconds; what the queue has already is taken as it is."""
+def test_a_job_of_many_has_the_options_of_a_single_job():
+    """The same names, in seconds; a JobRequest is passed on unchanged."""
     job = NewJob(kind="greet", payload=[1], **EVERY_OPTION)
     assert request_from(job) == request_of("greet", [1], **EVERY_OPTION)
     assert request_from({"kind": "greet", "delay": 0.5}) == JobRequest(kind="greet", delay_ms=500)
@@ -80,7 +80,7 @@ def test_an_unknown_option_is_a_wrong_call():
 
 
 @pytest.mark.parametrize("seconds", [-1, True, "5", float("inf"), float("nan")])
-def test_what_is_no_time_is_refused_by_name(seconds: Any):
+def test_a_value_that_is_no_time_is_refused_by_name(seconds: Any):
     """Seconds are numbers from zero up."""
     with pytest.raises(InvalidJobError, match=r"timeout: .*not a number of seconds"):
         request_of("greet", timeout=seconds)

@@ -1,4 +1,4 @@
-"""Objects and text from elsewhere: shown in one line, encodable, harmless in a terminal."""
+"""Objects and text from outside: shown in a line, encodable, harmless in a terminal."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentpool_core.text import RENDERED_CHARS, encodable, one_line, printable, 
 
 
 class Raises:
-    """An object whose text cannot be had, as an ORM's detached object."""
+    """An object whose text raises, like an ORM's detached object."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -30,14 +30,14 @@ class NoText:
 
 
 class WordlessError(Exception):
-    """An error whose `__str__` raises one of its own kind."""
+    """An error whose `__str__` raises an error."""
 
     def __str__(self) -> str:
         raise WordlessError
 
 
 def nested(levels: int) -> object:
-    """Dicts inside each other."""
+    """Nested dicts."""
     value: object = 0
     for _ in range(levels):
         value = {"a": value}
@@ -60,8 +60,8 @@ def nested(levels: int) -> object:
     ],
     ids=range(10),
 )
-def test_any_object_is_shown_in_one_short_line(value: object, part: str):
-    """Whatever its `__repr__` does, an object has a line, and an error that names it can be made."""
+def test_any_object_is_shown_in_a_short_line(value: object, part: str):
+    """An object has a line even if its `__repr__` raises, and an error can name the object."""
     line = render_value(value)
     assert part in line
     assert len(line) <= RENDERED_CHARS
@@ -73,15 +73,15 @@ def test_any_object_is_shown_in_one_short_line(value: object, part: str):
     "error", [WordlessError(), ValueError("caf\udce9"), KeyError(), OSError(2, "\udc80", "\udc81")]
 )
 def test_any_error_is_shown(error: BaseException):
-    """An error has a type even where its words cannot be had; they can always be encoded."""
+    """An error without readable text has its type; the text can always be encoded."""
     line = render_error(error)
     assert line.startswith(type(error).__name__)
     line.encode()
 
 
 @given(st.text(alphabet=st.characters(codec=None)))
-def test_printable_text_holds_nothing_that_a_terminal_obeys(text: str):
-    """No escape sequence, no reordering mark and no lone surrogate is left; harmless text stays as it is."""
+def test_printable_text_contains_no_control_sequence(text: str):
+    """No escape sequence, no reordering mark and no lone surrogate is left; harmless text is unchanged."""
     for safe, kept in ((printable(text), "\n\t"), (one_line(text), "")):
         safe.encode()
         assert not any(ord(c) < 32 or 127 <= ord(c) < 160 for c in safe if c not in kept)
@@ -91,5 +91,5 @@ def test_printable_text_holds_nothing_that_a_terminal_obeys(text: str):
 
 @given(st.text(alphabet=st.characters(codec=None)))
 def test_escaped_json_is_the_same_json(text: str):
-    """What is escaped in JSON's text is read as what it was."""
+    """Escaped JSON decodes to the original value."""
     assert json.loads(printable(json.dumps({text: text}, ensure_ascii=False))) == {text: text}

@@ -1,4 +1,4 @@
-"""What Redis and its client say, in the words and classes of each version, as errors of ours."""
+"""Errors of Redis and of redis-py, in the words and classes of each version, become errors of ours."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ GARBLED = (Remedy.REPORT, QueueReplyError)
     ids=["6.2", "7.0 command", "7.0 key", "7.2"],
 )
 def test_a_script_that_an_acl_refuses_is_an_access_error(words):
-    """Each version of the server says it in its own words."""
+    """Each version of the server has a different message."""
     assert isinstance(fault_of(exceptions.ResponseError(words), doing="submit"), QueueAccessError)
 
 
@@ -86,7 +86,7 @@ def test_a_script_that_an_acl_refuses_is_an_access_error(words):
     ids=lambda value: f"{type(value).__name__}: {value}"[:40] if isinstance(value, Exception) else "",
 )
 def test_each_failure_has_a_remedy_and_a_name(error, expected):
-    """Whatever class redis-py, a parser, asyncio or TLS give it: reconnect, wait, or tell the user."""
+    """The error has a remedy for any class of redis-py, of a parser, of asyncio or of TLS."""
     remedy, kind = expected
     fault = fault_of(error, doing="submit")
     assert remedy_of(error) is remedy
@@ -96,23 +96,23 @@ def test_each_failure_has_a_remedy_and_a_name(error, expected):
         assert fault.reconnect is (remedy is Remedy.RECONNECT)
 
 
-def test_a_cause_is_seen_through_a_lost_connection():
-    """While connecting, the client tells a wrong password, or garbage, as a lost connection."""
+def test_the_cause_of_a_lost_connection_is_found():
+    """While connecting, the client reports a wrong password, or garbage, as a lost connection."""
     for cause, kind in ((exceptions.AuthenticationError("no"), QueueAccessError), (KeyError("x"), QueueReplyError)):
         lost = exceptions.ConnectionError("lost")
         lost.__cause__ = cause
         assert type(fault_of(lost, doing="connect")) is kind
 
 
-def test_what_was_handled_before_is_no_cause():
-    """redis-py finds that its pool is full by an IndexError, which says nothing of a reply."""
+def test_an_error_that_was_handled_before_is_no_cause():
+    """redis-py handles an IndexError when its pool is full; that error does not concern the reply."""
     full = exceptions.MaxConnectionsError("Too many connections")
     full.__context__ = IndexError("pop from empty list")
     assert type(fault_of(full, doing="submit")) is QueueUnreachableError
 
 
 def test_our_own_errors_and_a_cancellation_pass():
-    """They say already what they mean, and a cancelled call was not refused."""
+    """Errors of ours keep their message, and a cancelled call was not refused."""
     for guard in (Asking("submit"), Reading("submit")):
         for error in (UnknownPoolError("ns/p"), asyncio.CancelledError(), KeyboardInterrupt()):
             with pytest.raises(type(error)), guard:

@@ -1,4 +1,4 @@
-"""The queue's own house rules: names said in two places are equal, and every script has its header."""
+"""The house rules of the queue: names in two places are equal, and every script has a header."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ PAGE = (ROOT / "docs" / "state-machine.md").read_text()
 
 
 @pytest.mark.parametrize("name", sorted(SOURCES))
-def test_every_script_says_what_it_takes_and_gives(name):
-    """A script's header names itself, KEYS, ARGV, what it returns and which events it writes."""
+def test_every_script_states_its_arguments_and_results(name):
+    """A script's header has the name, KEYS, ARGV, the returned outcomes and the written events."""
     source = SOURCES[name]
     assert source.startswith(f"-- {name}: ")
     for word in ("-- KEYS ", "-- ARGV ", "-- Returns ", "-- Events "):
@@ -28,7 +28,7 @@ def test_every_script_says_what_it_takes_and_gives(name):
 
 
 def test_every_script_is_loaded_and_complete():
-    """Each file has its Script, and no include is left unresolved."""
+    """Each file has a Script, and no include is left unresolved."""
     assert {script.name for script in scripts.ALL} == set(SOURCES)
     assert not any("--- include" in script.source for script in scripts.ALL)
 
@@ -70,11 +70,11 @@ def test_a_purge_deletes_every_key_that_lasts_as_long_as_the_pool():
 
 
 def test_only_the_servers_clock_decides():
-    """No script takes a time from its caller: TIME is read once, in the first part, and by scripts without parts."""
+    """No script takes a time from the caller: TIME is read once, in the first part, and by scripts without parts."""
     text = "".join([*SOURCES.values(), *PARTS.values()])
     without_parts = [name for name, source in SOURCES.items() if "--- include" not in source]
     assert sorted(without_parts) == ["claim_plain", "confirm", "submit_plain"]
-    assert text.count("'TIME'") == len(without_parts)  # confirm needs no time, and lib/pool.lua reads it
+    assert text.count("'TIME'") == len(without_parts)  # confirm needs no time, and lib/pool.lua reads the time
     assert "os.time" not in text
 
 

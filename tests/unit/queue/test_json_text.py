@@ -1,4 +1,4 @@
-"""JSON in and out: what no Python at the other end could decode is refused before anything is stored."""
+"""JSON in and out: a value that a Python version could not decode is refused before anything is stored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentpool_core.queue.codec.json_text import ENVELOPE_DEPTH, MAX_BODY_DEPTH,
 
 
 def lists(levels: int) -> object:
-    """Lists inside each other."""
+    """Nested lists."""
     value: object = 0
     for _ in range(levels):
         value = [value]
@@ -21,7 +21,7 @@ def lists(levels: int) -> object:
 
 
 def dicts(levels: int) -> object:
-    """Objects inside each other, with brackets in their texts."""
+    """Nested objects, with brackets in their texts."""
     value: object = "[{"
     for _ in range(levels):
         value = {'"[': value}
@@ -38,16 +38,16 @@ def depth_of(value: object) -> int:
 
 @pytest.mark.parametrize("nest", [lists, dicts])
 @pytest.mark.parametrize("levels", [MAX_BODY_DEPTH + 1, 600, 990, 1_500, 100_000])
-def test_what_is_nested_too_deeply_is_refused_by_its_place(nest, levels: int):
-    """The limit is the product's own: it is the same for every Python, and far below where one of them fails."""
+def test_deep_nesting_is_refused_with_its_path(nest, levels: int):
+    """The limit belongs to the product: every Python has the same limit, far below the limits of the interpreters."""
     with pytest.raises(PayloadTooDeepError, match=f"result: nested deeper than {MAX_BODY_DEPTH} levels") as caught:
         encode("result", nest(levels))
     assert caught.value.limit == MAX_BODY_DEPTH
 
 
 @pytest.mark.parametrize("nest", [lists, dicts])
-def test_what_is_as_deep_as_allowed_comes_out_as_it_went_in(nest):
-    """The limit itself is allowed, beside any number of brackets in texts and of shallow containers."""
+def test_a_value_of_the_allowed_depth_is_unchanged(nest):
+    """The limit is inclusive, beside any number of brackets in texts and of shallow containers."""
     value = [nest(MAX_BODY_DEPTH - 1), [[]] * 500, "[{" * 500]
     assert decode(encode("payload", value)) == value
 
@@ -65,8 +65,8 @@ def test_what_is_as_deep_as_allowed_comes_out_as_it_went_in(nest):
         ),
     ],
 )
-def test_stored_text_that_is_no_json_is_an_error_of_one_kind(text: str):
-    """Whatever was stored, reading it raises nothing else, and the message is short enough for a line."""
+def test_a_stored_text_that_is_no_json_is_an_error_of_a_single_kind(text: str):
+    """Any unreadable text raises the same class, and the message fits into a line."""
     with pytest.raises(UndecodableError) as caught:
         decode(text)
     assert len(str(caught.value)) < 300
@@ -87,7 +87,7 @@ def test_any_text_is_decoded_as_python_does_or_refused(text: str):
 
 
 def test_json_from_outside_has_the_same_limit_and_room_for_an_envelope():
-    """A request around a body may add levels; the body itself may not."""
+    """A request around a body may add levels; the body may not."""
     deep = json.dumps(lists(MAX_BODY_DEPTH))
     assert depth_of(parse("the body", deep)) == MAX_BODY_DEPTH
     with pytest.raises(PayloadTooDeepError, match="the body"):
@@ -101,26 +101,26 @@ def test_json_from_outside_has_the_same_limit_and_room_for_an_envelope():
 
 
 class Odd(dict):  # type: ignore[type-arg]  # a user's own
-    """A dict whose methods raise, as a lazy object's do."""
+    """A dict whose methods raise, like a lazy object."""
 
     def items(self):
-        """Raise what nobody expects."""
+        """Raise an unexpected error."""
         raise KeyError("gone")
 
 
 class Leaving(list):  # type: ignore[type-arg]  # a user's own
-    """A list that ends the process of whoever reads it."""
+    """A list that ends the process of its reader."""
 
     def __iter__(self):
-        """Raise what is no Exception."""
+        """Raise a BaseException."""
         raise SystemExit(4)
 
 
 class Interrupted(list):  # type: ignore[type-arg]  # a user's own
-    """A list during whose reading a person presses Ctrl-C."""
+    """A list that meets Ctrl-C while it is read."""
 
     def __iter__(self):
-        """Raise what the interpreter raises then."""
+        """Raise the interpreter's exception for Ctrl-C."""
         raise KeyboardInterrupt
 
 
@@ -135,20 +135,20 @@ class Unprintable:
     "value", [Unprintable(), [Unprintable()], {"a": (Unprintable(),)}, Odd(a=1), {Unprintable(): 1}, Leaving([1])]
 )
 def test_a_value_that_cannot_be_shown_is_refused_by_name(value: object):
-    """The error path shows the value safely; it raises nothing but the refusal."""
+    """The error path shows the value safely; only the refusal is raised."""
     with pytest.raises(InvalidJobError, match="result"):
         encode("result", value)
 
 
-def test_a_persons_interrupt_while_a_value_is_encoded_stays_one():
+def test_an_interrupt_while_a_value_is_encoded_passes():
     """Ctrl-C ends the program, and is no error of the value."""
     with pytest.raises(KeyboardInterrupt):
         encode("result", Interrupted([1]))
 
 
 @pytest.mark.parametrize("text", ["1e999", "-1e999", '{"a": [1e400]}', "NaN", "-Infinity"])
-def test_a_number_that_no_float_can_hold_is_no_json(text: str):
-    """Every entrance refuses such a number alike, before a protocol's own types meet it."""
+def test_a_number_beyond_the_range_of_floats_is_no_json(text: str):
+    """Every entrance refuses such a number with the same error, before the types of a protocol."""
     with pytest.raises(ValueError, match="number"):
         parse("body", text)
 

@@ -21,7 +21,7 @@ QUOTED = re.compile(r"(?<!== )'([a-z_]+:?)'")
 
 
 def table(title: str) -> dict[str, str]:
-    """The fields of a table in the docstring of `keys`, each with its meaning."""
+    """The fields of a table in the docstring of `keys`, each with a meaning."""
     rows = (keys.__doc__ or "").split(title)[1].split("\n\n")[1].splitlines()[2:]
     fields_and_meanings = [row.strip("| ").split(" | ", 1) for row in rows]
     return dict(fields_and_meanings)
@@ -38,7 +38,7 @@ COUNTED_STATES = {state.value for state in JobState if state.terminal}
 
 
 def test_every_field_of_a_job_that_scripts_name_is_in_the_table():
-    """Fields of HSET, HGET, HMGET, HDEL, and those that submit gathers before it writes them."""
+    """Fields of HSET, HGET, HMGET, HDEL, and fields that submit collects before the write."""
     values = {"queued", "running", "scheduled", "waiting", "1", "poison", "undecodable", "result", "error"}
     named = {word for call in ON_JOB.findall(TEXT) for word in QUOTED.findall(call)}
     named |= set(re.findall(r"field\('([a-z]+)'", LUA["submit"])) | set(
@@ -49,8 +49,8 @@ def test_every_field_of_a_job_that_scripts_name_is_in_the_table():
     assert named - values <= JOB
 
 
-def test_every_field_of_the_table_is_one_that_scripts_use():
-    """A field that no script names any more leaves the table."""
+def test_scripts_use_every_field_of_the_table():
+    """An unused field leaves the table."""
     for field in JOB:
         assert f"'{field}'" in TEXT, field
     for field in COUNTERS:
@@ -65,7 +65,7 @@ def test_every_counter_and_cursor_that_scripts_name_is_in_the_table():
     named = {f"{name}:" if len(name) == 1 else name for name in named}
     assert len(named) > 20
     assert named <= COUNTERS
-    assert COUNTED_STATES <= COUNTERS  # `finish` counts an end by its state
+    assert COUNTED_STATES <= COUNTERS  # `finish` counts an end by state
 
 
 def test_the_patterns_of_the_scripts_take_the_same_texts():
@@ -91,7 +91,7 @@ def test_the_patterns_of_the_scripts_take_the_same_texts():
 
 
 def as_python(pattern: str) -> str:
-    """A Lua pattern as a regular expression, as far as those of the layout need it."""
+    """A Lua pattern as a regular expression, for the patterns of the layout."""
     return (
         pattern.strip("^$").replace("|", r"\|").replace("%d", r"\d").replace("%a", "[A-Za-z]").replace(r"[^\|]", "[^|]")
     )

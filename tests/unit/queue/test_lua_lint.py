@@ -1,4 +1,4 @@
-"""The linter of the Lua scripts finds what it is for."""
+"""The linter of the Lua scripts finds planted mistakes."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ def script(name: str, text: str) -> scripts.Script:
 
 
 def test_an_undefined_name_is_found(monkeypatch: pytest.MonkeyPatch, tmp_path):
-    """A script that calls a function which no part defines is reported by its name and line."""
+    """A script that calls an undefined function is reported with line and name."""
     monkeypatch.setattr(scripts, "ALL", (script("claim", "return missing()\n"),))
     (found,) = lint_lua.relevant(lint_lua.warnings_of(tmp_path))
     assert found.startswith("claim.lua:1:")
     assert "missing" in found
 
 
-def test_a_definition_that_one_script_uses_is_fine_and_one_that_none_uses_is_not(
-    monkeypatch: pytest.MonkeyPatch, tmp_path
-):
-    """Two scripts share a part; only the function that neither calls is reported."""
+def test_a_definition_without_a_use_is_reported(monkeypatch: pytest.MonkeyPatch, tmp_path):
+    """Two scripts share a part; only the function that neither script calls is reported."""
     monkeypatch.setattr(scripts, "ALL", (script("a", PART + "return used()\n"), script("b", PART + "return 3\n")))
     found = lint_lua.relevant(lint_lua.warnings_of(tmp_path))
     assert found
@@ -38,7 +36,7 @@ def test_a_definition_that_one_script_uses_is_fine_and_one_that_none_uses_is_not
 
 
 def test_a_script_with_almost_too_many_local_variables_is_reported(monkeypatch: pytest.MonkeyPatch):
-    """Lua refuses the 201st of a script and its parts, at the first call on a server."""
+    """Lua refuses the 201st local variable of a script with its parts, at the first call on a server."""
     many = "".join(f"local a{n}, b{n} = 1, 2\n" for n in range(90)) + "local function used() return 1 end\n" * 16
     monkeypatch.setattr(scripts, "ALL", (script("few", "local a = 1\n  local b = 2\n"), script("many", many)))
     (found,) = lint_lua.crowded()

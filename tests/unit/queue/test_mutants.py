@@ -1,4 +1,4 @@
-"""Every mutant still has its place in the queue's text; `make mutants` hunts them."""
+"""Every mutant has a place in the queue's text; `make mutants` hunts them."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from agentpool_core.queue import scripts
 from tests.mutants.catalogue import CATALOGUE
 
 
-def test_mutants_have_names_of_their_own():
-    """A name means one mutant."""
+def test_mutants_have_different_names():
+    """A name identifies a single mutant."""
     assert len({mutant.name for mutant in CATALOGUE}) == len(CATALOGUE) >= 12
 
 
 @pytest.mark.parametrize("mutant", CATALOGUE, ids=lambda mutant: mutant.name)
 def test_a_mutant_finds_its_text(mutant):
-    """The text that it replaces is there, and what it puts in its place is something else."""
+    """The text to replace exists, and the replacement differs."""
     assert mutant.old != mutant.new
     if mutant.method is None:
         assert any(mutant.old in script.source for script in scripts.ALL)

@@ -1,4 +1,4 @@
-"""Redis URLs in messages: what helps to find the server is shown, and no piece of a password ever."""
+"""Redis URLs in messages: the server's place is shown, and no part of a password."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from agentpool_core.queue.connection.redacted_url import mask_url, place_of
     ],
 )
 def test_a_masked_url_shows_no_password(url, shown):
-    """User, host and database stay; where it is not clear what is secret, nothing does."""
+    """User, host and database stay; if the secret part is not clear, the whole URL is hidden."""
     assert mask_url(url) == shown
 
 
@@ -46,21 +46,21 @@ def test_a_masked_url_shows_no_password(url, shown):
         ("redis://:pa?ss@host", "***"),
     ],
 )
-def test_a_place_is_where_the_server_is(url, place):
-    """Hosts have their ports; a socket has its path."""
+def test_a_place_is_the_address_of_the_server(url, place):
+    """Hosts have their ports; a socket has a path."""
     assert place_of(url) == place
 
 
 @given(st.text(alphabet="SECRT@/?#:%", min_size=3).filter(lambda text: "S" in text))
-def test_no_piece_of_any_password_is_shown(password):
-    """Whatever the password is made of, the capital letters are only in it."""
+def test_no_part_of_any_password_is_shown(password):
+    """Only the password contains the capital letters of the test."""
     for url in (f"redis://u:{password}@host/0", f"redis://host?password={password}"):
         assert not set("SECRT") & set(mask_url(url) + place_of(url))
 
 
 @pytest.mark.parametrize("url", ["redis://:se/cret@host", "redis://:se#cret@host", "redis://[se:cret@host", "se@cret"])
 def test_a_refused_url_shows_no_password(url):
-    """The refusal names the field and what to write, in words of its own."""
+    """The refusal names the field and the remedy, without a part of the URL."""
     with pytest.raises(SettingError) as caught:
         connect(url)
     assert "cret" not in str(caught.value).replace("percent-encode", "")

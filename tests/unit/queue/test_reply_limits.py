@@ -10,7 +10,7 @@ from redis.exceptions import InvalidResponse
 from agentpool_core.queue.connection.reply_limits import BYTES_PER_ITEM, COUNTED_FROM_BYTES, MAX_ITEMS, Frames
 from tests.fixtures.hostile import encoded
 
-SUSPICIOUS = "\r\n*99999999\r\n"  # in a text, it announces nothing
+SUSPICIOUS = "\r\n*99999999\r\n"  # inside of a text, the letters announce nothing
 LEAVES = st.integers(-5, 2**40) | st.text(max_size=5) | st.sampled_from([None, SUSPICIOUS, "x" * 300, ValueError("no")])
 REPLIES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=6), max_leaves=30)
 LIMIT_BYTES = 2**20
@@ -24,7 +24,7 @@ def items_of(reply) -> int:
 
 @given(replies=st.lists(REPLIES, min_size=1, max_size=4), cut=st.integers(1, 40))
 def test_replies_within_the_limits_pass_wherever_they_are_cut(replies, cut):
-    """One after another, each has the limits for itself; what looks like an announcement in a text is none."""
+    """Each reply has the full limits; an announcement inside of a text does not count."""
     longest = max(len(encoded(reply)) for reply in replies)
     most = max(longest + cut, max(map(items_of, replies)) * BYTES_PER_ITEM)
     frames = Frames(most, each=True)
@@ -51,14 +51,14 @@ def test_replies_within_the_limits_pass_wherever_they_are_cut(replies, cut):
 def test_a_reply_beyond_the_limits_is_refused(data, cut, each):
     """Too many items, in one list or in many, or too many bytes, in texts or beside them."""
     frames = Frames(LIMIT_BYTES, each=each)
-    with pytest.raises(InvalidResponse):  # noqa: PT012 - one of the chunks is refused
+    with pytest.raises(InvalidResponse):  # noqa: PT012 - noqa: PT012 - a chunk is refused
         for start in range(0, len(data), cut):
             frames.check(data[start : start + cut])
 
 
 @pytest.mark.parametrize("each", [False, True])
-def test_what_has_been_counted_is_not_kept(each):
-    """To count it all again with each chunk keeps an event loop busy for minutes; to keep it takes its memory twice."""
+def test_counted_chunks_are_not_kept(each):
+    """Counting all chunks again would block an event loop for minutes; keeping chunks would double the memory."""
     frames = Frames(each=each)
     frames.check(b"*1000000\r\n")
     for _ in range(100):
@@ -68,7 +68,7 @@ def test_what_has_been_counted_is_not_kept(each):
 
 
 def test_a_short_reply_is_not_counted():
-    """Most replies are short; only what looks like an announcement makes them worth a look."""
+    """Most replies are short; only a possible announcement needs a check."""
     frames = Frames()
     for data in (b"+OK\r\n", b":1\r\n", b"*2\r\n$2\r\nok\r\n:1\r\n", encoded(["x" * 1_000, 5])):
         frames.begin()

@@ -1,4 +1,4 @@
-"""What is refused before Redis is asked, and what is sent."""
+"""Refusals before Redis is called, and the arguments of a request."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_equal_bodies_have_equal_digests():
 
 
 @pytest.mark.parametrize("value", [{"a": {1: {2j}}}, [float("inf")], {"a": b""}, {("t",): 1}])
-def test_what_json_cannot_say_is_named_by_its_place(value):
+def test_an_unencodable_value_is_named_with_its_path(value):
     """The error's field leads to the culprit."""
     with pytest.raises(InvalidJobError) as caught:
         encode("payload", value)
@@ -62,7 +62,7 @@ def test_what_json_cannot_say_is_named_by_its_place(value):
 
 
 def test_endless_nesting_is_refused():
-    """A value that contains itself is an error, not a crash."""
+    """A value that contains the same value is an error, not a crash."""
     loop: list[object] = []
     loop.append(loop)
     with pytest.raises(InvalidJobError):
@@ -70,7 +70,7 @@ def test_endless_nesting_is_refused():
 
 
 def test_parents_come_first_and_cycles_are_named():
-    """Any order of a call's jobs is taken; a ring is refused with its members."""
+    """Jobs of a call may have any order; a cycle is refused with its members."""
     a, b, c = (JobId(name) for name in "abc")
     requests = [JobRequest(kind="k", job_id=a, after=(b,)), JobRequest(kind="k", job_id=b)]
     assert list(parents_first(requests)) == [1, 0]
@@ -80,14 +80,14 @@ def test_parents_come_first_and_cycles_are_named():
 
 
 def test_ids_sort_by_time_and_never_repeat():
-    """A later id is not smaller in its time part, and all differ."""
+    """A later id has the same or a larger time part, and all ids differ."""
     ids = [new_id() for _ in range(1000)]
     assert len(set(ids)) == 1000
     assert [job_id[:11] for job_id in ids] == sorted(job_id[:11] for job_id in ids)
 
 
-def test_a_plain_history_is_put_together():
-    """What the log leaves out, entry, lease and end tell."""
+def test_a_plain_history_is_complete():
+    """Entry, lease and end complete a history without a log."""
     fields = {"state": "succeeded", "entry": "5-0", "lease": "1 1 7 w", "ended": "9"}
     assert [(entry.type, entry.at_ms, entry.worker) for entry in history_of(fields)] == [
         ("queued", 5, None),

@@ -1,4 +1,4 @@
-"""docs/security.md says what the code does, and the bill of materials lists what is installed."""
+"""docs/security.md agrees with the code, and the bill of materials lists the installed packages."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ PAGE = (ROOT / "docs" / "security.md").read_text()
 
 
 def test_the_page_shows_the_rules_of_the_code():
-    """The block of ACL users is the one that the module makes."""
+    """The block of ACL users on the page is the output of the module."""
     assert f"```text\n{acl.acl_file(pools='research/*')}\n```" in PAGE
 
 
 def test_no_role_has_a_dangerous_command():
-    """Neither administration nor anything that looks at or deletes what is not the pool's."""
+    """No role may administer the server, or read or delete keys of different applications."""
     dangerous = {
         "config",
         "flushall",
@@ -34,8 +34,8 @@ def test_no_role_has_a_dangerous_command():
         assert not dangerous & {command.partition("|")[0] for command in acl.commands(role)}
 
 
-def test_rules_for_an_older_server_hold_only_commands_that_it_knows():
-    """Redis before 7.2 has no CLIENT SETINFO, and refuses a user whose rules name it; nothing else differs."""
+def test_rules_for_an_older_server_hold_only_known_commands():
+    """Redis before 7.2 has no CLIENT SETINFO, and refuses a user whose rules name the command; the rest is equal."""
     for role in acl.Role:
         newest = acl.rules(role)
         assert acl.rules(role, version=(7, 2)) == newest

@@ -1,4 +1,4 @@
-"""Settings that another version, or somebody by hand, has written: what can be used is, and nothing raises."""
+"""Settings that a different version, or a person, has written: usable settings apply, and nothing raises."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ FULL = PoolSettings(
 NAMES = [setting.name for setting in fields(PoolSettings) if setting.init]
 
 
-def test_settings_come_back_as_they_were_published():
-    """What this version writes, it reads, and a field of a version to come is ignored."""
+def test_published_settings_are_read_back():
+    """A reader returns the published settings, and ignores a field of a future version."""
     assert PoolSettings.from_mapping(FULL.to_mapping() | {"a_setting_to_come": "7"}) == FULL
 
 
@@ -45,9 +45,9 @@ def test_settings_come_back_as_they_were_published():
     ids=range(21),
 )
 def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: str, text: str, caplog):
-    """The worker goes on; the log names setting, value and default once, however often settings are read."""
+    """The worker goes on; the log names setting, value and default once, for any number of readings."""
     caplog.set_level(logging.WARNING)
-    settings_module._warn_of.cache_clear()  # another test may have met the same value
+    settings_module._warn_of.cache_clear()  # a different test may have met the same value
     for _ in range(3):
         settings = PoolSettings.from_mapping(FULL.to_mapping() | {name: text})
     default = PoolSettings()
@@ -57,8 +57,8 @@ def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: st
 
 
 @given(st.dictionaries(st.sampled_from([*NAMES, "x"]), st.text(max_size=20) | st.integers().map(str), max_size=5))
-def test_no_mapping_makes_settings_that_a_worker_cannot_start_with(mapping: dict[str, str]):
-    """Whatever stands in the hash, a worker has at least one slot and a lease."""
+def test_any_mapping_gives_settings_that_a_worker_can_use(mapping: dict[str, str]):
+    """For any content of the hash, a worker has at least a slot and a lease."""
     settings = PoolSettings.from_mapping(FULL.to_mapping() | mapping)
     assert starting_slots(settings) >= 1
     assert settings.lease_ms >= 1

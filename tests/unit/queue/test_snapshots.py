@@ -1,4 +1,4 @@
-"""What can be told from one reading of a queue."""
+"""Values that follow from a single reading of a queue."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tests.fixtures.snapshots import snapshot_with
 
 
 def test_a_worker_lives_until_its_lease_has_run_out():
-    """At the very moment of its end a lease is over, as in the queue's scripts."""
+    """At the moment of its end a lease is over, as in the queue's scripts."""
     workers = tuple(
         WorkerSnapshot(name=WorkerId(name), slots=1, running=0, host="h", lease_expires_at_ms=ends)
         for name, ends in (("live", 1_001), ("ending", 1_000), ("lost", 999))

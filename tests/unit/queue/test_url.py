@@ -1,4 +1,4 @@
-"""Redis URLs as they are read: what is meant, and what is refused, by name and without a piece of a password."""
+"""Reading of Redis URLs: the meaning of options, and refusals by name, without a part of a password."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from agentpool_core.queue import connect
 from agentpool_core.queue.connection.url import RedisUrl, Topology
 from agentpool_core.queue.connection.url_options import OPTIONS
 
-SECRET = "s3cr3t"  # what no message may show
+SECRET = "s3cr3t"  # no message may contain this text
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,8 @@ SECRET = "s3cr3t"  # what no message may show
         ),
     ],
 )
-def test_a_url_says_what_is_meant(url, expected):
-    """Sentinel and Cluster take every option that a single server does, and white space around a URL is dropped."""
+def test_a_url_sets_the_options_of_the_connection(url, expected):
+    """Sentinel and Cluster accept every option of a single server, and white space around a URL is dropped."""
     assert RedisUrl.parse(url) == expected
 
 
@@ -128,8 +128,8 @@ def test_a_url_says_what_is_meant(url, expected):
         ("rediss+cluster://h?ssl_ca_path=/x", "not supported for cluster"),
     ],
 )
-def test_a_url_that_is_wrong_is_refused(url, problem):
-    """The refusal says what kind of mistake it is and what to write, and shows neither a value nor a password."""
+def test_a_wrong_url_is_refused(url, problem):
+    """The refusal has the kind of the mistake and the remedy, and shows neither a value nor a password."""
     with pytest.raises(SettingError) as caught:
         connect(url)
     assert problem in str(caught.value)
@@ -156,8 +156,8 @@ VALUES = {
         ("rediss+cluster://h", ("sentinel_", "ssl_ca_path", "ssl_password")),
     ],
 )
-def test_every_option_is_taken_where_it_means_something(base, lacks):
-    """No option that the list has is refused by redis-py afterwards, for want of a name or by its type."""
+def test_every_listed_option_is_accepted(base, lacks):
+    """redis-py accepts the name and the type of each option in the list."""
     assert VALUES.keys() == OPTIONS.keys()
     for name, value in VALUES.items():
         url = f"{base}?{name}={value}"
@@ -171,7 +171,7 @@ def test_every_option_is_taken_where_it_means_something(base, lacks):
 
 
 def test_the_redis_page_lists_the_options():
-    """Each option that a URL may carry is in the page's table, and nothing else is."""
+    """The page's table has each option of a URL, and no further option."""
     page = (Path(__file__).parents[3] / "docs/redis.md").read_text()
     table = page.partition("| options | meaning |")[2].partition("\n\n")[0]
     named = {name for row in table.splitlines()[2:] for name in re.findall(r"`(\w+)`", row.split("|")[1])}

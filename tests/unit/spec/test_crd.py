@@ -20,7 +20,7 @@ ROOT_SCHEMA = VERSION["schema"]["openAPIV3Schema"]
 
 
 def nodes(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every node of a structural schema, with its path."""
+    """Every node of a structural schema, with a path."""
     yield path, schema
     for name, child in schema.get("properties", {}).items():
         yield from nodes(f"{path}.{name}", child)
@@ -31,14 +31,14 @@ def nodes(path: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, An
 ALL = list(nodes("", ROOT_SCHEMA))
 
 
-def test_the_file_is_what_the_types_give():
+def test_the_file_equals_the_generated_definition():
     """The file `crds/agentpools.yaml` holds the generated definition."""
     text = (Path(__file__).parents[3] / "crds/agentpools.yaml").read_text()
     assert yaml.safe_load(text) == yaml.safe_load(to_yaml(custom_resource_definition()))
 
 
 def test_the_schema_is_structural():
-    """Every node has a type and none has what Kubernetes forbids in structural schemas."""
+    """Every node has a type and no keyword that Kubernetes forbids in structural schemas."""
     forbidden = {"$ref", "anyOf", "oneOf", "allOf", "not", "title", "const", "additionalProperties", "definitions"}
     for path, schema in ALL:
         assert "type" in schema, path
@@ -46,7 +46,7 @@ def test_the_schema_is_structural():
 
 
 def test_every_field_is_described():
-    """`kubectl explain` has a sentence for each field, ending with its default where it has one."""
+    """`kubectl explain` has a sentence for each field, with the default at the end."""
     for path, schema in ALL:
         if path.startswith((".spec", ".status")) and not path.endswith("[]"):
             assert schema.get("description", "").endswith("."), path
@@ -67,7 +67,7 @@ def test_only_the_handler_is_required():
 
 
 def test_status_has_no_defaults():
-    """A status says only what was observed."""
+    """A status contains only observed values."""
     assert not [path for path, schema in nodes("", ROOT_SCHEMA["properties"]["status"]) if "default" in schema]
 
 
@@ -116,7 +116,7 @@ def test_scale_and_status_are_subresources():
     ],
 )
 def test_the_rules_refuse_and_admit(path: str, bad: dict[str, Any], good: dict[str, Any]):
-    """Each CEL rule refuses what cannot be served, with a message that names the remedy, and admits the rest."""
+    """Each CEL rule refuses specs that cannot be served, with a message that names the remedy, and admits the rest."""
     rules = dict(ALL)[path]["x-kubernetes-validations"]
     assert all(evaluate(rule["rule"], {"self": good}) for rule in rules)
     broken = [rule for rule in rules if not evaluate(rule["rule"], {"self": bad})]
@@ -127,7 +127,7 @@ def test_the_rules_refuse_and_admit(path: str, bad: dict[str, Any], good: dict[s
             assert ";" in evaluate(rule["messageExpression"], {"self": bad})
 
 
-def test_no_message_is_put_together_of_texts_of_unknown_length():
+def test_no_message_concatenates_texts_of_unknown_length():
     """Kubernetes bounds an expression's cost; adding to `string(number)` counts as endless, and the CRD is refused."""
     explained = [
         rule["messageExpression"]
@@ -139,8 +139,8 @@ def test_no_message_is_put_together_of_texts_of_unknown_length():
     assert [text for text in explained if "string(" in text] == []
 
 
-def test_a_wrong_app_is_told_with_its_value_and_an_example():
-    """Who writes `app: repo_analyst` reads what he wrote and how it should look, not a regular expression."""
+def test_a_wrong_app_is_reported_with_its_value_and_an_example():
+    """The message for `app: repo_analyst` has the value and a correct example, not a regular expression."""
     (rule,) = dict(ALL)[".spec.handler.python"]["x-kubernetes-validations"]
     told = evaluate(rule["messageExpression"], {"self": {"app": "repo_analyst"}})
     assert told == (
@@ -157,8 +157,8 @@ def test_a_wrong_app_is_told_with_its_value_and_an_example():
         (".spec", {"routes": [{}, {"kinds": ["y", "x"]}, {"kinds": ["x"]}]}, "more list x;"),
     ],
 )
-def test_what_excludes_another_is_told_by_its_name(path: str, found: dict[str, Any], told: str):
-    """Who gave two handlers, or listed a kind twice, reads which."""
+def test_exclusive_fields_are_named(path: str, found: dict[str, Any], told: str):
+    """The message for two handlers, or for a repeated kind, names the handlers or the kind."""
     rules = dict(ALL)[path]["x-kubernetes-validations"]
     (broken,) = [rule for rule in rules if not evaluate(rule["rule"], {"self": found})]
     assert told in evaluate(broken["messageExpression"], {"self": found})
@@ -168,7 +168,7 @@ def test_what_excludes_another_is_told_by_its_name(path: str, found: dict[str, A
     ("path", "schema"), [(p, s) for p, s in ALL if s.get("default") == {}], ids=lambda v: str(v)[:40]
 )
 def test_an_empty_default_passes_its_own_rules(path: str, schema: dict[str, Any]):
-    """The API server checks `default: {}` as it stands, before the defaults below it apply."""
+    """The API server checks `default: {}` before the nested defaults apply."""
     for rule in schema.get("x-kubernetes-validations", []):
         assert evaluate(rule["rule"], {"self": {}}), path
 
@@ -192,7 +192,7 @@ def test_an_empty_default_passes_its_own_rules(path: str, schema: dict[str, Any]
     ],
 )
 def test_a_secret_cannot_be_named_by_a_path(field: str, text: str):
-    """The schema refuses what is no name, and so does the code that reads a resource older than the schema."""
+    """The schema refuses such a name, and so does the code that reads a resource older than the schema."""
     reference = dict(ALL)[".spec.queue.redis.urlFrom.secretKeyRef"]["properties"]
     assert not re.match(reference[field]["pattern"].replace("$", r"\Z"), text)
     with pytest.raises(ValidationError):
@@ -200,13 +200,13 @@ def test_a_secret_cannot_be_named_by_a_path(field: str, text: str):
 
 
 @pytest.mark.parametrize(("name", "key"), [("redis", "url"), ("a.b-c.d0", "REDIS_URL"), ("r", ".url-1"), ("r", "a..b")])
-def test_a_name_that_kubernetes_takes_is_taken(name: str, key: str):
-    """Every name that a Secret and a key of it can have."""
+def test_a_name_that_kubernetes_accepts_is_accepted(name: str, key: str):
+    """The names are valid for Secrets and for keys of Secrets."""
     assert SecretKeyRef(name=name, key=key).key == key
 
 
 def test_every_name_in_the_spec_has_a_pattern_or_a_rule():
-    """A text that refers to something is never free: what is free is listed here, with what keeps it harmless."""
+    """A text that refers to an object has a rule; the free texts are listed here, each with the reason."""
     free = {
         ".spec.handler.python.app",  # a rule with a better message, and a check in code
         ".spec.handler.command.argv[]",  # arguments of a program; no shell

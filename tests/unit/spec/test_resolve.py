@@ -15,7 +15,7 @@ HANDLER = {"handler": {"python": {"app": "analyst:app"}}}
 
 
 def spec(**fields: object) -> AgentPoolSpec:
-    """A spec as a user writes it."""
+    """A spec in the form that a user writes."""
     return AgentPoolSpec.model_validate(HANDLER | fields)
 
 
@@ -39,11 +39,11 @@ def test_presets_are_the_designs(workload: str, profile: str, slots: int):
 
 
 def test_an_explicit_concurrency_wins():
-    """The preset gives way to what the user says."""
+    """The user's value replaces the preset."""
     assert settings_of(spec(workload="Task", worker={"concurrency": 7})).concurrency == 7
 
 
-def test_a_spec_of_one_handler_has_every_setting():
+def test_a_spec_with_only_a_handler_has_every_setting():
     """Everything but the handler has a default, and seconds become milliseconds."""
     settings = settings_of(spec())
     assert settings.lease_ms == 10_000
@@ -66,7 +66,7 @@ def test_an_unset_adaptive_ceiling_is_the_high_throughput_preset():
 
 
 def test_settings_survive_redis():
-    """What the operator publishes is what a worker reads."""
+    """A worker reads the settings that the operator publishes."""
     settings = settings_of(
         spec(
             routes=[{"name": "code", "kinds": ["write", "fix"], "maxRunning": 2}, {"name": "text"}],
@@ -91,13 +91,13 @@ def test_the_revision_follows_the_settings():
 
 
 def test_an_unknown_field_is_refused_by_name():
-    """A typo does not pass silently, also where no API server prunes it."""
+    """A typo is refused, also if no API server prunes the field."""
     with pytest.raises(ValidationError, match="minReplica"):
         spec(scaling={"minReplica": 1})
 
 
 def test_limits_are_resolved_to_milliseconds():
-    """A limit keeps its scope; a rate's period is in milliseconds."""
+    """A limit keeps the scope; a rate's period is in milliseconds."""
     limits = [
         {"name": "per-customer", "by": "key", "maxRunning": 2},
         {"name": "provider-rpm", "kinds": ["plan"], "rate": {"count": 500, "burst": 5}},
@@ -110,7 +110,7 @@ def test_limits_are_resolved_to_milliseconds():
 
 @pytest.mark.parametrize("measures", [{}, {"maxRunning": 1, "rate": {"count": 1}}])
 def test_a_limit_has_exactly_one_measure(measures):
-    """Neither none nor both of maxRunning and rate."""
+    """A limit without maxRunning and rate is refused, and so is a limit with both."""
     with pytest.raises(ValidationError, match="exactly one of maxRunning and rate"):
         LimitSpec.model_validate({"name": "a", **measures})
 
