@@ -1,4 +1,4 @@
-"""A queue in memory, for tests of the worker's parts: it hands out leases and remembers what came back."""
+"""A queue in memory, for tests of the worker's modules: the queue gives leases and records calls."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields: Any) -> Lease:
-    """A lease with what a test does not care about filled in."""
+    """A lease with defaults for all fields that a test does not set."""
     values: dict[str, Any] = {
         "job_id": JobId(f"job-{number}"),
         "token": LeaseToken(1),
@@ -46,9 +46,9 @@ def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields:
 
 
 def is_deadline(told: str, *, since: datetime, timeout_ms: int) -> bool:
-    """Whether an attempt that began after `since`, and by now, times out at what was told, a moment in UTC."""
+    """Whether the attempt's deadline, in UTC, is the timeout after a begin between `since` and now."""
     begun = datetime.fromisoformat(told) - timedelta(milliseconds=timeout_ms)
-    slack = timedelta(milliseconds=50)  # between the clocks that tell the date and the time gone by
+    slack = timedelta(milliseconds=50)  # between the wall clock and the monotonic clock
     return begun.utcoffset() == timedelta(0) and since - slack <= begun <= datetime.now(UTC) + slack
 
 
@@ -60,7 +60,7 @@ class FakeQueue:
         self.settled: list[Completion] = []
         self.calls: list[tuple[str, int, int]] = []  # name, completions, limit
         self.away = False
-        self.unreached = 0  # calls while it was away
+        self.unreached = 0  # calls during an outage
         self.refuse: Callable[[Completion], Exception | None] = lambda _completion: None
         self.outcome: SettleOutcome | None = None
         self.saved: list[tuple[str, Any]] = []
@@ -187,7 +187,7 @@ class Bench:
         self.claims.bell()
 
     async def settled(self, count: int) -> list[Completion]:
-        """Everything that was settled, once it is this many."""
+        """Return all completions, once there are at least `count`."""
         await wait_until(lambda: len(self.queue.settled) >= count, f"{count} completions are settled")
         return self.queue.settled
 

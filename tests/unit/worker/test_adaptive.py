@@ -57,14 +57,14 @@ def seen(slots: int = 5, used: int = 5, overloads: int = 0, gpus: Sequence[GpuRe
 def test_decision_follows_readings_and_signals(observation, settings, slots, reason):
     """Idle GPUs and full slots grow by one; full memory or overload shrink by a share; bounds hold.
 
-    What is not reported is not zero: without it slots are won back up to the concurrency asked for, and no further.
+    A missing reading is not zero: without readings the slots grow back to the concurrency, and no further.
     """
     change = decide(observation, settings)
     assert (change.slots if change else None, change.reason if change else None) == (slots, reason)
 
 
 def test_recorded_readings_drive_the_slots_up_and_down():
-    """A recording, made by hand, of a GPU that fills up: slots rise while it is idle and fall as memory runs out."""
+    """A hand-made recording of a GPU that fills up: slots rise while the GPU is idle and fall as memory runs out."""
     recording = json.loads((Path(__file__).parent / "gpu_recording.json").read_text())
 
     class Recorded:
@@ -90,7 +90,7 @@ def test_recorded_readings_drive_the_slots_up_and_down():
 
 
 def test_overload_signals_count_once():
-    """The signals since the last decision make one decrease."""
+    """All signals since the last decision cause a single decrease."""
     slots = Slots(8)
     adaptive = AdaptiveSlots(slots=slots, settings=lambda: OVERLOAD, reader=None, changed=lambda change: None)
     adaptive.report_overload()
@@ -100,8 +100,8 @@ def test_overload_signals_count_once():
     assert slots.total == 5
 
 
-def test_settings_move_the_slots_to_their_new_place():
-    """Without adaptation, slots follow concurrency; with it, they stay where they are within the new bounds."""
+def test_settings_move_the_slots_into_the_new_bounds():
+    """Without adaptation, slots follow concurrency; with adaptation, they stay within the new bounds."""
     current = PoolSettings(concurrency=4)
     slots = Slots(starting_slots(current))
     adaptive = AdaptiveSlots(slots=slots, settings=lambda: current, reader=None, changed=lambda change: None)
@@ -115,24 +115,24 @@ def test_settings_move_the_slots_to_their_new_place():
 
 
 class FakeNvml:
-    """NVML as pynvml presents it, with two GPUs, one of which is a slice without utilisation."""
+    """NVML in the form of pynvml, with two GPUs, of which the second is a slice without utilisation."""
 
     NVMLError = type("NVMLError", (Exception,), {})
     NVMLError_NotSupported = type("NVMLError_NotSupported", (NVMLError,), {})
 
-    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802 - its name
+    def nvmlDeviceGetMemoryInfo(self, handle):  # noqa: N802 - the name in pynvml
         if handle == "lost":
             raise self.NVMLError("GPU is lost")
         return types.SimpleNamespace(used=10 * GIB, total=40 * GIB)
 
-    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802 - its name
+    def nvmlDeviceGetUtilizationRates(self, handle):  # noqa: N802 - the name in pynvml
         if handle == "slice":
             raise self.NVMLError_NotSupported
         return types.SimpleNamespace(gpu=37)
 
 
-def test_nvml_readings_keep_what_is_not_reported_absent():
-    """A GPU that reports no utilisation has none, and one that is lost is left out; neither reads zero."""
+def test_nvml_readings_have_no_value_for_a_missing_measure():
+    """A GPU without utilisation has None, and a lost GPU is left out; neither reads zero."""
     readings = NvmlReader(FakeNvml(), [(0, "whole"), (1, "slice"), (2, "lost")]).read()
     assert [(reading.index, reading.utilisation, reading.memory) for reading in readings] == [
         (0, 0.37, 0.25),
@@ -141,18 +141,18 @@ def test_nvml_readings_keep_what_is_not_reported_absent():
 
 
 def test_a_gpu_that_fell_off_its_bus_is_left_out(monkeypatch):
-    """The worker starts with the GPUs that answer, and CUDA_VISIBLE_DEVICES picks among those."""
+    """The worker starts with the responding GPUs, and CUDA_VISIBLE_DEVICES selects from those."""
 
     class Host(FakeNvml):
         nvmlInit = nvmlShutdown = lambda self: None  # noqa: N815 - their names
-        nvmlDeviceGetCount = lambda self: 3  # noqa: E731, N815 - its name
+        nvmlDeviceGetCount = lambda self: 3  # noqa: E731, N815 - the name in pynvml
 
-        def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802 - its name
+        def nvmlDeviceGetHandleByIndex(self, index):  # noqa: N802 - the name in pynvml
             if index == 1:
                 raise self.NVMLError("GPU is lost")
             return ["whole", None, "slice"][index]
 
-        def nvmlDeviceGetUUID(self, handle):  # noqa: N802 - its name
+        def nvmlDeviceGetUUID(self, handle):  # noqa: N802 - the name in pynvml
             return f"GPU-{handle}"
 
     monkeypatch.setitem(sys.modules, "pynvml", Host())

@@ -1,4 +1,4 @@
-"""The comparison at each renewal: a difference is real when two renewals see it; one sees calls on their way."""
+"""The comparison at each renewal: a difference counts if two renewals see the difference."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ def test_equal_holdings_agree():
 
 
 def test_an_entry_that_only_the_queue_holds_is_a_difference_the_second_time():
-    """A claim may be on its way once; not for a whole interval."""
+    """A claim may be in flight at a renewal, but not at two renewals."""
     agreement = Agreement()
     assert not agreement.broken({}, {FIRST}, {})
     assert agreement.broken({}, {FIRST}, {})
 
 
 def test_an_entry_that_only_the_worker_holds_is_a_difference_the_second_time():
-    """An end may be on its way once; not for a whole interval."""
+    """A completion may be in flight at a renewal, but not at two renewals."""
     agreement = Agreement()
     assert not agreement.broken(holding(FIRST), set(), holding(FIRST))
     assert agreement.broken(holding(FIRST), set(), holding(FIRST))
 
 
-def test_jobs_that_come_and_go_are_no_difference():
-    """Each renewal finds other calls on their way; what was claimed or ended around it is held by one side only."""
+def test_new_and_ended_jobs_are_no_difference():
+    """Each renewal meets different calls in flight, so a different entry is missing each time."""
     agreement = Agreement()
     assert not agreement.broken({}, {FIRST}, holding(FIRST))
     assert not agreement.broken(holding(FIRST), set(), {})
@@ -43,8 +43,8 @@ def test_jobs_that_come_and_go_are_no_difference():
     assert not agreement.broken({}, {FIRST}, {})
 
 
-def test_a_lease_that_was_renewed_meanwhile_is_another():
-    """A job that came back under another token at the same place is not the one that was missing."""
+def test_a_lease_with_a_new_token_is_a_different_lease():
+    """A job that returned under a new token at the same place does not continue the earlier difference."""
     agreement = Agreement()
     assert not agreement.broken(holding(FIRST), set(), holding(FIRST))
     assert not agreement.broken(holding(FIRST), set(), holding(FIRST, token=2))

@@ -17,7 +17,7 @@ from tests.unit.worker.fakes import Bench, lease
 
 
 async def result_of(app: App, kind: str, payload: Any) -> Any:
-    """What one job of this kind ends with."""
+    """Return the completion of a job of this kind."""
     async with Bench(app) as bench:
         bench.submit(lease(kind, payload))
         (completion,) = await bench.settled(1)
@@ -26,7 +26,7 @@ async def result_of(app: App, kind: str, payload: Any) -> Any:
 
 
 async def test_async_handler_returns_its_result():
-    """An async function's return value is the job's result."""
+    """The return value of an async function is the job's result."""
     app = App()
 
     @app.handler("double")
@@ -37,7 +37,7 @@ async def test_async_handler_returns_its_result():
 
 
 async def test_sync_handler_runs_in_a_thread_of_its_own():
-    """A sync function runs outside the event loop's thread."""
+    """A sync function runs outside of the event loop's thread."""
     import threading
 
     app = App()
@@ -50,7 +50,7 @@ async def test_sync_handler_runs_in_a_thread_of_its_own():
 
 
 async def test_handler_without_context_gets_the_payload_only():
-    """A function of one parameter is called with the payload."""
+    """A function with a single parameter is called with the payload."""
     app = App()
 
     @app.handler("echo")
@@ -62,7 +62,7 @@ async def test_handler_without_context_gets_the_payload_only():
 
 @pytest.mark.parametrize("sort", ["async", "sync"])
 async def test_generator_publishes_progress_and_its_last_value_is_the_result(sort: str):
-    """Each value that a generator yields is progress, and the last one is the result."""
+    """Each value that a generator yields is progress, and the last value is the result."""
     app = App()
     if sort == "async":
 
@@ -96,7 +96,7 @@ async def test_sync_handler_checkpoints_without_awaiting():
     assert await result_of(app, "save", None) == {"step": 1}
 
 
-def test_one_function_may_serve_several_kinds():
+def test_a_function_may_serve_several_kinds():
     """A decorator with two kinds registers both."""
     app = App()
     app.handler("b", "a")(lambda payload, ctx: None)
@@ -104,7 +104,7 @@ def test_one_function_may_serve_several_kinds():
 
 
 @pytest.mark.parametrize(
-    ("kind", "function", "told"),
+    ("kind", "function", "message"),
     [
         ("two words", lambda payload, ctx: None, "not a kind of job"),
         ("k", lambda: None, "takes \\(payload, ctx\\) or \\(payload\\)"),
@@ -116,14 +116,14 @@ def test_one_function_may_serve_several_kinds():
         ("k", lambda payload, *, model: None, "takes \\(payload, ctx\\)"),
     ],
 )
-def test_bad_handler_is_refused_with_its_remedy(kind: str, function: Any, told: str):
-    """A kind or function that cannot work is refused when it is registered."""
-    with pytest.raises(HandlerError, match=told):
+def test_bad_handler_is_refused_with_its_remedy(kind: str, function: Any, message: str):
+    """An unusable kind or function is refused at the registration."""
+    with pytest.raises(HandlerError, match=message):
         App().handler(kind)(function)
 
 
 def test_second_handler_of_a_kind_is_refused():
-    """Two handlers of one kind are a mistake, which names both."""
+    """Two handlers of the same kind are a mistake; the error names both."""
     app = App()
     app.handler("k")(lambda payload: None)
     with pytest.raises(HandlerError, match="already has the handler"):
@@ -131,7 +131,7 @@ def test_second_handler_of_a_kind_is_refused():
 
 
 def test_decorator_without_a_kind_is_refused():
-    """Forgetting the kind is told at once."""
+    """A decorator without a kind fails at once."""
     with pytest.raises(HandlerError, match="takes the kinds of job"):
         App().handler(lambda payload: None)  # type: ignore[arg-type]
 
@@ -149,7 +149,7 @@ def test_load_finds_the_app_in_a_module(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("source", "told"),
+    ("source", "message"),
     [
         ("import a_module_that_nobody_has", "needs the module 'a_module_that_nobody_has'"),
         ("1 / 0", "importing it raised ZeroDivisionError"),
@@ -157,24 +157,24 @@ def test_load_finds_the_app_in_a_module(tmp_path, monkeypatch):
         ("from agentpool_worker import App\napp = App()", "it has no handlers"),
     ],
 )
-def test_load_says_what_is_wrong_with_a_module(tmp_path, monkeypatch, source: str, told: str):
-    """A module that cannot serve is refused with the reason."""
+def test_load_names_the_mistake_in_a_module(tmp_path, monkeypatch, source: str, message: str):
+    """The error for an unusable module has the reason."""
     name = f"bad_agents_{abs(hash(source))}"
     (tmp_path / f"{name}.py").write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(HandlerError, match=told):
+    with pytest.raises(HandlerError, match=message):
         load(f"{name}:app")
     sys.modules.pop(name, None)
 
 
 def test_load_of_an_unknown_module_names_it():
-    """A module that is nowhere is told with the place to look."""
+    """The error has the module's name and the searched directory."""
     with pytest.raises(HandlerError, match="there is no module 'nowhere_to_be_found'"):
         load("nowhere_to_be_found:app")
 
 
 def timed(function):
-    """A decorator as many programs have it: sync, whatever it wraps."""
+    """A sync decorator, as in many programs, around any function."""
 
     @functools.wraps(function)
     def wrapper(*args, **kwargs):
@@ -188,7 +188,7 @@ def unnamed(function):
     return lambda payload, ctx: function(payload, ctx)  # noqa: PLW0108  # the wrapper is the point
 
 
-async def told(payload, ctx):
+async def use_context(payload, ctx):
     """An async handler that uses its context."""
     await ctx.progress("on the way")
     await ctx.checkpoint({"step": 1})
@@ -204,7 +204,7 @@ async def counted(payload, ctx):
 class Agent:
     """Methods of all sorts, and an object that is called."""
 
-    def __init__(self, function=told) -> None:
+    def __init__(self, function=use_context) -> None:
         self.function = function
 
     async def __call__(self, payload, ctx):
@@ -217,12 +217,12 @@ class Agent:
     @staticmethod
     async def static(payload, ctx):
         """A method that needs no object."""
-        return await told(payload, ctx)
+        return await use_context(payload, ctx)
 
     @classmethod
     async def of_class(cls, payload, ctx):
         """A method of the class."""
-        return await told(payload, ctx)
+        return await use_context(payload, ctx)
 
 
 class Promise:
@@ -235,45 +235,50 @@ class Promise:
 
 async def not_awaited(payload, ctx):
     """An async wrapper that forgot to await."""
-    return told(payload, ctx)
+    return use_context(payload, ctx)
 
 
 def bridged(payload, ctx):
-    """A wrapper that runs the coroutine in a loop of its own."""
-    return asyncio.run(told(payload, ctx))
+    """A wrapper that runs the coroutine in a separate event loop."""
+    return asyncio.run(use_context(payload, ctx))
 
 
 @pytest.mark.parametrize(
     "function",
     [
         *(
-            timed(told),
-            unnamed(told),
-            unnamed(timed(told)),
-            timed(timed(told)),
+            timed(use_context),
+            unnamed(use_context),
+            unnamed(timed(use_context)),
+            timed(timed(use_context)),
             not_awaited,
             bridged,
         ),
-        *(Agent(), Agent().method, timed(Agent().method), Agent.static, Agent.of_class, staticmethod(told)),
-        *(functools.partial(told), functools.partial(Agent()), timed(functools.partial(told)), timed(Agent())),
-        functools.partial(lambda model, payload, ctx: told(payload, ctx), "m"),
+        *(Agent(), Agent().method, timed(Agent().method), Agent.static, Agent.of_class, staticmethod(use_context)),
+        *(
+            functools.partial(use_context),
+            functools.partial(Agent()),
+            timed(functools.partial(use_context)),
+            timed(Agent()),
+        ),
+        functools.partial(lambda model, payload, ctx: use_context(payload, ctx), "m"),
     ],
     ids=range(17),
 )
-async def test_an_async_handler_runs_in_whatever_it_is_wrapped(function):
-    """What a callable returns is awaited, and its context works in the loop as well as in a thread."""
+async def test_an_async_handler_runs_in_any_wrapper(function):
+    """An awaitable return value is awaited, and its context works in the event loop and in a thread."""
     app = App()
-    app.handler("told")(function)
+    app.handler("use_context")(function)
     async with Bench(app) as bench:
-        bench.submit(lease("told", "p"))
+        bench.submit(lease("use_context", "p"))
         (completion,) = await bench.settled(1)
     assert completion == Succeeded(job_id="job-1", token=1, result=["p", "job-1", {"step": 1}])
     assert bench.queue.saved == [("progress of job-1", "on the way"), ("job-1", {"step": 1})]
 
 
 @pytest.mark.parametrize("function", [timed(counted), unnamed(counted), unnamed(lambda p, c: iter_of(3)), counted])
-async def test_a_generator_is_read_in_whatever_it_is_wrapped(function):
-    """Each value is progress and the last one the result, also behind a wrapper that is no generator itself."""
+async def test_a_generator_is_read_in_any_wrapper(function):
+    """Each value is progress and the last value is the result, also behind a wrapper that is no generator."""
     app = App()
     app.handler("count")(function)
     async with Bench(app) as bench:
@@ -296,7 +301,7 @@ async def test_any_awaitable_that_a_sync_handler_returns_is_awaited():
 
 
 async def test_a_wrapped_async_handler_has_the_limits_of_its_attempt():
-    """The timeout ends what is awaited for a wrapper, as it ends an async handler."""
+    """The timeout ends the awaitable of a wrapper, like an async handler."""
     ended = asyncio.Event()
 
     async def hang(payload, ctx):
@@ -320,7 +325,7 @@ def with_retries(payload, retries=3):
 
 
 def with_ctx(payload, ctx=None):
-    """The same, asking for its context by name."""
+    """A sync handler that requests its context by name."""
     return ctx.job_id
 
 
@@ -337,15 +342,15 @@ def with_more(payload, ctx, retries=3):
 @pytest.mark.parametrize(
     ("function", "result"), [(with_retries, 3), (with_ctx, "job-1"), (with_context, "job-1"), (with_more, ["job-1", 3])]
 )
-async def test_a_parameter_with_a_default_gets_the_context_only_if_it_asks_for_it(function, result):
-    """`retries=3` stays 3; `ctx=None` and an annotation ask for the context."""
+async def test_a_default_parameter_gets_the_context_only_on_request(function, result):
+    """`retries=3` stays 3; `ctx=None` and an annotation request the context."""
     app = App()
     app.handler("k")(function)
     assert await result_of(app, "k", None) == result
 
 
-def test_a_method_that_is_registered_inside_its_class_is_refused_with_the_remedy():
-    """There is no object yet, so the payload would be taken for it."""
+def test_a_method_that_is_registered_inside_its_class_is_refused():
+    """No object exists yet, so the method would get the payload as `self`; the error has the remedy."""
     app = App()
     with pytest.raises(HandlerError, match=r"register the bound method: app.handler\(…\)\(Service\(\).run\)"):
 

@@ -1,4 +1,4 @@
-"""The conversation with the queue: few round trips, no polling, and nothing forgotten while it is away."""
+"""Calls of the worker to the queue: few round trips, no polling, and no loss during an outage."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_an_idle_worker_makes_no_calls():
 
 
 async def test_a_bell_that_rings_during_an_empty_claim_is_not_lost():
-    """A job that arrives between the script's look and its answer is claimed at once."""
+    """A job that is ready between the script's check and its answer is claimed at once."""
     async with Bench(app) as bench:
         await wait_until(bench.claims.hungry.is_set, "the worker waits for the bell")
 
@@ -87,8 +87,8 @@ async def test_finished_jobs_are_kept_while_the_queue_is_away():
     assert [completion.job_id for completion in settled] == ["job-0", "job-1", "job-2"]
 
 
-async def test_a_result_that_is_too_large_fails_its_own_job_only():
-    """One completion that the queue cannot take goes as a failure; those beside it are settled."""
+async def test_a_result_that_is_too_large_fails_only_its_job():
+    """The result is replaced by a failure; the completions in the same call are settled."""
     async with Bench(app) as bench:
 
         def refuse(completion):

@@ -1,4 +1,4 @@
-"""Leaving: what ends, what is handed back, and that no step of it takes longer than it may."""
+"""The drain: ended jobs, requeued jobs, and a time limit for each step."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ async def tidies_up(payload):
 async def stubborn(payload):
     try:
         await asyncio.Event().wait()
-    except asyncio.CancelledError:  # the worker's; the test's own ends it
-        await asyncio.sleep(3600)  # its timer holds the abandoned task, which would be collected with a bare Event
+    except asyncio.CancelledError:  # the worker's time; the test ends before
+        await asyncio.sleep(
+            3600
+        )  # the timer of the event keeps the abandoned task, which would be collected with a bare Event
 
 
 @app.handler("saves-when-cancelled")
@@ -52,15 +54,15 @@ async def saves_when_cancelled(payload, ctx):
 
 @asynccontextmanager
 async def leaving(**how):
-    """A worker without Redis, and its drain."""
+    """A worker without Redis, in its drain."""
     async with Bench(app, **how) as bench:
         yield bench, Drain(claims=bench.claims, running_jobs=bench.running_jobs, metrics=bench.metrics)
     for task in asyncio.all_tasks() - {asyncio.current_task()}:
-        task.cancel()  # what was given up
+        task.cancel()  # reasons of abandoned executions
 
 
 async def begin_job(bench, kind, **fields):
-    """The execution of one job, which runs."""
+    """The execution of a running job."""
     bench.submit(lease(kind, **fields))
     await wait_until(lambda: bench.running_jobs.running, "the job runs")
     (execution,) = bench.running_jobs.running
@@ -68,8 +70,8 @@ async def begin_job(bench, kind, **fields):
     return execution
 
 
-async def test_what_a_claim_on_its_way_brings_is_handed_back_and_never_begun():
-    """The queue has leased it already; the worker that leaves need not start it to give it back."""
+async def test_jobs_of_a_claim_in_flight_are_requeued_without_a_start():
+    """The queue has leased the jobs already; the draining worker requeues them without a start."""
     async with leaving() as (bench, drain):
         await wait_until(bench.claims.hungry.is_set, "the worker is idle")
         answer, claim = asyncio.Event(), bench.queue.claim
@@ -91,7 +93,7 @@ async def test_what_a_claim_on_its_way_brings_is_handed_back_and_never_begun():
 
 
 async def test_a_second_request_leaves_handlers_a_moment_to_tidy_up():
-    """Handed back now means not to wait for the end of jobs; what was cancelled still ends in order."""
+    """A requeue at once skips the wait for running jobs; cancelled handlers still end in order."""
     async with leaving() as (bench, drain):
         await begin_job(bench, "tidies-up")
         drain.begin()
@@ -103,8 +105,8 @@ async def test_a_second_request_leaves_handlers_a_moment_to_tidy_up():
 
 
 @pytest.mark.parametrize("requests", [1, 2])
-async def test_a_handler_that_does_not_stop_is_handed_back_without_it(monkeypatch, requests):
-    """The last step has an end of its own."""
+async def test_a_handler_that_does_not_stop_is_requeued_without_its_end(monkeypatch, requests):
+    """The last step has a time limit."""
     monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
     monkeypatch.setattr("agentpool_worker.jobs.drain.REQUEUE_SECONDS", 0.05)
     async with leaving() as (bench, drain):
@@ -116,8 +118,8 @@ async def test_a_handler_that_does_not_stop_is_handed_back_without_it(monkeypatc
 
 
 @pytest.mark.parametrize(("stop", "end"), [(Stop.CANCELLED, Cancelled), (Stop.TIMEOUT, Failed)])
-async def test_a_job_that_was_being_stopped_does_not_hold_up_the_drain(monkeypatch, stop, end):
-    """Its grace may be an hour; the drain's is not, and the job ends as it was going to."""
+async def test_a_job_that_is_being_stopped_does_not_delay_the_drain(monkeypatch, stop, end):
+    """The job's grace may be an hour; the drain is shorter, and the job has its intended outcome."""
     monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
     monkeypatch.setattr("agentpool_worker.jobs.drain.REQUEUE_SECONDS", 0.05)
     async with leaving(grace_seconds=3600) as (bench, drain):
@@ -129,8 +131,8 @@ async def test_a_job_that_was_being_stopped_does_not_hold_up_the_drain(monkeypat
     assert isinstance(completion, end)
 
 
-async def test_a_state_saved_at_the_last_moment_goes_back_with_the_job(monkeypatch):
-    """A handler that saves where it is when it is cancelled loses nothing."""
+async def test_a_state_saved_at_the_last_moment_is_requeued_with_the_job(monkeypatch):
+    """A handler that saves its state when cancelled loses no work."""
     monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
     async with leaving() as (bench, drain):
         await begin_job(bench, "saves-when-cancelled")

@@ -1,4 +1,4 @@
-"""How one attempt ends, whatever its handler does, and that it harms no other."""
+"""Outcomes of a single attempt for any handler, without harm to different attempts."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ class Wordless(Retry):
 
 
 @app.handler("raise")
-async def raise_it(payload, ctx):
+async def raise_error(payload, ctx):
     raise {"value": ValueError("bad input"), "exit": SystemExit(3), "key": KeyboardInterrupt(),
            "retry": Retry("not yet", after_seconds=1.5), "never": Permanent("no such file"),
            "busy": Overloaded(after_seconds=2), "cancel": asyncio.CancelledError(),
            "wordless": Wordless()}[payload]  # fmt: skip
 
 
-odd = App()  # handlers whose ends cannot be shown or kept
+odd = App()  # handlers whose outcomes cannot be shown or stored
 
 
 @odd.handler("ok")
@@ -129,7 +129,7 @@ async def steps(payload, ctx):
 
 
 @app.handler("saves-in-its-grace")
-async def saves_in_its_grace(payload, ctx):
+async def save_in_grace(payload, ctx):
     try:
         await asyncio.sleep(30)
     except asyncio.CancelledError:
@@ -149,8 +149,8 @@ async def saves_in_its_grace(payload, ctx):
         ("wordless", "RecursionError: it has no words", True, None),
     ],
 )
-async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, retry, after_ms):
-    """Any exception, SystemExit and KeyboardInterrupt included, ends its job, and the next one runs."""
+async def test_any_exception_of_a_handler_fails_only_its_job(what, error, retry, after_ms):
+    """Any exception, SystemExit and KeyboardInterrupt included, ends the job, and the next job runs."""
     async with Bench(app, slots=1) as bench:
         bench.submit(lease("raise", what), lease("ok", number=2))
         failed, succeeded = await bench.settled(2)
@@ -161,7 +161,7 @@ async def test_whatever_a_handler_raises_fails_its_own_job_only(what, error, ret
 
 
 def refusal_of(completion):
-    """What the queue refuses a completion with, before anything is sent."""
+    """The error with which the queue refuses a completion, before any request."""
     try:
         arguments([completion])
     except InvalidJobError as error:
@@ -178,8 +178,8 @@ def refusal_of(completion):
         ("not-utf-8", "RuntimeError: cannot parse caf\\udce9.pdf", True),
     ],
 )
-async def test_what_cannot_be_shown_or_kept_fails_its_own_job_only(kind, error, retry):
-    """An error path raises nothing: the job has a reason that can be stored, and the next one runs."""
+async def test_an_unshowable_outcome_fails_only_its_job(kind, error, retry):
+    """The error path does not raise: the job has a storable reason, and the next job runs."""
     async with Bench(odd, slots=2) as bench:
         bench.queue.refuse = refusal_of
         bench.submit(lease(kind), lease("ok", number=2))
@@ -192,8 +192,8 @@ async def test_what_cannot_be_shown_or_kept_fails_its_own_job_only(kind, error, 
 
 
 @pytest.mark.parametrize("payload", ["never", "not a number", "word"])
-async def test_a_wait_that_is_no_number_fails_the_attempt_and_keeps_the_slot(payload):
-    """Nothing that a handler asks for costs the worker a slot; the error shows what was asked for."""
+async def test_a_wait_that_is_no_number_fails_the_attempt_and_frees_the_slot(payload):
+    """No wait of a handler costs the worker a slot; the error shows the value."""
     async with Bench(app, slots=1) as bench:
         bench.submit(lease("retry-in", payload), lease("ok", number=2))
         failed, succeeded = await bench.settled(2)
@@ -203,7 +203,7 @@ async def test_a_wait_that_is_no_number_fails_the_attempt_and_keeps_the_slot(pay
 
 
 async def test_a_handler_knows_when_its_attempt_times_out():
-    """The deadline is the attempt's begin and its timeout, in UTC; what remains counts down to 0 and no further."""
+    """The deadline is the begin of the attempt plus its timeout, in UTC; the remaining time never falls below 0."""
     since = datetime.now(UTC)
     async with Bench(app) as bench:
         bench.submit(lease("until", timeout_ms=3_600_000))
@@ -215,8 +215,8 @@ async def test_a_handler_knows_when_its_attempt_times_out():
     assert late.remaining_seconds == 0.0
 
 
-async def test_an_overloaded_handler_puts_its_job_off_without_an_attempt():
-    """Too busy is no failure: the job comes again after the time that the handler names, and the worker is told."""
+async def test_an_overloaded_handler_defers_its_job_without_an_attempt():
+    """Overload is no failure: the job is offered again after the handler's time, and the worker gets a signal."""
     async with Bench(app) as bench:
         bench.submit(lease("raise", "busy"))
         (completion,) = await bench.settled(1)
@@ -225,9 +225,9 @@ async def test_an_overloaded_handler_puts_its_job_off_without_an_attempt():
     assert bench.overloads == 1
 
 
-@pytest.mark.parametrize(("kind", "handler"), [("raise", raise_it), ("exit-in-thread", exit_in_thread)])
-async def test_error_text_shows_the_handlers_lines_and_not_the_workers(kind, handler):
-    """A failure's text is the error first, then where in the handler it came from; of one in a thread as well."""
+@pytest.mark.parametrize(("kind", "handler"), [("raise", raise_error), ("exit-in-thread", exit_in_thread)])
+async def test_the_error_text_shows_lines_of_the_handler_only(kind, handler):
+    """The text has the error first, then the place in the handler; the same holds in a thread."""
     async with Bench(app) as bench:
         bench.submit(lease(kind, "value"))
         (failed,) = await bench.settled(1)
@@ -236,15 +236,15 @@ async def test_error_text_shows_the_handlers_lines_and_not_the_workers(kind, han
 
 
 async def test_sys_exit_in_a_thread_fails_the_job():
-    """A sync handler that calls sys.exit ends its job, not its worker."""
+    """A sync handler that calls sys.exit ends the job, not the worker."""
     async with Bench(app) as bench:
         bench.submit(lease("exit-in-thread"), lease("ok", number=2))
         settled = {type(completion) for completion in await bench.settled(2)}
     assert settled == {Failed, Succeeded}
 
 
-async def test_a_job_of_an_unknown_kind_goes_back_and_names_the_known_kinds():
-    """A job that no handler here takes waits for a worker that has one; it is told which kinds there are."""
+async def test_a_job_of_an_unknown_kind_is_deferred_and_names_the_known_kinds():
+    """The job waits for a worker with a handler; the message lists the kinds of this worker."""
     async with Bench(app) as bench:
         bench.submit(lease("mystery"))
         (returned,) = await bench.settled(1)
@@ -266,7 +266,7 @@ async def test_job_that_runs_too_long_is_cancelled_and_may_be_retried():
 
 @pytest.mark.parametrize("asked", ["before", "after"])
 async def test_a_checkpoint_in_the_grace_of_a_timeout_is_saved_and_the_attempt_still_fails(asked):
-    """A job that was asked to yield, and then ran out of time, has run out of time: its attempt counts."""
+    """A timeout after a request to yield is a timeout: the attempt counts."""
     async with Bench(app, grace_seconds=10) as bench:
         bench.submit(lease("saves-in-its-grace", timeout_ms=60_000))
         await wait_until(lambda: bench.running_jobs.running, "the job runs")
@@ -284,7 +284,7 @@ async def test_a_checkpoint_in_the_grace_of_a_timeout_is_saved_and_the_attempt_s
 
 
 async def test_short_timeout_rings_before_a_longer_one_that_came_first():
-    """The one timer is armed anew when a job with an earlier deadline starts."""
+    """The single timer is set again when a job with an earlier deadline starts."""
     async with Bench(app) as bench:
         bench.submit(lease("hang", timeout_ms=60_000))
         bench.submit(lease("hang", timeout_ms=30, number=2))
@@ -292,7 +292,7 @@ async def test_short_timeout_rings_before_a_longer_one_that_came_first():
     assert failed.job_id == "job-2"
 
 
-async def test_handler_that_swallows_cancellation_is_given_up_after_its_grace():
+async def test_a_handler_that_swallows_its_cancellation_is_abandoned_after_its_grace():
     """A handler that does not stop loses its job and its slot; the worker goes on."""
     async with Bench(app, slots=1, grace_seconds=0.05) as bench:
         bench.submit(lease("stubborn", timeout_ms=20), lease("ok", number=2))
@@ -302,8 +302,8 @@ async def test_handler_that_swallows_cancellation_is_given_up_after_its_grace():
         assert bench.metrics.abandoned == 1
 
 
-async def test_cancelled_job_is_settled_as_cancelled():
-    """A cancel order stops the handler, and the completion says so."""
+async def test_a_cancelled_job_is_settled_as_cancelled():
+    """A cancel order stops the handler, and the completion is Cancelled."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
         await wait_until(lambda: bench.running_jobs.running, "the job runs")
@@ -315,7 +315,7 @@ async def test_cancelled_job_is_settled_as_cancelled():
 
 
 async def test_job_stopped_before_its_first_step_ends_at_once():
-    """A stop in the very turn in which the job was started needs no grace."""
+    """A stop in the very turn of the event loop that starts the job needs no grace."""
     async with Bench(app, grace_seconds=600) as bench:
         bench.running_jobs.start([lease("hang")])
         bench.running_jobs.stop_all(Stop.DRAIN)
@@ -324,7 +324,7 @@ async def test_job_stopped_before_its_first_step_ends_at_once():
 
 
 async def test_drained_job_that_ends_in_its_grace_has_succeeded():
-    """What a handler returns after it was asked to leave still counts."""
+    """The return value counts although the drain had asked the handler to stop."""
     async with Bench(app) as bench:
         bench.submit(lease("finishes-on-cancel"), lease("hang", number=2))
         await wait_until(lambda: len(bench.running_jobs.running) == 2, "both jobs run")
@@ -335,8 +335,8 @@ async def test_drained_job_that_ends_in_its_grace_has_succeeded():
     assert by_job["job-2"] == Returned(job_id="job-2", token=1, reason=ReturnReason.DRAIN)
 
 
-async def test_job_asked_to_yield_is_returned_with_its_state_at_the_next_checkpoint():
-    """A yield order takes effect at a checkpoint, and the state travels with the job."""
+async def test_a_job_asked_to_yield_is_requeued_with_its_state_at_the_next_checkpoint():
+    """A yield order takes effect at a checkpoint, and the state is requeued with the job."""
     async with Bench(app) as bench:
         bench.submit(lease("steps", checkpoint=7))
         await wait_until(lambda: len(bench.queue.saved) > 3, "some checkpoints are saved")
@@ -350,7 +350,7 @@ async def test_job_asked_to_yield_is_returned_with_its_state_at_the_next_checkpo
 
 
 async def test_a_job_whose_lease_was_lost_is_stopped_and_reports_nothing():
-    """Its end is counted as stale and not sent: the queue may have given the job out again under the same token."""
+    """The end counts as stale and is not sent: the queue may have leased the job again under the same token."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
         await wait_until(lambda: bench.running_jobs.running, "the job runs")
@@ -361,7 +361,7 @@ async def test_a_job_whose_lease_was_lost_is_stopped_and_reports_nothing():
 
 
 async def test_an_attempt_whose_checkpoint_was_refused_reports_nothing():
-    """The lease is lost, whoever noticed first; a lease of another job is an error as any."""
+    """The lease is lost for the attempt; a lost lease of a different job is an ordinary error."""
     async with Bench(app) as bench:
         bench.submit(lease("refused", payload=True))
         await wait_until(lambda: bench.metrics.outcomes() == {"stale": 1}, "the end is counted")
@@ -372,7 +372,7 @@ async def test_an_attempt_whose_checkpoint_was_refused_reports_nothing():
 
 
 async def test_only_the_disowned_attempt_is_stopped():
-    """A job that the queue does not lease to this worker is stopped; one beside it ends as it would."""
+    """A job without a lease of this worker is stopped; a second job ends as usual."""
     async with Bench(app) as bench:
         bench.submit(lease("hang"))
         await wait_until(lambda: bench.running_jobs.running, "the job runs")

@@ -1,4 +1,4 @@
-"""The worker's own failures: told apart from those of jobs, and when a few in a row make it unfit."""
+"""The worker's own failures: separated from failures of jobs; some in a row make the worker unfit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.unit.worker.fakes import Bench, lease
 
 
 def raised(call) -> BaseException:
-    """What the call raises."""
+    """Return the exception of the call."""
     with pytest.raises(BaseException) as found:  # noqa: PT011
         call()
     return found.value
@@ -33,14 +33,14 @@ def no_process(*_args):
 
 
 def wrapped(error: BaseException) -> BaseException:
-    """The error as a handler's library might pass it on."""
+    """The error in the form that a handler's library may raise."""
     outer = ValueError("the library failed")
     outer.__cause__ = error
     return outer
 
 
 def while_handling(error: BaseException) -> BaseException:
-    """An error raised while the other was handled, and not from it."""
+    """An error raised while the given error was handled, and not from that error."""
     outer = ValueError("the library failed")
     outer.__context__ = error
     return outer
@@ -61,14 +61,14 @@ def while_handling(error: BaseException) -> BaseException:
         (asyncio.CancelledError(), None),
     ],
 )
-def test_a_failure_of_the_worker_is_told_apart(error, words):
-    """What a process has run out of is the worker's failure, whoever notices; anything else is the handler's."""
+def test_a_failure_of_the_worker_is_recognised(error, words):
+    """An exhausted resource of the process is the worker's failure in any code; the rest is the handler's."""
     found = failure_of_worker(error)
     assert found is None if words is None else found.startswith(words)
 
 
-def test_what_the_standard_library_raises_is_recognised(monkeypatch, tmp_path):
-    """Threads, processes and temporary directories that cannot be had, as the interpreter itself says so."""
+def test_errors_of_the_standard_library_are_recognised(monkeypatch, tmp_path):
+    """The errors for missing threads, processes and temporary directories come from the interpreter."""
     with monkeypatch.context() as patch:
         patch.setattr(threading, "_start_new_thread", no_thread, raising=False)
         patch.setattr(threading, "_start_joinable_thread", no_thread, raising=False)
@@ -83,8 +83,8 @@ def test_what_the_standard_library_raises_is_recognised(monkeypatch, tmp_path):
     assert failure_of_worker(raised(tempfile.mkdtemp)).startswith("has no usable temporary directory")
 
 
-def test_own_work_tells_what_the_worker_could_not_do():
-    """Its errors are the worker's, but for what the job brought along that was too large."""
+def test_own_work_names_the_failed_work_of_the_worker():
+    """The errors are the worker's, except an argument list of the job that is too long."""
     for number in (errno.ENOSPC, errno.EROFS, errno.EACCES, errno.EAGAIN, errno.ENOMEM):
         with (
             pytest.raises(UnfitWorkerError, match="cannot write the files of a job: "),
@@ -96,7 +96,7 @@ def test_own_work_tells_what_the_worker_could_not_do():
 
 
 def test_a_few_failures_in_a_row_make_a_worker_unfit_once():
-    """Three different jobs; an attempt that the worker could run between them begins the row anew."""
+    """The three jobs differ; a good attempt in between resets the count."""
     told = []
     fitness = Fitness(unfit=told.append, examine=lambda: None)
     for job in ("a", "b"):
@@ -111,8 +111,8 @@ def test_a_few_failures_in_a_row_make_a_worker_unfit_once():
 
 
 @pytest.mark.parametrize(("found", "complaints"), [(None, 0), ("cannot open files", 1)])
-def test_one_job_alone_makes_no_healthy_worker_unfit(found, complaints):
-    """Where only one job fails so, the worker examines itself: a job must not end one worker after another."""
+def test_a_single_job_makes_no_healthy_worker_unfit(found, complaints):
+    """If only a single job fails, the worker checks its health: a job must not end worker after worker."""
     told = []
     fitness = Fitness(unfit=told.append, examine=lambda: found)
     for _ in range(9):
@@ -120,8 +120,8 @@ def test_one_job_alone_makes_no_healthy_worker_unfit(found, complaints):
     assert len(told) == complaints
 
 
-async def test_a_job_that_the_worker_failed_goes_back_uncounted():
-    """It waits as one that is put off; its neighbours end as ever, and a handler's own error is its own."""
+async def test_a_job_that_the_worker_failed_is_requeued_uncounted():
+    """The job is deferred; its neighbours end as usual, and an error of a handler fails that handler's job."""
     app = App()
 
     @app.handler("sick")

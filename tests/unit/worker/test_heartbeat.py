@@ -1,4 +1,4 @@
-"""The heartbeat at its end: a worker that gives its lease up is not registered anew by its own renewal."""
+"""The end of the heartbeat: a renewal does not register a worker that released its lease."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from agentpool_worker.lease.side_loop import SideLoop
 
 
 class Queue:
-    """A queue that takes a worker's lease for lost, and answers when it is let."""
+    """A queue that reports a lost lease, and answers when the test permits."""
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
@@ -34,7 +34,7 @@ class Queue:
 
 @pytest.fixture
 def queue():
-    """The queue that the heartbeat asks."""
+    """The queue of the heartbeat."""
     return Queue()
 
 
@@ -56,15 +56,15 @@ def heartbeat(queue):
     )
 
 
-async def test_a_retired_heartbeat_asks_nothing(queue, heartbeat):
-    """After the lease was given up, a renewal would find it lost and take it out again."""
+async def test_a_retired_heartbeat_sends_no_request(queue, heartbeat):
+    """A renewal after the release would find the lease lost and register the worker again."""
     await heartbeat.retire()
     await heartbeat.run_once()
     assert not queue.asked.is_set()
 
 
-async def test_retiring_waits_for_the_renewal_on_its_way(queue, heartbeat):
-    """Until the answer is there, the lease may not be given up; and the answer is not acted upon."""
+async def test_retiring_waits_for_the_renewal_in_flight(queue, heartbeat):
+    """The lease stays until the answer arrives; the answer has no effect."""
     renewing = asyncio.create_task(heartbeat.run_once())
     await queue.asked.wait()
     retiring = asyncio.create_task(heartbeat.retire())
@@ -92,7 +92,7 @@ async def test_a_lost_lease_is_reported_once_however_often_registering_fails(que
 
 
 async def test_a_side_loop_answers_while_it_runs_and_not_after():
-    """Who asks a side loop that is over is not kept waiting."""
+    """A caller of a finished side loop does not wait."""
     asked = []
 
     async def forever():

@@ -1,4 +1,4 @@
-"""The names of kinds of job: one grammar for those who submit, handle and route them."""
+"""Names of kinds: submit, handlers and routes use the same grammar."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ ROOMS = pytest.mark.parametrize("taken_by", [submitted, handled, routed])
 
 @ROOMS
 @pytest.mark.parametrize("kind", ["k", "code-generation", "team/code.v2_b", "K" * 63])
-def test_a_kind_that_one_takes_all_take(taken_by: Callable[[str], None], kind: str):
-    """What can be submitted can be handled and routed."""
+def test_a_kind_that_a_producer_accepts_is_accepted_everywhere(taken_by: Callable[[str], None], kind: str):
+    """A kind that can be submitted can be handled and routed."""
     taken_by(kind)
 
 
 @ROOMS
 @pytest.mark.parametrize("kind", ["", "a:b", "a-", "-a", "two words", "k\n", "é", "k" * 64])
-def test_a_kind_that_one_refuses_all_refuse(taken_by: Callable[[str], None], kind: str):
-    """What no handler could take is refused when it is submitted."""
+def test_a_kind_without_a_possible_handler_is_refused_everywhere(taken_by: Callable[[str], None], kind: str):
+    """Submit refuses a kind that no handler could serve."""
     with pytest.raises((InvalidJobError, HandlerError, ValidationError)):
         taken_by(kind)

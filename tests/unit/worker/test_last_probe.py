@@ -26,7 +26,7 @@ def listening():
 
 @pytest.fixture
 def ending(listening, monkeypatch):
-    """A supervisor that was asked to leave and whose worker has ended; it waits for a probe without limit."""
+    """A supervisor in its drain, whose worker has ended; the supervisor waits for a probe without limit."""
     monkeypatch.setattr(supervisor, "_NEXT_PROBE_SECONDS", 600.0)
     ending = _Supervisor(lambda _line: None, listening)
     ending._asked_to_leave = True
@@ -47,7 +47,7 @@ def status(client):
 
 
 def test_the_end_comes_just_after_a_readiness_probe(ending, listening):
-    """Other requests are answered and end nothing."""
+    """Different requests are answered and end nothing."""
     ending._lifeline.probed_at = time.monotonic() - 1.5
     thread = threading.Thread(target=ending._await_probe)
     thread.start()
@@ -60,8 +60,8 @@ def test_the_end_comes_just_after_a_readiness_probe(ending, listening):
 
 
 @pytest.mark.parametrize("probed", ["never", "just now", "long ago"])
-def test_nothing_is_waited_for_without_need(ending, listening, probed):
-    """A worker that no kubelet probes ends at once, and so does one right after a probe; who asked gets an answer."""
+def test_an_unneeded_wait_for_a_probe_ends(ending, listening, probed):
+    """Without a kubelet, or right after a probe, a worker ends at once; a pending caller gets an answer."""
     ago = {"never": time.monotonic(), "just now": 0.0, "long ago": 700.0}[probed]
     ending._lifeline.probed_at = time.monotonic() - ago
     waiting = ask(listening, "/drained")
@@ -69,8 +69,8 @@ def test_nothing_is_waited_for_without_need(ending, listening, probed):
     assert status(waiting) == 200
 
 
-def test_a_worker_that_ends_by_itself_waits_for_no_probe(ending, listening):
-    """Its container is started anew, and probes may fail until then."""
+def test_a_worker_that_ends_without_a_drain_waits_for_no_probe(ending, listening):
+    """The container is restarted, and probes may fail until then."""
     ending._asked_to_leave = False
     ending._lifeline.probed_at = time.monotonic() - 1.5
     ending._await_probe()

@@ -10,7 +10,7 @@ from agentpool_worker.guards.memory import MemoryGuard, open_memory
 
 
 def test_memory_is_watched_against_the_containers_limit(tmp_path):
-    """Both versions of control groups tell their limit, and caches do not count; without a limit nothing is watched."""
+    """Both versions of control groups have the limit, and caches do not count; without a limit there is no watch."""
     assert open_memory(None, root=tmp_path) is None
     first = tmp_path / "memory"
     first.mkdir()
@@ -42,8 +42,8 @@ def test_a_peak_of_memory_passes_and_a_leak_makes_the_worker_leave(caplog):
     assert "running: 3 leak" in caplog.text
 
 
-def test_a_leak_that_goes_on_while_the_worker_leaves_hurries_it():
-    """The drain's time is worth nothing once the kernel is about to end every job: they are handed back, once."""
+def test_a_leak_during_the_drain_hurries_the_drain():
+    """The drain's time has no value once the kernel is about to end every job: the jobs are requeued, once."""
     left = []
     guard = MemoryGuard(
         memory=None, running=lambda: "3 leak", leave=lambda: left.append("leave"), hurry=lambda: left.append("hurry")
@@ -55,8 +55,8 @@ def test_a_leak_that_goes_on_while_the_worker_leaves_hurries_it():
 
 
 @pytest.mark.parametrize(("limit_mib", "rate_mib"), [(256, 10), (256, 30), (4096, 100), (64, 4)])
-def test_a_fast_leak_in_a_small_container_leaves_time_to_hand_jobs_back(limit_mib, rate_mib):
-    """The guard acts by how long the memory lasts: it hurries while the kernel still needs seconds to act."""
+def test_a_fast_leak_in_a_small_container_leaves_time_to_requeue_jobs(limit_mib, rate_mib):
+    """The guard estimates the remaining time: the drain is hurried while the kernel still needs seconds to act."""
     told = []
     guard = MemoryGuard(
         memory=None,
@@ -78,7 +78,7 @@ def test_a_fast_leak_in_a_small_container_leaves_time_to_hand_jobs_back(limit_mi
 
 
 def test_a_quick_rise_that_stops_is_no_leak():
-    """Memory that has grown fast and stays below the limit is what a job needs."""
+    """Memory that has grown fast and stays below the limit is the need of a job."""
     told = []
     guard = MemoryGuard(memory=None, running=str, leave=lambda: told.append(1), hurry=lambda: told.append(2))
     readings = iter([100, 100, 100, 400, 700, *[850] * 20])

@@ -1,4 +1,4 @@
-"""The listener: one wait brings the bell and the jobs, and a wait that is not wanted any more leaves nothing behind."""
+"""The listener: a single wait returns the bell and the jobs, and a cancelled wait leaves no job behind."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ async def call(payload):
 
 
 class BlockingQueue:
-    """The blocking half of a fake queue: a bell with the claim behind it, and a list of orders."""
+    """The blocking half of a fake queue: a bell with a claim, and a list of orders."""
 
     def __init__(self, bench: Bench) -> None:
         self.queue = bench.queue
@@ -35,7 +35,7 @@ class BlockingQueue:
         self.orders: asyncio.Queue = asyncio.Queue()
         self.limits: list[int] = []  # of each wait
         self.fails = 0  # waits that are to fail
-        self.closing = 0  # turns of the event loop that a wait takes to end when it is broken off
+        self.closing = 0  # turns of the event loop until a cancelled wait has ended
 
     async def wait(self, timeout_ms, *, for_work=True):
         assert not for_work
@@ -73,7 +73,7 @@ async def listening(**slots):
 
 
 async def test_jobs_come_with_the_bell():
-    """An idle worker asks for all its slots in its wait, and makes no call of its own."""
+    """An idle worker requests all its slots in the wait, and sends no separate claim."""
     async with listening(slots=4) as (bench, blocking):
         calls = len(bench.queue.calls)
         bench.queue.ready.append(lease())
@@ -84,7 +84,7 @@ async def test_jobs_come_with_the_bell():
 
 
 async def test_a_handler_begins_before_the_next_wait_is_sent():
-    """The job does not stand behind the work of listening for another one."""
+    """The job does not wait for the next request of the listener."""
     waits_before_it: list[int] = []
     async with listening(slots=4) as (bench, blocking):
         bench.queue.ready.append(lease("call", lambda: waits_before_it.append(len(blocking.limits))))
@@ -93,8 +93,8 @@ async def test_a_handler_begins_before_the_next_wait_is_sent():
         assert waits_before_it == [1]
 
 
-async def test_waited_for_slots_are_nobody_elses():
-    """While a wait keeps the free slots, no claim asks for them."""
+async def test_slots_of_a_wait_are_reserved():
+    """While a wait holds the free slots, no claim requests them."""
     async with listening(slots=4) as (bench, _):
         bench.claims.bell()
         await asyncio.sleep(0)
@@ -107,15 +107,15 @@ async def test_waited_for_slots_are_nobody_elses():
 
 
 async def test_a_full_wait_is_followed_by_claims():
-    """When the wait filled its slots, the claim loop goes on where it left off."""
+    """After the wait has filled its slots, the claim loop continues."""
     async with listening(slots=2) as (bench, blocking):
         bench.queue.ready.extend(lease(number=number) for number in range(7))
         blocking.bell.put_nowait(None)
         await bench.settled(7)
 
 
-async def test_a_worker_that_leaves_breaks_its_wait_off():
-    """Nothing is waited for after `stop_claiming`, and what the wait may have been given is asked back."""
+async def test_a_draining_worker_cancels_its_wait():
+    """No wait follows `stop_claiming`, and a bell that the wait received is passed on."""
     async with listening(slots=4) as (bench, blocking):
         bench.claims.stop_claiming()
         await wait_until(lambda: ("claim", 0, 0) in bench.queue.calls, "the bell is passed on")
@@ -135,8 +135,8 @@ async def test_fewer_slots_are_waited_for_after_a_shrink():
         await wait_until(lambda: blocking.limits == [4, 2], "the worker waits with fewer slots")
 
 
-async def test_a_worker_whose_cordon_is_lifted_claims_however_long_its_wait_takes_to_end():
-    """The slots that the wait kept come back after the turn that should have used them: another turn is due then."""
+async def test_a_worker_without_its_cordon_claims_however_slowly_its_wait_ends():
+    """The slots of the wait return after the turn of the claim loop, so the loop needs a second turn."""
     async with listening(slots=1) as (bench, blocking):
         blocking.closing = 5
         bench.queue.ready.append(lease())
@@ -161,8 +161,8 @@ async def test_a_wait_that_failed_is_begun_again():
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_orders_are_obeyed_while_work_is_waited_for():
-    """A cancel reaches its job, and a lifted cordon makes the worker ask at once."""
+async def test_orders_are_obeyed_during_a_wait_for_work():
+    """A cancel reaches the job, and a lifted cordon makes the worker claim at once."""
     async with listening(slots=4) as (bench, blocking):
         bench.queue.ready.append(lease(payload=asyncio.Event()))
         blocking.bell.put_nowait(None)
@@ -176,7 +176,7 @@ async def test_orders_are_obeyed_while_work_is_waited_for():
 
 
 async def test_a_lost_lease_does_not_leave_an_idle_worker_deaf():
-    """A wait that is broken off keeps its slots for a moment; they are asked for as soon as it is over."""
+    """A cancelled wait holds its slots for a moment; the claim follows the end of the wait."""
     async with listening(slots=4) as (bench, _):
         bench.queue.ready.append(lease())
         bench.claims.break_off()

@@ -31,7 +31,7 @@ from tests.unit.worker.fakes import Bench, lease
 
 
 def test_slots_count_and_refuse_nonsense():
-    """Slots never go below one, and none is given back that was not taken."""
+    """Slots never go below one, and a slot that was not taken cannot be released."""
     slots = Slots(2)
     slots.take()
     assert (slots.total, slots.used, slots.free) == (2, 1, 1)
@@ -43,7 +43,7 @@ def test_slots_count_and_refuse_nonsense():
 
 
 def test_exposition_is_valid_and_its_labels_are_bounded():
-    """What is scraped parses, counts are right, and the kinds of job cannot flood it."""
+    """The page parses, counts are right, and kinds of jobs cannot flood the page."""
     metrics = WorkerMetrics(Slots(3))
     for number in range(200):
         metrics.record_start(lease(number=number))
@@ -98,19 +98,19 @@ def test_retry_after_is_seconds_or_a_date(header: str, low: float, high: float):
     "text", ["", "{}", "[]", '{"python": {}}', '{"http": {"port": 1}, "command": {"argv": ["x"]}}', '{"go": {}}']
 )
 def test_unusable_handler_is_refused_with_examples(text: str):
-    """spec.handler must name exactly one handler."""
+    """spec.handler must name a single handler."""
     with pytest.raises(SettingError, match="AGENTPOOL_HANDLER"):
         selection.from_spec(text, field="AGENTPOOL_HANDLER")
 
 
-async def test_command_that_is_not_there_is_told_before_any_job():
-    """A program that is not on PATH is found out when the worker starts."""
+async def test_a_missing_command_is_reported_before_any_job():
+    """A program that is not on PATH is an error at the start of the worker."""
     with pytest.raises(HandlerError, match="no such program"):
         await selection.from_argv(["a-program-nobody-has"]).start()
 
 
 def test_child_trace_keeps_its_trace_id_under_a_new_span():
-    """Headers passed on belong to the same trace, and what is no trace header stays behind."""
+    """Forwarded headers belong to the same trace, and an invalid trace header is dropped."""
     parent = {"traceparent": f"00-{'a' * 32}-{'b' * 16}-01", "tracestate": "x=1", "cookie": "secret"}
     child = child_of(parent)
     assert child["traceparent"].startswith(f"00-{'a' * 32}-")
@@ -120,12 +120,12 @@ def test_child_trace_keeps_its_trace_id_under_a_new_span():
 
 
 async def unwanted(how, culprits):
-    """Giving up, where a test looks by itself."""
+    """An unwanted abandonment fails the test."""
     raise AssertionError(how)
 
 
-async def test_watchdog_tells_once_per_doubling_and_gives_up_at_its_limit(caplog):
-    """A block is told when it begins to matter and each time it has doubled; past the limit the lease goes."""
+async def test_watchdog_reports_once_per_doubling_and_abandons_at_its_limit(caplog):
+    """A block is reported at the threshold and at each doubling; past the limit the worker gives its lease up."""
     async with Bench(App()) as bench:
         watchdog = Watchdog(
             running_jobs=bench.running_jobs,
@@ -174,8 +174,8 @@ class FakeLeases:
         return Maintenance(recovered=int(recover), promoted=0, expired=0, next_due_ms=50)
 
 
-async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_after_an_outage():
-    """A renewal that comes too late registers anew; maintenance takes nothing back until others could renew too."""
+async def test_heartbeat_reports_lost_leases_and_changed_settings_and_waits_after_an_outage():
+    """A late renewal registers again; maintenance recovers no job until different workers could renew too."""
     async with Bench(App()) as bench:
         queue, told, impediments = FakeLeases(), [], [None]
         watchdog = Watchdog(
@@ -220,8 +220,8 @@ async def test_heartbeat_tells_of_lost_leases_and_changed_settings_and_waits_aft
         watchdog.close()
 
 
-async def test_side_loop_goes_on_while_the_jobs_loop_stands_still():
-    """A service in the side loop turns although the loop of the jobs is blocked, and stops when told."""
+async def test_side_loop_goes_on_while_the_jobs_loop_is_blocked():
+    """A service in the side loop runs although the event loop of the jobs is blocked, and stops on request."""
     turned, ended = threading.Semaphore(0), []
 
     async def service() -> None:
@@ -240,8 +240,8 @@ async def test_side_loop_goes_on_while_the_jobs_loop_stands_still():
     assert ended == [True]
 
 
-async def test_failed_service_is_told_in_the_jobs_loop():
-    """An error in the side loop reaches whoever waits in the jobs' loop."""
+async def test_a_failed_service_raises_in_the_jobs_loop():
+    """An error in the side loop reaches the waiting caller in the jobs' loop."""
 
     async def service() -> None:
         raise SettingError(field="f", value=1, problem="p", remedy="r")
@@ -254,7 +254,7 @@ async def test_failed_service_is_told_in_the_jobs_loop():
 
 
 class Away:
-    """A consumer whose Redis is away for the first calls."""
+    """A consumer without Redis for the first calls."""
 
     def __init__(self, away: int) -> None:
         self.away = away
@@ -274,7 +274,7 @@ class Away:
 
 
 async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
-    """A job runs on while Redis is away: its state is saved once it can be, its progress only when it can be."""
+    """A job runs on while Redis is away: the checkpoint waits for Redis, the progress is sent when Redis answers."""
     monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
     consumer = Away(away=3)
     calls = QueueCalls(consumer, None)
@@ -284,7 +284,7 @@ async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
 
 
 async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):
-    """Each try names the same job, so that one whose answer was lost is not kept twice; a key does so, too."""
+    """Each retry names the same job, so a lost answer does not cause a second job; the same holds with a key."""
     monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
     producer = Away(away=3)
     asked = []

@@ -1,4 +1,4 @@
-"""How the end of one worker process reaches the next, and what a dead letter says of it."""
+"""The end of a worker process reaches the next process, and the dead letter of its job."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ json_values = st.recursive(
 
 
 def test_an_end_reaches_the_next_worker_unchanged():
-    """The next worker reads exactly what the supervisor wrote."""
+    """The next worker reads exactly the supervisor's text."""
     end = PreviousExit(signal="SIGKILL", cause="out of memory", log=("one", "two"))
     assert PreviousExit.from_environment(end.to_environment()) == end
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "null", '"x"', "[" * 100_000, "\udcff"])
 def test_text_that_is_no_end_counts_as_none(text):
-    """A variable that somebody else has set does not stop the worker."""
+    """A foreign value of the variable does not stop the worker."""
     assert PreviousExit.from_environment({VARIABLE: text}) is None
 
 
@@ -45,7 +45,7 @@ def test_no_variable_means_no_previous_worker():
     | st.dictionaries(st.text(), json_values)
 )
 def test_any_object_is_read_without_an_error(document):
-    """Each field has its type or is absent, whatever the object holds."""
+    """Each field has its type or is absent, for any object."""
     end = PreviousExit.from_environment({VARIABLE: json.dumps(document)})
     assert end is not None
     assert end.exit_code is None or type(end.exit_code) is int
@@ -54,7 +54,7 @@ def test_any_object_is_read_without_an_error(document):
 
 
 def test_a_long_log_is_shortened():
-    """The newest lines stay, each up to its limit."""
+    """The newest lines stay, each up to the limit."""
     lines = [f"{number}" * 600 for number in range(30)]
     end = PreviousExit.from_environment({VARIABLE: json.dumps({"log": lines})})
     assert end is not None
@@ -75,8 +75,8 @@ def test_a_long_log_is_shortened():
         (PreviousExit(), "the process of worker w ended"),
     ],
 )
-def test_the_end_is_told_in_words(previous, words):
-    """Signal or exit code, the cause where it is known, and the last lines of the log."""
+def test_the_end_is_described(previous, words):
+    """Signal or exit code, the cause if known, and the last lines of the log."""
     assert describe_end(previous, "w") == words
 
 
@@ -90,11 +90,11 @@ def test_the_end_is_told_in_words(previous, words):
         (None, False),
     ],
 )
-def test_only_an_end_that_came_from_within_is_a_verdict(previous, explained):
-    """A node that went down, and somebody's SIGKILL, say nothing of the job that ran alone."""
+def test_only_an_end_of_the_process_itself_is_a_verdict(previous, explained):
+    """A lost node, and a foreign SIGKILL, do not make the job a poison job."""
     assert explains(previous) is explained
 
 
-def test_an_end_that_nobody_saw_says_where_to_look():
-    """Where the whole container was restarted, Kubernetes knows more."""
+def test_an_unseen_end_names_the_place_to_look():
+    """After a restart of the whole container, Kubernetes has the reason."""
     assert "kubectl logs --previous" in describe_end(None, "w")

@@ -1,4 +1,4 @@
-"""The socket of a worker's probes, from the first moments of its process."""
+"""The socket of a worker's probes, from the start of the process."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_pods_probes_find_a_listener_before_the_imports(monkeypatch, environ):
 
 @pytest.mark.parametrize("arguments", [["worker", "--reload"], ["get"]])
 def test_other_commands_open_no_socket(monkeypatch, environ, arguments):
-    """The port belongs to the worker, which is another process."""
+    """The port belongs to the worker, which is a different process."""
     run_until_imports(monkeypatch, *arguments)
     assert not listens(environ)
 
@@ -68,8 +68,8 @@ def test_flags_override_the_environment(monkeypatch, environ):
         assert not listens(environ)
 
 
-def test_a_port_that_cannot_be_is_left_to_the_worker(monkeypatch, environ):
-    """The worker names the setting in its error."""
+def test_an_impossible_port_is_left_to_the_worker(monkeypatch, environ):
+    """The error of the worker names the setting."""
     monkeypatch.setenv("AGENTPOOL_HTTP_PORT", "none")
     run_until_imports(monkeypatch, "worker")
     assert probe_socket(NO_FLAGS, environ | {"AGENTPOOL_HTTP_PORT": "none"}) is None

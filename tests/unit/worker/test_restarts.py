@@ -21,7 +21,7 @@ def end(*, phase=Phase.SERVING, lived=1.0, wanted=False, **how):
     [
         (end(signal="SIGSEGV"), True),
         (end(signal="SIGKILL", phase=Phase.STARTING), True),
-        (end(exit_code=0), True),  # a job called os._exit(0): the worker did not decide on it
+        (end(exit_code=0), True),  # a job called os._exit(0): no decision of the worker
         (end(exit_code=3), True),
         (end(exit_code=RESTART, phase=Phase.LEFT), True),
         (end(exit_code=0, phase=Phase.LEFT), False),
@@ -33,29 +33,29 @@ def end(*, phase=Phase.SERVING, lived=1.0, wanted=False, **how):
         (end(exit_code=3, wanted=True), False),
     ],
 )
-def test_only_an_end_that_nobody_decided_on_is_followed_by_another_worker(after, again):
-    """An exit code counts as chosen unless the worker served when it came."""
+def test_only_an_unplanned_end_is_followed_by_a_new_worker(after, again):
+    """An exit code counts as planned unless the worker was serving."""
     assert (Restarts().pause_after(after) is not None) is again
 
 
-def test_a_worker_that_never_serves_is_given_up():
-    """The container ends after the third in a row, so that the kubelet sees it."""
+def test_a_worker_that_never_serves_is_abandoned():
+    """The container ends after the third failed start in a row, so the kubelet sees the failure."""
     restarts = Restarts()
     pauses = [restarts.pause_after(end(signal="SIGSEGV", phase=Phase.STARTING)) for _ in range(MOST_UNREADY)]
     assert None not in pauses[:-1]
     assert pauses[-1] is None
 
 
-def test_workers_that_live_shortly_follow_at_growing_distances():
-    """A worker that crashes soon, again and again, is started ever later, and given up in the end."""
+def test_short_lived_workers_restart_at_growing_intervals():
+    """A worker that crashes soon, again and again, is restarted ever later, and finally not at all."""
     restarts = Restarts()
     pauses = [restarts.pause_after(end(signal="SIGSEGV")) for _ in range(MOST_SHORT_LIVES)]
     assert pauses[-1] is None
     assert all(first < second for first, second in pairwise(pauses[:7]))
 
 
-def test_a_long_life_makes_a_crash_the_first_again():
-    """The distance starts anew after a worker that lived long."""
+def test_a_long_life_resets_the_interval():
+    """After a worker that lived long, the first interval applies again."""
     restarts = Restarts()
     for _ in range(MOST_SHORT_LIVES - 1):
         restarts.pause_after(end(signal="SIGSEGV"))

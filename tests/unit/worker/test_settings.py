@@ -27,8 +27,8 @@ def test_settings_come_from_flags_then_environment():
     assert (settings.worker, settings.http_port, settings.concurrency) == ("pod-1", 9000, None)
 
 
-def test_a_worker_takes_the_redis_url_that_all_commands_take():
-    """Its own variable first, then the general one."""
+def test_a_worker_reads_the_redis_url_of_all_commands():
+    """AGENTPOOL_REDIS_URL goes before REDIS_URL."""
     environ = {"AGENTPOOL_POOL": "p", "REDIS_URL": "redis://general"}
     assert settings_from(environ).redis_url == "redis://general"
     assert settings_from({**environ, "AGENTPOOL_REDIS_URL": "redis://ours"}).redis_url == "redis://ours"
@@ -49,11 +49,11 @@ def test_a_worker_takes_the_redis_url_that_all_commands_take():
     ],
 )
 def test_unusable_settings_name_the_variable(environ: dict[str, str], told: str):
-    """A missing or bad value is refused by the name the user knows it by."""
+    """The error for a missing or bad value has the name that the user knows."""
     with pytest.raises(SettingError, match=told):
         settings_from(environ)
 
 
 def test_every_bound_is_of_a_setting():
-    """A bound whose name no setting has would never be checked."""
+    """A bound without a setting would never be checked."""
     assert set(settings_module._BOUNDS) <= {field.name for field in fields(WorkerSettings)}

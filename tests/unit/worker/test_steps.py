@@ -16,7 +16,7 @@ from tests.unit.worker.fakes import Bench, FakeQueue, lease
 
 
 class Job:
-    """One job whose handler changes between attempts; its steps stay."""
+    """A job whose handler changes between attempts; the steps stay."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -43,8 +43,8 @@ class Job:
     def stored(self) -> list[tuple[int, str, str]]:
         return [(step.number, step.name, step.outcome.value) for step in self.queue.steps_of["job-1"].values()]
 
-    def runs(self, *names: str, end: Exception | None = None):
-        """A handler that runs steps of these names one after another, and then fails if asked."""
+    def named_steps(self, *names: str, end: Exception | None = None):
+        """A handler that named_steps steps of these names in sequence, and then fails on request."""
 
         async def handler(payload, ctx):
             results = [await ctx.step(name, self.do, name) for name in names]
@@ -56,10 +56,10 @@ class Job:
 
 
 async def test_a_finished_step_returns_from_the_store():
-    """The second attempt runs only the step that the first had not finished."""
+    """The second attempt named_steps only the step that the first had not finished."""
     job = Job()
-    assert isinstance(await job.attempt(job.runs("a", "b", end=RuntimeError("crash"))), Failed)
-    assert (await job.attempt(job.runs("a", "b", "c"))).result == ["a done", "b done", "c done"]
+    assert isinstance(await job.attempt(job.named_steps("a", "b", end=RuntimeError("crash"))), Failed)
+    assert (await job.attempt(job.named_steps("a", "b", "c"))).result == ["a done", "b done", "c done"]
     assert job.ran == ["a", "b", "c"]
     assert job.stored() == [(1, "a", "succeeded"), (2, "b", "succeeded"), (3, "c", "succeeded")]
 
@@ -80,10 +80,10 @@ async def test_every_attempt_sees_the_value_after_encoding():
 
 
 async def test_a_repeated_name_is_numbered_by_the_order_of_the_calls():
-    """The loop of an agent needs no names of its own."""
+    """The loop of an agent needs no separate names."""
     job = Job()
-    await job.attempt(job.runs("call", "call", end=RuntimeError("crash")))
-    assert (await job.attempt(job.runs("call", "call", "call"))).result == ["call done"] * 3
+    await job.attempt(job.named_steps("call", "call", end=RuntimeError("crash")))
+    assert (await job.attempt(job.named_steps("call", "call", "call"))).result == ["call done"] * 3
     assert len(job.ran) == 3
     assert [name for _, name, _ in job.stored()] == ["call", "call#2", "call#3"]
 
@@ -99,10 +99,10 @@ async def test_a_repeated_name_is_numbered_by_the_order_of_the_calls():
     ],
 )
 async def test_a_changed_program_is_refused_before_anything_runs(now, named, instead):
-    """The job fails for good, with the remedy, and no step runs a second time or out of order."""
+    """The job fails for good, with the remedy, and no step named_steps a second time or out of order."""
     job = Job()
-    await job.attempt(job.runs("a", "b", end=RuntimeError("crash")))
-    completion = await job.attempt(job.runs(*now))
+    await job.attempt(job.named_steps("a", "b", end=RuntimeError("crash")))
+    completion = await job.attempt(job.named_steps(*now))
     assert isinstance(completion, Failed)
     assert not completion.retry
     assert completion.error.startswith(f"StepOrderError: step {named}: it ")
@@ -111,8 +111,8 @@ async def test_a_changed_program_is_refused_before_anything_runs(now, named, ins
     assert job.ran == ["a", "b"]
 
 
-async def test_a_patch_leaves_the_old_way_to_jobs_that_had_passed_it():
-    """An old job skips the new step in every attempt; a new job takes it in every attempt."""
+async def test_a_patch_leaves_the_old_branch_to_old_jobs():
+    """An old job skips the new step in every attempt; a new job named_steps the step in every attempt."""
 
     def patched(job: Job, *, crash: bool):
         async def handler(payload, ctx):
@@ -126,7 +126,7 @@ async def test_a_patch_leaves_the_old_way_to_jobs_that_had_passed_it():
         return handler
 
     old, new = Job(), Job()
-    await old.attempt(old.runs("a", "b", end=RuntimeError("crash")))
+    await old.attempt(old.named_steps("a", "b", end=RuntimeError("crash")))
     for job, ran in ((old, ["a", "b"]), (new, ["a", "audit", "b"])):
         await job.attempt(patched(job, crash=True))
         assert isinstance(await job.attempt(patched(job, crash=False)), Succeeded)
@@ -163,8 +163,8 @@ async def test_concurrent_steps_share_a_write_and_have_a_place_that_does_not_dep
     assert sorted(job.ran) == ["end", "plan", "x1", "x2", "y1", "y2", "z1", "z2"]
 
 
-async def test_a_step_has_retries_of_its_own(monkeypatch):
-    """They wait, and do not count as attempts of the job; an error that is not named is not tried again."""
+async def test_a_step_has_separate_retries(monkeypatch):
+    """The retries wait, and do not count as attempts of the job; an error that is not named is not retried."""
     pauses = []
 
     async def sleep(seconds):
@@ -192,8 +192,8 @@ async def test_a_step_has_retries_of_its_own(monkeypatch):
     assert 1.0 <= pauses[0] <= 2.0 <= pauses[1] <= 4.0
 
 
-async def test_a_step_has_a_timeout_of_its_own():
-    """The try ends with TimeoutError, long before the job's own timeout."""
+async def test_a_step_has_a_separate_timeout():
+    """The step ends with TimeoutError, long before the job's timeout."""
 
     async def handler(payload, ctx):
         return await ctx.step("hang", asyncio.sleep, 600, options=StepOptions(timeout_seconds=0.01))
@@ -203,8 +203,8 @@ async def test_a_step_has_a_timeout_of_its_own():
     assert "StepFailedError: step 'hang' failed: TimeoutError" in completion.error
 
 
-async def test_a_failed_step_runs_again_unless_the_program_went_on_behind_it():
-    """A caught failure decided the way of the program, so it stays a failure; any other is tried again."""
+async def test_a_failed_step_runs_again_unless_the_program_went_on():
+    """A caught failure decided the branch of the program, so the step stays failed; an uncaught failure is retried."""
     job, caught = Job(), []
     broken = True
 
@@ -239,7 +239,7 @@ async def test_a_failed_step_runs_again_unless_the_program_went_on_behind_it():
 
 @pytest.mark.parametrize("error", [Retry("later"), Permanent("never"), StaleLeaseError("job-1", 1)])
 async def test_an_exception_about_the_job_passes_through_a_step(error):
-    """It decides on the job, is not tried again, and leaves no step."""
+    """The exception decides on the job, is not retried, and leaves no step."""
     tries = []
 
     def work():
@@ -265,7 +265,7 @@ async def test_an_exception_about_the_job_passes_through_a_step(error):
     ],
 )
 async def test_a_result_that_cannot_be_stored_fails_the_job_for_good(result, told):
-    """It never fits, so a retry would only repeat the work; the error names the step and the remedy."""
+    """A retry would only repeat the work; the error names the step and the remedy."""
 
     async def handler(payload, ctx):
         return await ctx.step("work", lambda: result)
@@ -289,7 +289,7 @@ async def test_a_name_that_cannot_be_used_is_refused(name):
 
 
 async def test_the_steps_of_a_job_have_a_limit_in_bytes(monkeypatch):
-    """A job with endless steps fails with the remedy, before it fills the server."""
+    """A job with endless steps fails with the remedy, before the steps fill the server."""
     monkeypatch.setattr("agentpool_worker.durable.journal.MAX_JOB_BYTES", 100)
     job = Job()
 
@@ -303,7 +303,7 @@ async def test_the_steps_of_a_job_have_a_limit_in_bytes(monkeypatch):
 
 
 async def test_a_sync_handler_has_the_same_steps():
-    """The calls block; the places are those of its thread."""
+    """The calls block; the places count in the thread."""
     job = Job()
 
     def handler(payload, ctx):
@@ -346,7 +346,7 @@ async def test_steps_inside_a_step_are_places_of_their_own():
 
 
 async def test_a_step_is_stored_before_it_returns():
-    """What follows a step may rely on it: the write was confirmed."""
+    """The program after a step may rely on the result: the write was confirmed."""
     job = Job()
 
     async def handler(payload, ctx):
@@ -357,7 +357,7 @@ async def test_a_step_is_stored_before_it_returns():
 
 
 async def test_emits_are_numbered_and_concurrent_ones_share_a_write():
-    """Each returns once it is stored; the numbers are those of one run."""
+    """Each emit returns once stored; the numbers count in the run."""
 
     async def handler(payload, ctx):
         await ctx.emit("a")

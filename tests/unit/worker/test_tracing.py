@@ -1,4 +1,4 @@
-"""A trace goes from the submitter through the handler to its child jobs, with OpenTelemetry's API and without it."""
+"""A trace passes from the submitter through the handler to child jobs, with OpenTelemetry's API and without the API."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ app = App()
 
 
 def current() -> tuple[str, bool]:
-    """The current span's trace, and whether it came from elsewhere."""
+    """The trace of the current span, and whether the span is remote."""
     span = trace.get_current_span().get_span_context()
     return f"{span.trace_id:032x}", span.is_remote
 
@@ -41,7 +41,7 @@ async def headers(payload, ctx):
 
 @pytest.mark.parametrize("kind", ["async", "sync"])
 async def test_a_handler_runs_inside_the_submitters_trace(kind):
-    """Spans that a handler makes, in the event loop or in a thread, belong to the trace, and so do its children."""
+    """Spans of a handler, in the event loop or in a thread, belong to the trace, and so do its child jobs."""
     async with Bench(app) as bench:
         bench.submit(lease(kind, trace=TRACE))
         (completion,) = await bench.settled(1)
@@ -51,7 +51,7 @@ async def test_a_handler_runs_inside_the_submitters_trace(kind):
 
 
 async def test_a_job_without_a_trace_runs_in_none():
-    """One job's trace does not leak into the next."""
+    """A job's trace does not leak into the next job."""
     async with Bench(app) as bench:
         bench.submit(lease("async", trace=TRACE), lease("async", number=2))
         first, second = await bench.settled(2)

@@ -1,4 +1,4 @@
-"""Waiting without a slot: how an attempt ends in a wait, and how a later one goes on; without Redis."""
+"""Waits without a slot: the end of an attempt in a wait, and its continuation; without Redis."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ HOUR_MS = 3_600_000
 
 
 class Job:
-    """One job over several attempts, at times of our choice."""
+    """A job over several attempts, at given times."""
 
     def __init__(self) -> None:
         self.queue = FakeQueue()
@@ -44,8 +44,8 @@ class Job:
         return [(step.name, step.outcome.value) for step in self.queue.steps_of["job-1"].values()]
 
 
-async def test_a_sleep_releases_the_slot_and_goes_on_when_its_time_has_come():
-    """However often the job wakes before: the end of the sleep stays where it was."""
+async def test_a_sleep_releases_the_slot_and_continues_at_its_end():
+    """However often the job wakes before: the end of the sleep does not move."""
     job = Job()
     ran = []
 
@@ -70,7 +70,7 @@ async def test_a_sleep_releases_the_slot_and_goes_on_when_its_time_has_come():
 
 
 async def test_a_wait_returns_the_value_of_its_signal():
-    """In every later attempt the same, also where a second wait takes the next signal."""
+    """Every later attempt returns the same value, also if a second wait takes the next signal."""
     job = Job()
 
     async def handler(payload, ctx):
@@ -98,7 +98,7 @@ async def test_a_signal_that_came_early_ends_the_wait_at_once():
 
 
 async def test_a_wait_that_times_out_leaves_its_signal_to_the_next(monkeypatch):
-    """The timeout is stored, so a signal that comes later does not change it."""
+    """The timeout is stored, so a later signal does not change the outcome."""
     job = Job()
 
     async def handler(payload, ctx):
@@ -139,7 +139,7 @@ async def test_a_short_sleep_keeps_its_coroutine(monkeypatch):
 
 
 async def test_a_job_waits_only_once_no_step_runs():
-    """A branch that waits does not throw away the work of the other branches; then any of the waits resumes the job."""
+    """A waiting branch keeps the work of the running branches; then any of the waits resumes the job."""
     job = Job()
     gate = asyncio.Event()
     ran = []
@@ -173,7 +173,7 @@ async def test_a_job_waits_only_once_no_step_runs():
 
 
 async def test_a_sync_handler_waits_too():
-    """Its thread ends with the attempt, also where the handler catches every Exception."""
+    """The thread ends with the attempt, also if the handler catches every Exception."""
     job = Job()
 
     def handler(payload, ctx):
@@ -188,7 +188,7 @@ async def test_a_sync_handler_waits_too():
 
 
 async def test_a_wait_is_a_place_in_the_program():
-    """A step that was put before it later is refused as any changed order is."""
+    """A step that was inserted before the wait is refused, like any changed order."""
     job = Job()
 
     async def old(payload, ctx):
@@ -224,7 +224,7 @@ async def test_a_time_that_no_clock_can_wait_is_refused(limit):
 
 
 async def test_a_wait_inside_a_step_is_refused():
-    """The step would run again after it, and could never end before."""
+    """The step would run again after the wait, and could never end before."""
 
     async def handler(payload, ctx):
         await ctx.step("ask", ctx.wait_for, "answer")
