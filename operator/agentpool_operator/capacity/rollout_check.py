@@ -29,10 +29,14 @@ class RolloutCheck:
     async def misfit(self, pool: Pool, deployment: Json) -> str:
         """Return why no node could hold a worker of the changed Deployment; empty = a node could, or not known."""
         runs = any(pod.node for pod in pool.live_pods)
-        if not runs or pool.gpu is None or pool.gpu.max_pending:  # an autoscaler may add a node that fits
-            return ""
+        if not runs or pool.deployment is None or pool.gpu is None or pool.gpu.max_pending:
+            return ""  # with maxPending an autoscaler may add a node that fits
         self._watch.start()
-        if not await self._watch.wait_until_ready():
-            return ""
-        shape = await self._admission.shape(deployment) or shape_of(deployment["spec"]["template"])
+        if not await self._watch.wait_until_ready() or await self._why_none(pool.deployment.raw):
+            return ""  # workers run on nodes that seem not to hold them: the nodes are not known well enough
+        return await self._why_none(deployment)
+
+    async def _why_none(self, deployment: Json) -> str:
+        template = deployment["spec"].get("template") or {}
+        shape = await self._admission.shape(deployment) or shape_of(template)
         return misfit(self._watch.inventory.nodes(), shape)

@@ -119,3 +119,14 @@ async def test_a_template_that_fits_nowhere_is_found_before_it_replaces_a_worker
         "spec": {"template": {"spec": {"containers": [container]}}},
     }
     assert await RolloutCheck(watch, admitted).misfit(pool, changed) == why
+
+
+async def test_a_change_is_not_refused_where_the_running_workers_seem_not_to_fit(server, pools, admitted):
+    """A device plugin that restarts, or devices that are not counted, say nothing about the change."""
+    labels = {"agentpool.dev/pool": "p"}
+    pools.see_pod({"metadata": {"name": "p-1", "namespace": "ns", "labels": labels}, "spec": {"nodeName": "n"}})
+    watch = CapacityWatch(server, Inventory())
+    for kind in ("nodes", "pods"):
+        watch.note_listed(kind)
+    changed = {"metadata": {"name": "p", "namespace": "ns"}, "spec": {"template": TEMPLATE}}
+    assert await RolloutCheck(watch, admitted).misfit(pools.get(REF), changed) == ""
