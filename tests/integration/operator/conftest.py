@@ -1,4 +1,4 @@
-"""The pool of a test, work for it, and how to wait for what becomes of it."""
+"""The pool of a test, work for that pool, and waits for the results."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ WITHIN_SECONDS = 20.0
 
 @pytest.fixture
 async def ref(redis, namespace):
-    """The pool that `pool_of` makes by default; its queue goes with the test."""
+    """The default pool of `pool_of`; its queue is deleted with the test."""
     pool = PoolRef(namespace, "agents")
     yield pool
     await Inspector(redis).purge(pool)
 
 
 async def submit(redis, ref, count):
-    """So many jobs of one kind."""
+    """Submit this many jobs of one kind."""
     await Producer(redis, ref).submit_many([JobRequest(kind="work", payload={"n": n}) for n in range(count)])
 
 

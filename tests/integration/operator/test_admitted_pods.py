@@ -15,7 +15,7 @@ BESIDE = {"containers": [{"name": "beside", "image": "any"}], "initContainers": 
 
 @pytest.mark.parametrize(("template", "mounted"), [({}, False), ({"automountServiceAccountToken": True}, True)])
 async def test_no_container_of_a_worker_pod_gets_a_token(api: ApiClient, template: dict, *, mounted: bool) -> None:
-    """The server mounts no token of the service account, unless the pool's template asks for it."""
+    """The server mounts no token of the service account, unless the pool's template requests a token."""
     worker = {"template": {"spec": BESIDE | template}}
     spec = AgentPoolSpec.model_validate(SPEC | {"worker": worker})
     made = manifests.deployment(PoolRef("default", "p"), "u-1", spec, default_image="agentpool-worker")

@@ -11,7 +11,7 @@ GPUS = 3
 
 @pytest_asyncio.fixture
 async def offer(cluster, namespace):
-    """A node with devices of the test's own kind; call it to change how many the node offers."""
+    """Create a node with devices of a test-only kind; a call changes the number of devices."""
     path = paths.nodes(namespace)
     await cluster.create(paths.nodes(), {"apiVersion": "v1", "kind": "Node", "metadata": {"name": namespace}})
 
@@ -27,7 +27,7 @@ async def offer(cluster, namespace):
 
 
 async def run_worker(cluster, namespace, name):
-    """A worker that runs on the node, with one device."""
+    """Start a worker on the node, with one device."""
     limits = {"limits": {f"{namespace}.dev/gpu": "1"}}
     metadata = {"name": name, "namespace": namespace, "labels": {"agentpool.dev/pool": "agents"}}
     spec = {"nodeName": namespace, "containers": [{"name": "worker", "image": "w", "resources": limits}]}
@@ -37,7 +37,7 @@ async def run_worker(cluster, namespace, name):
 async def test_a_device_plugin_that_restarts_removes_no_worker(
     start_operator, pool_of, look, until, cluster, namespace, offer
 ):
-    """While the node offers no device, the workers that hold devices stay, and the status counts them."""
+    """While the node offers no device, workers with devices stay, and the status counts them."""
     start_operator()
     gpu = {"resourceName": f"{namespace}.dev/gpu"}
     await pool_of(gpu=gpu, scaling={"pollSeconds": 1, "minReplicas": 2, "maxReplicas": 4})
@@ -59,7 +59,7 @@ async def test_a_device_plugin_that_restarts_removes_no_worker(
 async def test_a_template_that_fits_on_no_node_does_not_replace_a_worker(
     start_operator, pool_of, look, until, cluster, namespace, offer
 ):
-    """`perWorker` beyond any node is a condition; the Deployment keeps the template of the worker that runs."""
+    """`perWorker` beyond any node is a condition; the Deployment keeps the template of the running worker."""
     start_operator()
     gpu = {"resourceName": f"{namespace}.dev/gpu"}
     scaling = {"pollSeconds": 1, "minReplicas": 1}
@@ -78,5 +78,5 @@ async def test_a_template_that_fits_on_no_node_does_not_replace_a_worker(
 
 
 async def held(look):
-    """The devices that the pool holds, by its status."""
+    """Return the number of devices in the pool's status."""
     return ((await look.status()).get("gpus") or {}).get("held")

@@ -1,4 +1,4 @@
-"""AgentPool's own definition that comes late, goes and comes back while the operator runs."""
+"""AgentPool's definition appears late, disappears and returns while the operator runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MISSING = f"does not serve agentpools of {GROUP}/{VERSION}"
 
 
 async def readiness(process) -> int | None:
-    """What the operator's probe is answered; None before it listens."""
+    """Return the answer of the operator's readiness probe, or None before the port opens."""
     port = process.port()
     if port is None:
         return None
@@ -25,7 +25,7 @@ async def readiness(process) -> int | None:
 
 
 async def test_a_kind_that_is_served_late_is_watched_from_then_on(start_operator, faulty_api, pool_of, look, until):
-    """An API server tells of a new definition before it serves the kind: who looked too early saw nothing any more."""
+    """An API server announces a new definition before serving the kind: an early watch would miss every pool."""
     late = (lambda _method, path: path == f"/apis/{GROUP}/{VERSION}", 404, {"reason": "NotFound"})
     faulty_api.faults.extend([late] * 2)
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
@@ -38,7 +38,7 @@ async def test_a_kind_that_is_served_late_is_watched_from_then_on(start_operator
 async def test_pools_are_served_again_once_their_definition_is_back(
     start_operator, pool_of, look, until, cluster, redis, ref
 ):
-    """A definition that goes takes its pools along; the operator says so, is not ready, and serves the next ones."""
+    """Deleting the definition deletes the pools; the operator says so, is not ready, and serves later pools."""
     process = start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), SERVING)

@@ -1,4 +1,7 @@
-"""Failures with real processes: frozen and killed leaders, an API server that refuses, breaks off or is away."""
+"""Failures with real processes.
+
+Frozen and killed leaders, an API server that refuses, disconnects or is unreachable.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,7 @@ async def shows(question, expected, *, within_s=WITHIN_SECONDS):
 async def test_a_frozen_leaders_late_write_does_nothing(
     start_operator, faulty_api, pool_of, look, redis, ref, namespace, cluster
 ):
-    """A leader is stopped with its write on the way; the other leads and decides; the late write is void."""
+    """A leader is stopped with a write in flight; the second operator leads and decides; the late write is void."""
     frozen = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), SERVING)
@@ -71,7 +74,7 @@ async def test_a_frozen_leaders_late_write_does_nothing(
 
 
 async def test_a_write_that_hangs_holds_no_other_pool_up(start_operator, faulty_api, pool_of, look, redis, namespace):
-    """While the API server keeps the answer to one pool's new size back, another pool gets its own."""
+    """While the API server delays the answer to one pool's new size, a second pool gets the right size."""
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     hangs, goes_on = PoolRef(namespace, "hangs"), PoolRef(namespace, "goes-on")
     for pool in (hangs, goes_on):
@@ -93,7 +96,7 @@ async def test_a_write_that_hangs_holds_no_other_pool_up(start_operator, faulty_
 async def test_a_redis_that_hangs_holds_no_other_pool_up(
     start_operator, pool_of, look, redis, ref, redis_server_factory
 ):
-    """A Redis that takes connections and never answers is told of its pool only; another pool is raised at once."""
+    """The condition of a hanging Redis appears on the affected pool only; a second pool scales out at once."""
     server = redis_server_factory()
     process = start_operator()
     await pool_of("hangs", redis={"url": server.tcp_url})
@@ -111,8 +114,8 @@ async def test_a_redis_that_hangs_holds_no_other_pool_up(
 
 
 @pytest.mark.parametrize("status", [409, 429, 500, 503])
-async def test_refused_writes_are_made_good(start_operator, faulty_api, pool_of, look, redis, ref, status):
-    """While the API server refuses writes nothing is lost; when it takes them again, the pool gets its size."""
+async def test_refused_writes_are_repeated(start_operator, faulty_api, pool_of, look, redis, ref, status):
+    """The operator loses no refused write; when the API server accepts writes again, the pool gets the right size."""
     faulty_api.fail(status, times=4)
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
@@ -123,14 +126,15 @@ async def test_refused_writes_are_made_good(start_operator, faulty_api, pool_of,
     assert faulty_api.served.count(status) >= 5, process.written()
 
 
-async def test_a_webhook_that_cannot_be_asked_is_told_and_heals(start_operator, faulty_api, pool_of, look, redis, ref):
-    """The API server answers 500, as when it is overloaded: the pool says whom to look at, and is scaled meanwhile."""
+async def test_a_failing_webhook_is_reported_and_recovers(start_operator, faulty_api, pool_of, look, redis, ref):
+    """The API server answers 500, as under overload: the condition names the webhook, and the pool scales meanwhile."""
     words = 'Internal error occurred: failed calling webhook "w.example.com": no such service'
     faulty_api.fail(500, times=2, part="/deployments/", message=words)
     start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), ("False", "WebhookFailed"))
-    await shows(lambda: look.condition("Progressing"), ("False", "Settled"))  # the pass that made it is over
+    # The pass that created the Deployment is over.
+    await shows(lambda: look.condition("Progressing"), ("False", "Settled"))
     faulty_api.fail(500, times=1000, part="fieldManager=agentpool&", message=words)
     await pool_of(worker={"template": {"metadata": {"labels": {"team": "a"}}}})
     await shows(lambda: look.condition("Progressing"), ("False", "WebhookFailed"))
@@ -141,10 +145,10 @@ async def test_a_webhook_that_cannot_be_asked_is_told_and_heals(start_operator, 
     await shows(lambda: look.condition("Progressing"), ("True", "Starting"))
 
 
-async def test_expired_and_broken_watches_are_taken_up_again(
+async def test_expired_and_broken_watches_start_again(
     start_operator, faulty_api, pool_of, look, ref, cluster, namespace
 ):
-    """Watches that break off, or are told that they are too old (410), start again and report the missed changes."""
+    """Watches that break or are too old (410) start again and report the missed changes."""
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
     await shows(lambda: look.condition("Ready"), SERVING)
@@ -178,17 +182,17 @@ async def watches(faulty_api, cluster, pools, ref):
 
 
 async def begun(watches, faulty_api):
-    """Waits until all watches run: one that was just being opened would outlive `end_watches`."""
+    """Wait until all watches run: a watch that was just opening would outlive `end_watches`."""
     await wait_until(lambda: watches.ready, "all that is to be watched is served", within_s=WITHIN_SECONDS)
     await wait_until(
         lambda: faulty_api.open_watches() == len(watch_handlers.WATCHED), "all watches run", within_s=WITHIN_SECONDS
     )
 
 
-async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty_api, watches, pools, pool_of, ref):
-    """Kopf cancels all tasks of its event loop when it ends; the operator's passes must not be among them."""
+async def test_restarting_watches_do_not_cancel_the_passes(faulty_api, watches, pools, pool_of, ref):
+    """Kopf cancels all tasks of its event loop at the end; the operator's passes must not be among these tasks."""
     await begun(watches, faulty_api)
-    work = asyncio.create_task(asyncio.Event().wait())  # begun later than kopf, as every pass is
+    work = asyncio.create_task(asyncio.Event().wait())  # started later than kopf, as every pass is
     faulty_api.fail(410, times=4, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
     await wait_until(
@@ -202,15 +206,16 @@ async def test_watches_that_begin_anew_leave_the_operators_own_work_alone(faulty
     await end(work)
 
 
-def test_kopf_kills_nobody():
-    """It would kill the whole process ten minutes after watches have broken, though they have begun anew."""
+def test_kopf_does_not_kill_the_process():
+    """Kopf would kill the whole process ten minutes after a broken watch, although the watches have restarted."""
     assert watch_handlers.watch_settings().process.ultimate_exiting_timeout is None
 
 
-async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
-    faulty_api, cluster, pools, pool_of, ref, monkeypatch
-):
-    """Kopf cancels a task once and waits for its end: one that missed it left the operator blind for good."""
+async def test_watches_restart_although_a_task_misses_the_cancel(faulty_api, cluster, pools, pool_of, ref, monkeypatch):
+    """Kopf cancels a task once and waits for the end.
+
+    A task that missed the cancel left the operator blind for good.
+    """
 
     async def forgets() -> None:
         with contextlib.suppress(asyncio.CancelledError):
@@ -243,7 +248,7 @@ async def test_watches_begin_anew_though_one_forgets_that_it_is_cancelled(
 
 
 async def test_a_missing_right_to_watch_is_named_in_the_log(faulty_api, watches, pools, pool_of, ref, caplog):
-    """Kopf retries a refusal for some seconds; then the watches fail, and the log has the API server's words."""
+    """Kopf retries a refusal for some seconds; then the watches fail, and the log has the API server's text."""
     words = 'pods is forbidden: User "x" cannot list resource "pods"'
     faulty_api.fail(403, times=1 + len(RETRY_SECONDS), methods={"GET"}, part="/pods?", message=words)
     await wait_until(lambda: not faulty_api.faults, "all attempts were refused", within_s=WITHIN_SECONDS)
@@ -258,9 +263,9 @@ async def test_a_missing_right_to_watch_is_named_in_the_log(faulty_api, watches,
 async def test_kopf_starts_again_until_it_has_found_all_kinds(
     faulty_api, cluster, pools, pool_of, ref, monkeypatch, caplog
 ):
-    """One of several API servers may serve a new kind later than its peers: kopf looks once, and watched nothing."""
+    """One of several API servers may serve a new kind later than the rest: kopf looks once, and watched nothing."""
     monkeypatch.setattr(watch_thread, "DISCOVERY_SECONDS", 0.5)
-    faulty_api.faults.append((lambda _method, path: path == DISCOVERY, 404, {"reason": "NotFound"}))  # kopf's only
+    faulty_api.faults.append((lambda _method, path: path == DISCOVERY, 404, {"reason": "NotFound"}))  # kopf's task only
     watches = Watches(cluster, pools, (await load(faulty_api.kubeconfig)).settings, namespaces=[ref.namespace])
     running = asyncio.create_task(watches.run())
     await pool_of()
@@ -272,8 +277,8 @@ async def test_kopf_starts_again_until_it_has_found_all_kinds(
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_refused_reads_are_made_good(start_operator, faulty_api, pool_of, look, redis, ref, status):
-    """Lists, looks and new watches that are refused, while the operator starts, are tried again."""
+async def test_refused_reads_are_repeated(start_operator, faulty_api, pool_of, look, redis, ref, status):
+    """Lists, reads and new watches that are refused during the start are retried."""
     faulty_api.fail(status, times=6, methods={"GET"}, part="namespaces")
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
@@ -284,10 +289,8 @@ async def test_refused_reads_are_made_good(start_operator, faulty_api, pool_of, 
 
 
 @pytest.mark.timeout(240)
-async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_work(
-    start_operator, faulty_api, pool_of, look, redis, ref
-):
-    """It outlives an outage longer than its Lease, serves what came meanwhile, and tells of it in a few lines."""
+async def test_the_operator_survives_an_outage_of_the_api_server(start_operator, faulty_api, pool_of, look, redis, ref):
+    """The operator survives an outage longer than the Lease, serves later changes, and logs only a few lines."""
     process = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of(gpu={"policy": "Provision", "maxPending": 2})
     await shows(lambda: look.condition("Ready"), SERVING)
@@ -310,7 +313,7 @@ async def test_an_api_server_that_was_away_for_a_minute_finds_the_operator_at_wo
 
 
 def nth(number, method, part):
-    """What holds the so-manieth request of this kind back."""
+    """Return a condition that freezes the n-th request of this kind."""
     left = itertools.count(number - 1, -1)
     return lambda verb, path: verb == method and part in path.partition("?")[0] and next(left) == 0
 
@@ -318,18 +321,18 @@ def nth(number, method, part):
 @pytest.mark.parametrize(
     ("part", "number"),
     [
-        ("/deployments/", 1),  # the Deployment is made
-        ("/deployments/", 2),  # its size is handed over to the scaling loop
-        ("/deployments/", 3),  # the size is given up by who made it
+        ("/deployments/", 1),  # the Deployment is created
+        ("/deployments/", 2),  # the size is handed over to the scaling loop
+        ("/deployments/", 3),  # the creator gives up the size
         ("/poddisruptionbudgets/", 1),
         ("/status", 1),
         ("/scale", 1),
     ],
 )
-async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_next(
+async def test_the_next_operator_completes_the_pass_of_a_killed_operator(
     start_operator, faulty_api, pool_of, look, redis, ref, cluster, namespace, part, number
 ):
-    """Killed with a write on its way, at each step of a pass: the next operator completes it."""
+    """The operator dies with a write in flight, at each step of a pass: the next operator completes the pass."""
     faulty_api.freeze_at = nth(number, "PATCH", part)
     first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of()
@@ -351,7 +354,7 @@ async def test_an_operator_killed_in_the_middle_of_a_pass_is_made_good_by_the_ne
     assert owners == {"agentpool-scaling"}
 
 
-async def test_an_operator_killed_while_it_publishes_settings_is_made_good_by_the_next(
+async def test_the_next_operator_publishes_the_settings_of_a_killed_operator(
     start_operator, pool_of, look, redis_server_factory
 ):
     """Redis is suspended in the middle of the first pass, and the operator dies: the next operator starts over."""
@@ -366,16 +369,16 @@ async def test_an_operator_killed_while_it_publishes_settings_is_made_good_by_th
     await shows(lambda: look.condition("Ready"), SERVING)
 
 
-async def test_an_operator_killed_while_it_purges_a_deleted_pool_is_made_good_by_the_next(
+async def test_the_next_operator_completes_the_purge_of_a_killed_operator(
     start_operator, faulty_api, pool_of, look, redis, ref, cluster, namespace
 ):
-    """It asks whether the pool is gone and dies with the question on its way; the next one removes the keys."""
+    """The operator dies while its lookup of the pool is in flight; the next operator removes the keys."""
     first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of("other")
     await pool_of(deletionPolicy="Delete")
     await shows(lambda: look.condition("Ready"), SERVING)
     await submit(redis, ref, 3)
-    faulty_api.freeze_at = nth(2, "GET", "/agentpools/agents")  # the first look has found it gone
+    faulty_api.freeze_at = nth(2, "GET", "/agentpools/agents")  # the first lookup has found no pool
     await cluster.delete(paths.agentpools(namespace, "agents"))
     await asyncio.wait_for(faulty_api.frozen.wait(), WITHIN_SECONDS)
     first.stop(signal.SIGKILL)
@@ -390,10 +393,8 @@ async def test_an_operator_killed_while_it_purges_a_deleted_pool_is_made_good_by
     await Inspector(redis).purge(PoolRef(namespace, "other"))
 
 
-async def test_nothing_hangs_on_delete_when_the_operator_is_gone_for_good(
-    start_operator, pool_of, look, ref, cluster, namespace
-):
-    """A pool is deleted at once though nobody runs that could let it go."""
+async def test_a_delete_does_not_hang_without_an_operator(start_operator, pool_of, look, ref, cluster, namespace):
+    """The pool is deleted at once, without an operator to remove a finalizer."""
     process = start_operator("--no-leader-elect")
     await pool_of(deletionPolicy="Delete")
     await shows(lambda: look.condition("Ready"), SERVING)

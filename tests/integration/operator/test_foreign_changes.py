@@ -1,4 +1,4 @@
-"""What others do to a pool's Deployment, with the real operator: set right, told, taken back or left alone."""
+"""Foreign changes to a pool's Deployment, with the real operator: corrected, reported, adopted or left alone."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ WITHOUT_LABEL = {"metadata": {"labels": {"agentpool.dev/pool": None}}}
 
 @pytest.fixture
 def deployment(namespace):
-    """The path of the workers' Deployment."""
+    """Return the path of the workers' Deployment."""
     return paths.deployments(namespace, "agents")
 
 
 async def label_of(cluster, deployment):
-    """The label by which the operator watches."""
+    """Return the label by which the operator watches."""
     return (await cluster.get(deployment))["metadata"]["labels"].get("agentpool.dev/pool")
 
 
 async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, deployment, ref):
-    """A changed image is set right again."""
+    """A changed image is corrected."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -40,7 +40,7 @@ async def test_drift_is_repaired(start_operator, pool_of, look, until, cluster, 
     await until(image, WORKER_IMAGE)
 
 
-async def test_a_deployment_is_not_made_again_for_a_pool_whose_deletion_was_not_seen_yet(
+async def test_a_deployment_is_not_recreated_before_the_pools_deletion_is_seen(
     start_operator, faulty_api, pool_of, look, until, cluster, namespace, deployment, ref
 ):
     """The watch of AgentPools may lag behind the watch of Deployments, which shows the garbage collector's work."""
@@ -59,10 +59,10 @@ async def test_a_deployment_is_not_made_again_for_a_pool_whose_deletion_was_not_
     assert ("PATCH", deployment) not in faulty_api.writes
 
 
-async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
+async def test_foreign_fields_of_the_deployment_are_reported_with_their_manager(
     start_operator, pool_of, look, until, cluster, deployment, ref
 ):
-    """An apply takes away only what is its own: an added variable stays, as `kubectl set env` meant it, and is told."""
+    """An apply removes only the operator's own fields: a variable set by `kubectl set env` stays, and is reported."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Progressing"), ("False", "Settled"))
@@ -81,10 +81,10 @@ async def test_what_others_put_into_the_deployment_is_told_with_who_did_it(
     await until(lambda: look.condition("Progressing"), ("False", "Settled"))
 
 
-async def test_a_variable_of_ours_that_somebody_sets_is_set_right(
+async def test_a_changed_variable_of_the_operator_is_corrected(
     start_operator, pool_of, look, until, cluster, deployment, ref
 ):
-    """Which pool a worker serves is not for `kubectl set env` to say."""
+    """`kubectl set env` cannot change the pool of a worker."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -101,10 +101,8 @@ async def test_a_variable_of_ours_that_somebody_sets_is_set_right(
     await until(pool_named, "agents")
 
 
-async def test_a_rollout_that_somebody_has_paused_is_told(
-    start_operator, pool_of, look, until, cluster, deployment, ref
-):
-    """It is his to let go on; scaling goes on meanwhile."""
+async def test_a_paused_rollout_is_reported(start_operator, pool_of, look, until, cluster, deployment, ref):
+    """Only the pausing user may resume the rollout; scaling continues meanwhile."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Progressing"), ("False", "Settled"))
@@ -119,7 +117,7 @@ async def test_a_rollout_that_somebody_has_paused_is_told(
 async def test_the_label_by_which_a_deployment_is_watched_is_restored(
     start_operator, pool_of, look, until, cluster, deployment, ref
 ):
-    """Stripped of its label the Deployment is in no watch; the operator puts it back, and follows demand on."""
+    """Without the label the Deployment is in no watch; the operator restores the label, and follows demand."""
     start_operator()
     await pool_of(replicas=1)
     await until(look.replicas, 1)
@@ -132,7 +130,7 @@ async def test_the_label_by_which_a_deployment_is_watched_is_restored(
 async def test_the_label_is_restored_though_the_deployment_changes_meanwhile(
     start_operator, faulty_api, pool_of, look, until, cluster, deployment, ref
 ):
-    """Between the operator's look and its write the Deployment's own controller writes its status, as it does."""
+    """Between the operator's read and write the Deployment's controller writes the status, as on a cluster."""
     start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of(replicas=1)
     await until(look.replicas, 1)
@@ -145,8 +143,8 @@ async def test_the_label_is_restored_though_the_deployment_changes_meanwhile(
     await until(lambda: label_of(cluster, deployment), "agents")
 
 
-async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, look, until, cluster, deployment, ref):
-    """What `kubectl delete --cascade=orphan` leaves behind belongs to the pool again, with its size."""
+async def test_an_orphaned_deployment_is_adopted_again(start_operator, pool_of, look, until, cluster, deployment, ref):
+    """After `kubectl delete --cascade=orphan` the Deployment belongs to the pool again, with the same size."""
     start_operator()
     await pool_of(replicas=2)
     await until(look.replicas, 2)
@@ -161,8 +159,8 @@ async def test_an_orphaned_deployment_is_taken_back(start_operator, pool_of, loo
     assert await look.replicas() == 2
 
 
-async def test_a_deployment_of_somebody_else_is_refused(start_operator, pool_of, look, until, cluster, namespace, ref):
-    """An existing Deployment is not adopted; once it is gone, the pool is served."""
+async def test_a_foreign_deployment_is_refused(start_operator, pool_of, look, until, cluster, namespace, ref):
+    """An existing Deployment is not adopted; after its deletion the pool is served."""
     template = {"metadata": {"labels": {"a": "b"}}, "spec": {"containers": [{"name": "c", "image": "x"}]}}
     body = {
         "apiVersion": "apps/v1",

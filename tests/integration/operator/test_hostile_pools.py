@@ -1,4 +1,7 @@
-"""One pool cannot stop the operator: whatever it names or holds ends as its own condition; others are served."""
+"""A single pool cannot stop the operator: any hostile content ends as that pool's condition.
+
+The remaining pools are served.
+"""
 
 from __future__ import annotations
 
@@ -22,13 +25,13 @@ REASONS = {"RedisUnreachable", "QueueUnreadable", "RedisAuthFailed", "SettingsMi
 
 
 async def unserved(look, names) -> bool:
-    """Whether each of these pools says that it is not served."""
+    """Return whether each of these pools reports that it is not served."""
     found = [await look.condition("Ready", name) for name in names]
     return all(condition is not None and condition[0] == "False" for condition in found)
 
 
 async def all_is_well(look, operator, *, good: str = "agents") -> None:
-    """The operator has not ended, nor reported what nobody expected without a word on whose it is; the others go on."""
+    """Assert that the operator runs, that no unexpected error is logged, and that the good pool is served."""
 
     async def served() -> bool:
         return await look.condition("Ready", good) == ("True", "Serving")
@@ -39,15 +42,15 @@ async def all_is_well(look, operator, *, good: str = "agents") -> None:
 
 
 @pytest.mark.timeout(240)
-async def test_a_redis_that_answers_anything_harms_its_own_pool_only(start_operator, pool_of, look):
-    """Wrong types, garbage, huge numbers, silence, data without end: a condition each; another pool is served."""
+async def test_a_hostile_redis_harms_its_own_pool_only(start_operator, pool_of, look):
+    """Wrong types, garbage, huge numbers, silence, endless data: each is a condition; a second pool is served."""
     operator = start_operator()
     async with AsyncExitStack() as stack:
         for name, answer in CONSTANT.items():
             url = await stack.enter_async_context(hostile_redis(answer))
             await pool_of(name.replace("_", "-"), redis={"url": url})
         names = [name.replace("_", "-") for name in CONSTANT]
-        await wait_until(lambda: unserved(look, names), "each hostile pool is told", within_s=WITHIN_SECONDS)
+        await wait_until(lambda: unserved(look, names), "each hostile pool is reported", within_s=WITHIN_SECONDS)
         await pool_of()
         await all_is_well(look, operator)
         for name in names:
@@ -60,7 +63,7 @@ async def test_a_redis_that_answers_anything_harms_its_own_pool_only(start_opera
 
 @pytest.mark.timeout(240)
 async def test_a_url_that_no_client_understands_harms_its_own_pool_only(start_operator, pool_of, look, redis_server):
-    """An option of another scheme, one that is unknown, one without a value, one of the wrong type."""
+    """A foreign option, an unknown option, an option without a value, an option of a wrong type."""
     operator = start_operator()
     options = ("ssl_ca_certs=/x", "nonsense=1", "retry=", "retry=x", "socket_timeout=x", "db=x", "max_connections=-1",
                "protocol=9", "health_check_interval=x", "decode_responses=x", "connection_class=x")  # fmt: skip
@@ -70,11 +73,11 @@ async def test_a_url_that_no_client_understands_harms_its_own_pool_only(start_op
     await pool_of()
     await all_is_well(look, operator)
 
-    async def told() -> bool:
+    async def reported() -> bool:
         found = [await look.condition("QueueReachable", name) for name in names]
         return all(condition is not None for condition in found)
 
-    await wait_until(told, "each pool has its condition", within_s=WITHIN_SECONDS)
+    await wait_until(reported, "each pool has its condition", within_s=WITHIN_SECONDS)
     status, reason = await look.condition("QueueReachable", "u1")
     assert (status, reason in {"InvalidRedisURL", "QueueUnreadable"}) == ("False", True)
     assert operator.running()
@@ -82,7 +85,7 @@ async def test_a_url_that_no_client_understands_harms_its_own_pool_only(start_op
 
 @pytest.mark.timeout(240)
 async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of, look, redis, namespace):
-    """A field of the settings, the counters or a worker's record that is no number, and keys of the wrong type."""
+    """A field of the settings, the counters or a worker's record is no number, or a key has a wrong type."""
     operator = start_operator()
     corrupt = {
         "conf": ("HSET", lambda keys: (keys.conf, "routes", "not JSON")),
@@ -103,10 +106,12 @@ async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of,
             await redis.execute_command("DEL", keys.conf)
         await redis.execute_command(command, *arguments(keys))
 
-    async def told() -> bool:  # all pools of one Redis are read together, so the others have been read too
+    async def reported() -> bool:  # all pools of one Redis are read together, so the remaining pools have been read too
         return (await look.condition("QueueReachable", "type") or ("", ""))[0] == "False"
 
-    await wait_until(told, f"a key of the wrong type is told\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
+    await wait_until(
+        reported, f"a key of the wrong type is reported\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS
+    )
     await pool_of()
     await all_is_well(look, operator)
     for name in corrupt:
@@ -115,7 +120,7 @@ async def test_corrupt_records_harm_their_own_pool_only(start_operator, pool_of,
 
 @pytest.mark.timeout(240)
 async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator, pool_of, look, redis, namespace):
-    """Pools of one Redis are read together; the others are read alone when one pool's reply ends the connection."""
+    """Pools of one Redis are read together; when one reply ends the connection, the remaining pools are read alone."""
     operator = start_operator()
     names = ("large", "agents", "other")
     for name in names:
@@ -128,7 +133,7 @@ async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator
     await redis.execute_command(
         "HSET", Keys(PoolRef(namespace, "large")).counters, "junk", "x" * 2 * LARGEST_REPLY_BYTES
     )
-    await wait_until(lambda: unserved(look, ["large"]), "the pool is told", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: unserved(look, ["large"]), "the pool is reported", within_s=WITHIN_SECONDS)
     for replicas in (1, 2):
         await pool_of(replicas=replicas)
 
@@ -145,7 +150,7 @@ async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator
 
 @pytest.mark.timeout(240)
 async def test_a_template_nested_without_end_is_refused(start_operator, pool_of, look, cluster, namespace):
-    """It would exhaust the stack of whoever compares, copies or parses it; the pool says where, the others go on."""
+    """The template would exhaust the stack of a comparison, a copy or a parser; the pool names the place."""
     operator = start_operator()
     for depth in (100, 300):
         deep: dict = {}
@@ -167,7 +172,7 @@ async def test_a_template_nested_without_end_is_refused(start_operator, pool_of,
 
 @pytest.mark.timeout(240)
 async def test_a_pod_with_a_label_that_no_pool_can_have_is_left_out(start_operator, pool_of, look, cluster, namespace):
-    """Anybody may label a pod of his own; the watch and the full lists go on."""
+    """Any user may label a pod; the watch and the full lists continue."""
     operator = start_operator()
     labels = {"agentpool.dev/pool": "Not_a.Name-"[:-1]}
     container = {"name": "c", "image": "i"}
@@ -186,7 +191,10 @@ async def test_a_pod_with_a_label_that_no_pool_can_have_is_left_out(start_operat
 async def test_an_object_deeper_than_a_decoder_goes_does_not_stop_the_watches(
     start_operator, pool_of, look, faulty_api, namespace
 ):
-    """An API server takes 10,000 levels; lists and watches that carry such a pool go on, and the pool says so."""
+    """An API server accepts 10,000 levels.
+
+    Lists and watches with such a pool continue, and the pool reports the depth.
+    """
     levels = 9_000
     deep = b'{"a":' * levels + b"{}" + b"}" * levels
     faulty_api.rewrite = lambda body: body.replace(b'"nested without end"', deep)
@@ -205,7 +213,7 @@ async def test_an_object_deeper_than_a_decoder_goes_does_not_stop_the_watches(
 async def test_a_pod_of_any_length_does_not_stop_the_watches(
     start_operator, pool_of, look, cluster, faulty_api, namespace
 ):
-    """An API server escapes what it serves, so a pod may be several times longer than what was sent to it."""
+    """An API server escapes text, so a served pod may be several times longer than the pod that was sent."""
     faulty_api.rewrite = lambda body: body.replace(b'"long"', b'"%s"' % (b"x" * 5 * 2**20))
     operator = start_operator("--kubeconfig", str(faulty_api.kubeconfig))
     await cluster.create(paths.nodes(), {"apiVersion": "v1", "kind": "Node", "metadata": {"name": namespace}})
@@ -233,7 +241,7 @@ async def test_a_pod_of_any_length_does_not_stop_the_watches(
 
 
 @pytest.mark.parametrize("namespace", ["../x", "", "a/b", ".."])
-async def test_a_namespace_that_leads_elsewhere_is_refused_at_the_start(namespace):
-    """The names of flags go into paths, too."""
+async def test_a_namespace_with_a_path_is_refused_at_the_start(namespace):
+    """The names in flags become parts of paths, too."""
     with pytest.raises(SettingError, match=r"^namespace: "):
         await run(OperatorSettings(namespaces=(namespace,)))

@@ -1,4 +1,4 @@
-"""A pool's life with the real operator: born, raised, lowered, refused, deleted."""
+"""The life of a pool with the real operator: creation, scale-out, scale-in, refusal, deletion."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from tests.fixtures.redis import wait_until
 from .conftest import WITHIN_SECONDS, submit
 
 
-async def test_a_pool_is_born_with_no_worker_and_the_scaling_loop_owns_its_size(
+async def test_a_pool_starts_without_workers_and_the_scaling_loop_owns_its_size(
     start_operator, pool_of, look, until, cluster, namespace, ref
 ):
-    """The Deployment begins with 0 replicas, which only the scaling manager owns."""
+    """The Deployment starts with 0 replicas, which only the scaling manager owns."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -36,43 +36,41 @@ async def test_a_pool_is_born_with_no_worker_and_the_scaling_loop_owns_its_size(
     assert owners == {"agentpool-scaling"}
 
 
-async def test_jobs_raise_an_empty_pool_at_once_and_finishing_them_lowers_it(
-    start_operator, pool_of, look, until, redis, ref
-):
-    """Submitting twelve jobs asks for three workers before the next poll; ending them asks for none."""
+async def test_jobs_scale_an_empty_pool_out_and_their_end_scales_in(start_operator, pool_of, look, until, redis, ref):
+    """Twelve submitted jobs request three workers before the next poll; their end requests none."""
     start_operator()
     await pool_of(scaling={"pollSeconds": 60, "idleSeconds": 1})
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
     await submit(redis, ref, 12)
     await until(look.replicas, 3, within_s=5.0)
 
-    async def told():
+    async def reported():
         return (await _figure(look, "lastDecision") or {}).get("reason", "")
 
-    await wait_until(lambda: _contains(told, "12 jobs wait"), "the status tells why", within_s=5.0)
+    await wait_until(lambda: _contains(reported, "12 jobs wait"), "the status tells why", within_s=5.0)
 
 
-async def test_a_change_of_size_is_told_as_a_sentence_in_an_event(
+async def test_a_change_of_size_is_reported_as_a_sentence_in_an_event(
     start_operator, pool_of, look, until, redis, ref, cluster, namespace
 ):
-    """Who describes the pool reads what was changed, and why."""
+    """The events of a pool show the change and the reason."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
     await submit(redis, ref, 12)
 
-    async def told():
+    async def reported():
         found, _ = await cluster.list(paths.events(namespace))
         return [(e["type"], e["reason"], e["message"]) for e in found if e["involvedObject"]["kind"] == "AgentPool"]
 
     sentence = "Raised from 0 to 3 workers: 12 jobs wait, which takes 3 workers of 5 slots."
-    await until(told, [("Normal", "ScaledUp", sentence)])
+    await until(reported, [("Normal", "ScaledUp", sentence)])
 
 
-async def test_prometheus_reads_of_each_pool_and_no_more_of_one_that_is_gone(
+async def test_metrics_cover_each_pool_and_no_deleted_pool(
     start_operator, pool_of, look, until, redis, ref, cluster, namespace
 ):
-    """The operator's page tells sizes and queues by pool; a deleted pool's series go with it."""
+    """The operator's metrics have sizes and queues by pool; the series of a deleted pool disappear."""
     process = start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -87,7 +85,9 @@ async def test_prometheus_reads_of_each_pool_and_no_more_of_one_that_is_gone(
 
     lines = (f"agentpool_pool_desired_replicas{labels} 3.0", f"agentpool_pool_queued_jobs{labels} 12.0")
     for line in (*lines, "agentpool_operator_leading 1.0"):
-        await wait_until(lambda told=line: _contains(page, told), f"{line} is told", within_s=WITHIN_SECONDS)
+        await wait_until(
+            lambda reported=line: _contains(page, reported), f"{line} is reported", within_s=WITHIN_SECONDS
+        )
     await cluster.delete(paths.agentpools(namespace, "agents"))
 
     async def names_the_pool():
@@ -97,7 +97,7 @@ async def test_prometheus_reads_of_each_pool_and_no_more_of_one_that_is_gone(
 
 
 async def test_a_pool_goes_back_to_zero_when_its_jobs_have_ended(start_operator, pool_of, look, until, redis, ref):
-    """With nothing waiting or running the last worker goes after idleSeconds."""
+    """Without waiting and running jobs the last worker is removed after idleSeconds."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
@@ -107,8 +107,8 @@ async def test_a_pool_goes_back_to_zero_when_its_jobs_have_ended(start_operator,
     await until(look.replicas, 0)
 
 
-async def test_why_an_idle_worker_stays_is_told(start_operator, pool_of, look, until, redis, ref):
-    """Once the work has ended, the status says what keeps the worker, though its size has not changed."""
+async def test_the_reason_for_an_idle_worker_is_reported(start_operator, pool_of, look, until, redis, ref):
+    """After the work the status names the reason that keeps the worker, although the size has not changed."""
     start_operator()
     await pool_of(scaling={"pollSeconds": 1, "idleSeconds": 3600})
     await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
@@ -116,15 +116,15 @@ async def test_why_an_idle_worker_stays_is_told(start_operator, pool_of, look, u
     await until(look.replicas, 1)
     await Producer(redis, ref).cancel(receipt.job_id)
 
-    async def told():
+    async def reported():
         return (await _figure(look, "lastDecision") or {}).get("reason")
 
-    await until(told, "no job waits or runs; the last worker stays 3600 s after the last job")
+    await until(reported, "no job waits or runs; the last worker stays 3600 s after the last job")
     assert await look.replicas() == 1
 
 
 async def test_running_work_keeps_its_pool_up(start_operator, pool_of, look, until, redis, ref):
-    """A job in flight holds a worker, however empty the queue is."""
+    """A running job keeps a worker, even with an empty queue."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
@@ -145,7 +145,7 @@ async def _figure(look, name):
     return (await look.status()).get(name)
 
 
-async def test_manual_replicas_are_obeyed_and_told(start_operator, pool_of, look, until, ref):
+async def test_manual_replicas_are_applied_and_reported(start_operator, pool_of, look, until, ref):
     """spec.replicas sets the size, and ScalingActive says so."""
     start_operator()
     await pool_of(replicas=4)
@@ -153,10 +153,11 @@ async def test_manual_replicas_are_obeyed_and_told(start_operator, pool_of, look
     await until(lambda: look.condition("ScalingActive"), ("False", "ManualReplicas"))
 
 
-async def test_a_pool_that_others_hold_while_it_goes_says_so(
-    start_operator, pool_of, look, until, cluster, namespace, ref
-):
-    """A deleted pool with somebody's finalizer is not Ready and names it; without it the pool goes."""
+async def test_a_deleted_pool_names_a_foreign_finalizer(start_operator, pool_of, look, until, cluster, namespace, ref):
+    """A deleted pool with a foreign finalizer is not Ready and names the finalizer.
+
+    After its removal the pool is deleted.
+    """
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -168,8 +169,8 @@ async def test_a_pool_that_others_hold_while_it_goes_says_so(
     await until(look.status, {})
 
 
-async def test_a_typo_in_the_pod_template_is_told_and_its_correction_heals(start_operator, pool_of, look, until, ref):
-    """A field that no pod has is refused by name, not dropped; corrected, the pool serves."""
+async def test_a_typo_in_the_pod_template_is_reported_until_its_correction(start_operator, pool_of, look, until, ref):
+    """An unknown field is refused by name, not dropped; after the correction the pool serves."""
     start_operator()
     await pool_of(worker={"template": {"spec": {"nodeSelectr": {"a": "b"}}}})
     await until(lambda: look.condition("Ready"), ("False", "TemplateRefused"))
@@ -183,7 +184,7 @@ async def test_a_typo_in_the_pod_template_is_told_and_its_correction_heals(start
 async def test_a_refused_template_does_not_stop_the_scaling_of_running_workers(
     start_operator, pool_of, look, until, redis, ref
 ):
-    """The workers of the earlier template follow the demand while the change is refused."""
+    """The workers of the earlier template follow demand while the change is refused."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -194,10 +195,8 @@ async def test_a_refused_template_does_not_stop_the_scaling_of_running_workers(
     assert await look.condition("ScalingActive") == ("True", "FollowingDemand")
 
 
-async def test_a_quantity_that_cannot_be_read_is_told_and_its_correction_heals(
-    start_operator, pool_of, look, until, ref
-):
-    """The API server's refusal is the user's to mend, whatever status it has, and not tried in vain."""
+async def test_an_invalid_quantity_is_reported_until_its_correction(start_operator, pool_of, look, until, ref):
+    """The operator does not retry a value that the API server refuses: the user has to correct the value."""
     start_operator()
     wrong = {"name": "worker", "resources": {"requests": {"cpu": "lots"}}}
     await pool_of(worker={"template": {"spec": {"containers": [wrong]}}})
@@ -206,16 +205,16 @@ async def test_a_quantity_that_cannot_be_read_is_told_and_its_correction_heals(
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
 
 
-async def test_a_missing_secret_is_told_and_heals_and_others_go_on(
+async def test_a_missing_secret_is_reported_and_affects_only_its_pool(
     start_operator, pool_of, look, until, cluster, namespace, redis_server, ref
 ):
-    """A pool whose Secret is missing says so; it serves once the Secret is there; others never notice."""
+    """A pool without a Secret says so, and serves once the Secret exists; the remaining pools are unaffected."""
     start_operator()
     await pool_of("lost", redis={"urlFrom": {"secretKeyRef": {"name": "late", "key": "url"}}})
     await pool_of()
     await until(lambda: look.condition("QueueReachable", "lost"), ("False", "SecretNotFound"))
     await until(lambda: look.condition("Ready", "lost"), ("False", "SecretNotFound"))
-    assert await look.replicas("lost") is None  # a Deployment would hand the pods whatever Secret comes by that name
+    assert await look.replicas("lost") is None  # a Deployment would give the pods any Secret of that name
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
     secret = {
         "apiVersion": "v1",
@@ -228,7 +227,7 @@ async def test_a_missing_secret_is_told_and_heals_and_others_go_on(
 
 
 async def test_an_unreachable_redis_holds_the_size(start_operator, pool_of, look, until, redis_server_factory, ref):
-    """While Redis is away the size is held and told; when it is back, scaling goes on."""
+    """While Redis is unreachable the size stays and the condition says so; after the outage, scaling continues."""
     server = redis_server_factory()
     start_operator()
     await pool_of(redis={"url": server.tcp_url}, scaling={"pollSeconds": 1, "minReplicas": 2})
@@ -243,7 +242,10 @@ async def test_an_unreachable_redis_holds_the_size(start_operator, pool_of, look
 async def test_a_password_comes_from_a_secret_beside_the_url(
     start_operator, pool_of, look, until, cluster, namespace, redis_server_factory
 ):
-    """It is used once the Secret is labelled; the pods get it from the kubelet, and no object but the Secret has it."""
+    """The password is used once the Secret is labelled.
+
+    Pods get the password from the kubelet, and only the Secret has it.
+    """
     server = redis_server_factory("--requirepass", "correct@horse/battery")
     secret = {
         "apiVersion": "v1",
@@ -269,8 +271,8 @@ async def test_a_password_comes_from_a_secret_beside_the_url(
     await until(lambda: look.condition("Ready"), ("False", "SecretNotLabelled"))
 
 
-async def test_a_wrong_password_is_told(start_operator, pool_of, look, until, redis_server_factory, ref):
-    """Redis refusing the credentials is told as such."""
+async def test_a_wrong_password_is_reported(start_operator, pool_of, look, until, redis_server_factory, ref):
+    """The condition says that Redis refused the credentials."""
     server = redis_server_factory("--requirepass", "secret")
     start_operator()
     await pool_of(redis={"url": server.tcp_url})
@@ -280,7 +282,7 @@ async def test_a_wrong_password_is_told(start_operator, pool_of, look, until, re
 async def test_deletion_never_waits_and_a_deleted_queue_is_purged(
     start_operator, pool_of, look, until, cluster, namespace, redis, ref
 ):
-    """A pool with deletionPolicy Delete goes at once, and its keys soon after."""
+    """A pool with deletionPolicy Delete is deleted at once, and its keys soon after."""
     start_operator()
     await pool_of(deletionPolicy="Delete")
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -297,10 +299,10 @@ async def test_deletion_never_waits_and_a_deleted_queue_is_purged(
     await until(keys, [])
 
 
-async def test_a_deleted_pool_that_keeps_its_queue_takes_no_new_jobs_until_it_is_made_anew(
+async def test_a_deleted_pool_with_a_kept_queue_takes_no_jobs_until_its_recreation(
     start_operator, pool_of, until, cluster, namespace, redis, ref
 ):
-    """Retain is the default: what waits is kept, nothing is added that nobody would run."""
+    """Retain is the default: waiting jobs are kept, and no job is added that no worker would run."""
     start_operator()
     await pool_of(paused=True)
     await wait_until(
@@ -325,7 +327,7 @@ async def test_a_deleted_pool_that_keeps_its_queue_takes_no_new_jobs_until_it_is
 
 
 async def test_at_rest_nothing_is_written(start_operator, pool_of, look, until, cluster, namespace, ref):
-    """Once a pool is settled, neither it nor its children are written again."""
+    """After a pool is settled, neither the pool nor its children are written again."""
     start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -346,7 +348,7 @@ async def test_at_rest_nothing_is_written(start_operator, pool_of, look, until, 
 
 
 async def test_a_second_operator_takes_over_from_a_killed_one(start_operator, pool_of, look, until, redis, ref):
-    """After kill -9 of the leader the other one leads and scales; `test_election` tells that it takes 15 s at most."""
+    """After kill -9 of the leader the second operator leads and scales; `test_election` shows the limit of 15 s."""
     first = start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))
@@ -366,7 +368,7 @@ async def test_a_second_operator_takes_over_from_a_killed_one(start_operator, po
 
 
 async def test_a_leader_that_stops_frees_its_lease(start_operator, pool_of, look, until, ref):
-    """A clean stop resigns, exits 0 and lets another lead at once."""
+    """A clean stop resigns, exits 0 and lets a second operator lead at once."""
     first = start_operator()
     await pool_of()
     await until(lambda: look.condition("Ready"), ("True", "Serving"))

@@ -1,4 +1,4 @@
-"""What deleted pools leave in a real Redis: never what has been made anew, never by who leads no more."""
+"""The remains of deleted pools in a real Redis: no recreated pool is purged, and only the leader purges."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOTE = "cluster an-old-uid"
 
 
 class Api:
-    """An API server on which the pool is gone, until `remade` lookups have been answered so."""
+    """An API server without the pool; after `remade` lookups the pool exists."""
 
     def __init__(self) -> None:
         self.lookups = 0
@@ -42,7 +42,7 @@ class Api:
 
 @pytest.fixture
 async def deleted(redis, pool):
-    """The queue of a deleted pool, with its note; what is left of both is removed."""
+    """The queue of a deleted pool, with a note; the rest of both is removed after the test."""
     await Inspector(redis).configure(pool, PoolSettings())
     await redis.hset(notes_of(pool.namespace), pool.name, NOTE)
     inspector = Inspector(redis)
@@ -59,13 +59,16 @@ async def is_there(redis, pool):
 
 
 async def test_the_queue_of_a_deleted_pool_is_purged(deleted, redis, pool):
-    """Its keys go, and then its note."""
+    """The keys are deleted first, and then the note."""
     await Purger(Api(), None, leading=lambda: True).run_once(deleted)
     assert await is_there(redis, pool) == (False, False)
 
 
 async def test_notes_of_a_namespace_that_may_not_be_listed_are_found_by_its_pools(deleted, redis, pool, monkeypatch):
-    """An operator's Redis user may be one namespace's: the pools that it serves on that Redis name the namespace."""
+    """An operator's Redis user may be limited to a namespace.
+
+    The pools that it serves on that Redis name the namespace.
+    """
 
     async def none():
         return []
@@ -80,7 +83,7 @@ async def test_notes_of_a_namespace_that_may_not_be_listed_are_found_by_its_pool
 
 
 async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted, redis, pool):
-    """Its jobs stay, new ones are refused, and settings that are published anew open it again."""
+    """The jobs stay, new jobs are refused, and published settings open the queue again."""
     producer, inspector = Producer(redis, pool), Inspector(redis)
     await producer.submit(JobRequest(kind="greet"))
     await redis.hset(notes_of(pool.namespace), pool.name, f"{NOTE} retain")
@@ -95,7 +98,10 @@ async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted,
 
 
 async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_known(deleted, redis, pool, monkeypatch):
-    """The API server was away when the pool was set up: a pass makes it good, and the link stays open till then."""
+    """The API server was unreachable at the setup of the pool.
+
+    A later pass writes the note, and the link stays open.
+    """
     monkeypatch.setattr(purge, "ASK_AGAIN_SECONDS", 0.0)
     await redis.hdel(notes_of(pool.namespace), pool.name)
     api = Api()
@@ -112,14 +118,14 @@ async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_k
 
 
 async def test_a_pool_that_is_known_to_live_is_not_looked_up(deleted, redis, pool):
-    """However many pools there are, a deletion costs lookups of the deleted only."""
+    """For any number of pools, a deletion costs lookups of the deleted pools only."""
     api = Api()
     await Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool).run_once(deleted)
     assert (api.lookups, await is_there(redis, pool)) == (0, (True, True))
 
 
-async def test_a_pool_whose_redis_is_not_known_is_purged_when_it_goes(deleted, redis, pool):
-    """An operator that met it on its way out, held by a finalizer, never read its queue: it looks at every Redis."""
+async def test_a_deleted_pool_with_an_unknown_redis_is_purged(deleted, redis, pool):
+    """An operator that first saw the pool during its deletion never read the queue, and checks every Redis."""
     seen = []
     connections = SimpleNamespace(all=lambda: [deleted])
     purger = Purger(Api(), connections, leading=lambda: True, lives=lambda ref: not seen.append(ref) and len(seen) == 1)
@@ -134,16 +140,16 @@ async def test_a_pool_whose_redis_is_not_known_is_purged_when_it_goes(deleted, r
     await end(running)
 
 
-async def test_a_pool_that_is_made_anew_during_a_purge_keeps_its_queue(deleted, redis, pool):
-    """Between the first look and the removal somebody applies the pool again: its keys and its note stay."""
+async def test_a_pool_recreated_during_a_purge_keeps_its_queue(deleted, redis, pool):
+    """Between the first lookup and the removal a user applies the pool again: keys and note stay."""
     api = Api()
     api.remade = 1
     await Purger(api, None, leading=lambda: True).run_once(deleted)
     assert await is_there(redis, pool) == (True, True)
 
 
-async def test_who_stops_leading_during_a_purge_removes_nothing(deleted, redis, pool, caplog):
-    """An operator that was frozen after its look finds that its Lease is over, and leaves the queue alone."""
+async def test_an_operator_that_loses_its_lease_during_a_purge_removes_nothing(deleted, redis, pool, caplog):
+    """An operator that was frozen after its lookup has lost its Lease, and does not touch the queue."""
     api = Api()
     caplog.set_level(logging.INFO, "agentpool_operator.queue.purge")
     await Purger(api, None, leading=lambda: api.lookups < 2)._run_guarded(deleted)
@@ -151,8 +157,8 @@ async def test_who_stops_leading_during_a_purge_removes_nothing(deleted, redis, 
     assert "left to the operator that leads" in caplog.text
 
 
-async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
-    """Of a hundred failing passes seven are told, and once the end of it."""
+async def test_an_unreachable_redis_is_logged_ever_less_often(caplog):
+    """The log has seven of a hundred failed passes, and the end of the outage once."""
     failing = True
 
     async def execute_command(*_):
@@ -183,8 +189,8 @@ async def test_a_redis_that_stays_away_is_told_ever_less_often(caplog):
     assert [record.message for record in caplog.records] == ["deleted pools on h:6379 can be purged again"]
 
 
-async def test_a_queue_of_another_cluster_is_never_purged(deleted, redis, pool):
-    """The note of the first owner stays, whatever a pool of the same name elsewhere says, and so does the queue."""
+async def test_a_queue_of_a_foreign_cluster_is_never_purged(deleted, redis, pool):
+    """The first owner's note stays, and so does the queue, despite a pool of the same name in a second cluster."""
     await redis.hset(notes_of(pool.namespace), pool.name, "other-cluster an-uid")
     alive = True
     purger = Purger(Api(), None, leading=lambda: True, lives=lambda _: alive)
@@ -196,8 +202,8 @@ async def test_a_queue_of_another_cluster_is_never_purged(deleted, redis, pool):
     assert await redis.exists(f"ap:{{{pool}}}:conf")
 
 
-async def test_a_queue_whose_owner_has_gone_is_taken_over(deleted, redis, pool):
-    """Once the other cluster's note is removed, a later pass writes the own note."""
+async def test_a_queue_without_an_owner_is_taken_over(deleted, redis, pool):
+    """After the removal of the foreign cluster's note, a later pass writes the operator's own note."""
     await redis.hset(notes_of(pool.namespace), pool.name, "other-cluster an-uid")
     purger = Purger(Api(), None, leading=lambda: True, lives=lambda _: True)
     await purger.note(deleted, pool, "an-old-uid", delete=True)

@@ -1,7 +1,7 @@
-"""Scale-in against a real queue while jobs arrive: whoever a ReplicaSet may take holds nothing, then and later.
+"""Scale-in against a real queue while jobs arrive: no worker that a ReplicaSet removes holds a job, then or later.
 
-The controllers are played here, by the ReplicaSet's published order (unready first, then the lower deletion cost,
-then the youngest), so that hundreds of races fit into a second. `live/` has the same with real pods.
+The test plays the controllers in the ReplicaSet's published order (unready first, then the lower deletion cost, then
+the youngest), so hundreds of races fit into a second. `live/` has the same test with real pods.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def sized(replicas):
 
 
 class Controllers:
-    """Stands in for `Scaler`: marks pods, and on a lower size takes them as a ReplicaSet does."""
+    """Replaces `Scaler`: marks pods, and removes pods at a lower size as a ReplicaSet does."""
 
     def __init__(self, pool, taken):
         self._pool = pool
@@ -61,7 +61,7 @@ class Controllers:
 
 @pytest.fixture
 async def fleet(redis, pool):
-    """Workers that claim and finish as fast as they can, in this process."""
+    """Workers in this process that claim and finish as fast as they can."""
     consumers = {f"w{n}": Consumer(redis, pool, WorkerId(f"w{n}")) for n in range(WORKERS)}
     over = asyncio.Event()
 
@@ -79,8 +79,8 @@ async def fleet(redis, pool):
     await asyncio.gather(*tasks)
 
 
-async def test_no_worker_is_taken_away_with_a_job_though_jobs_arrive_all_the_time(redis, pool, fleet):
-    """Over many rounds of lowering under load, each pod that a ReplicaSet takes holds nothing."""
+async def test_no_worker_with_a_job_is_removed_while_jobs_arrive(redis, pool, fleet):
+    """Over many scale-ins under load, each pod that a ReplicaSet removes holds no job."""
     inspector, producer = Inspector(redis), Producer(redis, pool)
     lowered = 0
 
@@ -111,8 +111,8 @@ async def test_no_worker_is_taken_away_with_a_job_though_jobs_arrive_all_the_tim
     assert lowered > ROUNDS // 4, "the size was lowered often enough to prove something"
 
 
-async def test_a_pod_that_is_not_seen_yet_keeps_the_job_that_it_claimed_since_the_last_reading(redis, pool):
-    """It would go first and cannot be cordoned, so the queue is asked again before the size is lowered."""
+async def test_an_unseen_pod_keeps_a_job_claimed_since_the_last_reading(redis, pool):
+    """The pod would be removed first and cannot be cordoned, so the queue is read again before the size is lowered."""
     inspector = Inspector(redis)
     known = await seen(inspector, pool, [])
     unseen = Consumer(redis, pool, WorkerId("w0"))
@@ -136,7 +136,7 @@ async def test_a_pod_that_is_not_seen_yet_keeps_the_job_that_it_claimed_since_th
 
 
 async def seen(inspector, pool, pods):
-    """The pool as the operator knows it after a reading."""
+    """Return the operator's view of the pool after a reading."""
     known = SimpleNamespace(pods={pod.name: pod for pod in pods}, live_pods=pods, cordoned=0)
     known.ref, known.snapshot = pool, await inspector.snapshot(pool)
     known.backlog = backlog_of(known.snapshot)
@@ -150,7 +150,7 @@ def keeping(keep):
 
 
 async def inspector_held(redis, pool, name):
-    """What the streams say that the worker holds."""
+    """Return the worker's jobs by the streams."""
     total = 0
     async for stream in redis.scan_iter(match=f"ap:{{{pool}}}:s:*"):
         total += len(await redis.xpending_range(stream, "pool", "-", "+", 100, name))

@@ -1,6 +1,6 @@
-"""Secrets of any form, read by a real operator and a gateway: no piece of one is in a status, event, log or answer.
+"""Secrets of any form, read by a real operator and a gateway: no part of a Secret is in a status, event, log or answer.
 
-`AGENTPOOL_FUZZ_CASES` sets how many values are drawn beside those that are written here (a slice by default).
+`AGENTPOOL_FUZZ_CASES` sets the number of drawn values beside the values in this file (a slice by default).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tests.fixtures.hostile import hostile_redis
 from tests.fixtures.redis import wait_until
 
 CASES = min(int(os.environ.get("AGENTPOOL_FUZZ_CASES", "25")), 2_000)
-MARK = "QXZQ"  # stands in every value, and in nothing else
+MARK = "QXZQ"  # part of every value, and of no other text
 WITHIN_SECONDS = 60.0
 TEXTS = st.text(alphabet="abQXZ019-_.~:/?#[]@!$&'()*+,;=% \n\t\"\\é", max_size=12).map(lambda text: f"{MARK}{text}")
 FORMS = st.sampled_from(
@@ -37,7 +37,7 @@ FORMS = st.sampled_from(
 
 
 def drawn() -> list[bytes]:
-    """Values of Secrets."""
+    """Draw values of Secrets."""
     found: list[bytes] = [b"sk-%s" % MARK.encode(), b"\xff\xfe" + MARK.encode(), json.dumps({"k": MARK}).encode()]
 
     @settings(max_examples=CASES, database=None, suppress_health_check=list(HealthCheck), phases=(Phase.generate,))
@@ -50,13 +50,13 @@ def drawn() -> list[bytes]:
 
 
 def echoing(command: list[bytes]) -> bytes:
-    """A server that says again what it was sent, its password too."""
+    """Start a server that repeats the received text, passwords included."""
     return b"-WRONGPASS %s\r\n" % b" ".join(command).replace(b"\r", b"").replace(b"\n", b"")[:500]
 
 
 @pytest.mark.timeout(600)
 async def test_no_piece_of_a_secret_is_seen(start_operator, pool_of, look, cluster, namespace, api_kubeconfig, caplog):
-    """Each value stands in one Secret, as URL and as password; another server sends what it got back as its error."""
+    """Each value is in one Secret, as URL and as password; a server repeats the received text as an error."""
     caplog.set_level(logging.DEBUG)
     operator = start_operator("--log-level", "debug")
     async with AsyncExitStack() as stack:
@@ -70,11 +70,11 @@ async def test_no_piece_of_a_secret_is_seen(start_operator, pool_of, look, clust
             await pool_of(f"p{name}", redis={"url": f"redis://{echo}", "passwordFrom": source})
         pools = [*names, *(f"p{name}" for name in names)]
 
-        async def told() -> bool:
+        async def reported() -> bool:
             found = [await look.condition("QueueReachable", name) for name in pools]
             return all(condition is not None and condition[0] == "False" for condition in found)
 
-        await wait_until(told, f"each pool is told\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
+        await wait_until(reported, f"each pool is reported\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
         answers = await asked(stack, api_kubeconfig, namespace, pools)
     resources, _ = await cluster.list(paths.agentpools(namespace))
     events, _ = await cluster.list(paths.events(namespace))
@@ -92,7 +92,7 @@ async def test_no_piece_of_a_secret_is_seen(start_operator, pool_of, look, clust
 
 
 async def keep(cluster, namespace, name: str, value: bytes) -> None:
-    """A Secret that pools may use."""
+    """Create a Secret that pools may use."""
     labels = {"agentpool.dev/redis": "true"}
     secret = {
         "apiVersion": "v1",
@@ -104,7 +104,7 @@ async def keep(cluster, namespace, name: str, value: bytes) -> None:
 
 
 async def asked(stack: AsyncExitStack, kubeconfig, namespace: str, pools: list[str]) -> str:
-    """All that a gateway answers about these pools."""
+    """Return all answers of a gateway about these pools."""
     connection = await stack.enter_async_context(open_cluster(kubeconfig))
     app = build(GatewaySettings(), DeclaredRedis(connection, cache_s=0), AllowAll(), connection)
     served = await stack.enter_async_context(serving(app, GatewaySettings()))

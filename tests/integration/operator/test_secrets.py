@@ -1,4 +1,4 @@
-"""Passwords stay in their Secret: a pool is run, also with a wrong password, and all that it left is searched."""
+"""Passwords stay in their Secret: the test searches every trace of a pool, also of a pool with a wrong password."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def kubectl(kubeconfig, tmp_path):
 
 
 def manifests(namespace, server):
-    """A Secret and a pool for each password, the right one and a wrong one."""
+    """A Secret and a pool for each password, right and wrong."""
     yield {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
     for name, password in (("good", PASSWORD), ("bad", WRONG)):
         url = f"redis://:{password}@127.0.0.1:{server.port}/0"
@@ -60,7 +60,7 @@ def manifests(namespace, server):
 def test_no_secret_is_seen_outside_its_secret(
     kubectl, kubeconfig, namespace_name, tmp_path, redis_server_factory, kubectl_program
 ):
-    """Neither logs nor events nor objects nor process arguments hold a password of Redis, right or wrong."""
+    """No log, event, object or process argument contains a password of Redis, right or wrong."""
     server = redis_server_factory("--requirepass", PASSWORD)
     crd = subprocess.run([*AGENTPOOL, "crd"], capture_output=True, text=True, check=True).stdout
     (tmp_path / "crd.yaml").write_text(crd)
@@ -77,15 +77,15 @@ def test_no_secret_is_seen_outside_its_secret(
         for each in psutil.process_iter():
             arguments.update(command_line(each))
 
-    def told(pool: str, words: str) -> bool:
+    def reported(pool: str, words: str) -> bool:
         look()
         return words in kubectl("get", "agentpool", pool, "-n", namespace_name, "-o", "json")
 
     try:
         for document in manifests(namespace_name, server):
             kubectl("apply", "-f", "-", document=document)
-        eventually(lambda: told("bad", "RedisAuthFailed"), "the wrong password is told", within_s=60)
-        eventually(lambda: told("good", '"readyReplicas": 1'), "the right one serves", within_s=60)
+        eventually(lambda: reported("bad", "RedisAuthFailed"), "the wrong password is reported", within_s=60)
+        eventually(lambda: reported("good", '"readyReplicas": 1'), "the right one serves", within_s=60)
         environment = {**os.environ, "REDIS_URL": f"redis://:{PASSWORD}@127.0.0.1:{server.port}/0"}
         pool = str(PoolRef(namespace_name, "good"))
         ran = subprocess.run(
@@ -113,6 +113,6 @@ def test_no_secret_is_seen_outside_its_secret(
 
 
 def test_a_client_does_not_show_its_password():
-    """Neither the client's own text nor its pool's holds the password."""
+    """Neither the client's text nor the connection pool's contains the password."""
     client = connect(f"redis://user:{PASSWORD}@127.0.0.1:1/0")
     assert PASSWORD not in repr(client)

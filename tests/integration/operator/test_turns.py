@@ -1,4 +1,4 @@
-"""Requests take turns: a thousand pools at once neither drown the API server nor hold the Lease up."""
+"""Requests take turns: a thousand concurrent pools neither overload the API server nor delay the Lease."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fixtures.redis import wait_until
 
 
 class SlowApi:
-    """An API server that answers nothing but the Lease until it is let go on."""
+    """An API server that answers only Lease requests until its release."""
 
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
@@ -64,8 +64,8 @@ async def slow_cluster(slow_api, tmp_path):
     await runner.cleanup()
 
 
-async def test_only_so_many_requests_are_on_their_way_and_the_lease_waits_for_none(slow_api, slow_cluster):
-    """Of two hundred requests some are sent, the others follow; the Lease is read meanwhile."""
+async def test_requests_in_flight_are_bounded_and_the_lease_does_not_wait(slow_api, slow_cluster):
+    """Some of two hundred requests are sent and the rest follow; the Lease is read meanwhile."""
     requests = [asyncio.create_task(slow_cluster.get(paths.nodes(f"n{n}"))) for n in range(200)]
     await wait_until(lambda: slow_api.open == AT_ONCE, "as many as may are on their way")
     assert await slow_cluster.get(paths.leases("default", "agentpool-operator")) == {"kind": "Lease"}
@@ -74,8 +74,8 @@ async def test_only_so_many_requests_are_on_their_way_and_the_lease_waits_for_no
     assert (slow_api.asked, slow_api.most) == (200, AT_ONCE)
 
 
-async def test_a_write_that_waited_for_its_turn_is_not_sent_by_who_leads_no_more(slow_api, slow_cluster):
-    """Who leads is asked when the turn has come, not before."""
+async def test_a_former_leader_does_not_send_a_waiting_write(slow_api, slow_cluster):
+    """The leadership is checked at the request's turn, not before."""
     requests = [asyncio.create_task(slow_cluster.get(paths.nodes(f"n{n}"))) for n in range(AT_ONCE)]
     await wait_until(lambda: slow_api.open == AT_ONCE, "as many as may are on their way")
     late = asyncio.create_task(slow_cluster.delete(paths.nodes("n")))

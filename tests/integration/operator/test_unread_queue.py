@@ -1,9 +1,9 @@
-"""Orders of the user while the queue cannot be read: the size is held within them."""
+"""The user's instructions while the queue cannot be read: the size stays within the instructions."""
 
 from __future__ import annotations
 
 
-async def test_orders_are_obeyed_while_redis_is_down(start_operator, pool_of, look, until, redis_server_factory):
+async def test_instructions_apply_while_redis_is_down(start_operator, pool_of, look, until, redis_server_factory):
     """Bounds, pause and a manual size take effect without a reading of the queue."""
     server = redis_server_factory()
     start_operator()
@@ -26,7 +26,7 @@ async def test_orders_are_obeyed_while_redis_is_down(start_operator, pool_of, lo
     await until(look.replicas, 3)
 
 
-async def test_a_pool_whose_redis_never_answers_has_its_least_size(start_operator, pool_of, look, until):
+async def test_a_pool_with_a_silent_redis_has_its_minimum_size(start_operator, pool_of, look, until):
     """A pool that was never read starts minReplicas workers, which wait for Redis as the operator does."""
     start_operator()
     await pool_of(redis={"url": "redis://127.0.0.1:1/0"}, scaling={"pollSeconds": 1, "minReplicas": 2})

@@ -1,4 +1,4 @@
-"""Operators behind a proxy, with a certificate of another name and a plugin for the token; and without any way."""
+"""Operators behind a proxy, with a certificate of a different name and a token plugin; and without any connection."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def no_proxies(monkeypatch):
 async def test_an_operator_serves_through_a_proxy_with_a_plugin(
     start_operator, api_kubeconfig, certificate, tmp_path, pool_of, look
 ):
-    """Its own requests and kopf's watches take proxy-url, tls-server-name and the exec plugin from the kubeconfig."""
+    """The requests and kopf's watches use proxy-url, tls-server-name and the exec plugin of the kubeconfig."""
     config = yaml.safe_load(api_kubeconfig.read_text())
     server, token = urlsplit(config["clusters"][0]["cluster"]["server"]), config["users"][0]["user"]["token"]
     async with tls_front(certificate, server.port) as front, connect_proxy(front) as proxy:
@@ -51,7 +51,7 @@ async def test_an_operator_serves_through_a_proxy_with_a_plugin(
 
 
 async def test_an_operator_that_reaches_no_api_server_says_so_and_waits(start_operator, tmp_path):
-    """It names the address and the reason at once, and goes on trying."""
+    """The log has the address and the reason at once, and the operator keeps trying."""
     port = free_port()
     path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{port}"})
     process = start_operator("--kubeconfig", str(path))

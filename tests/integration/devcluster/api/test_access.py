@@ -1,4 +1,4 @@
-"""Who may do what: tokens, roles, reviews, impersonation, the record of requests."""
+"""Permissions: tokens, roles, reviews, impersonation, and the record of requests."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ async def let_bob(api: ApiClient, *verbs: str) -> None:
     })  # fmt: skip
 
 
-async def test_without_a_token_only_health_is_told(api: ApiClient) -> None:
-    """A request without a known token is 401, except for the health checks."""
+async def test_without_a_token_only_health_is_served(api: ApiClient) -> None:
+    """A request without a known token is a 401, except for the health checks."""
     async with api.session.get(f"{api.url}/api/v1/pods") as response:
         assert (response.status, (await response.json())["reason"]) == (401, "Unauthorized")
     for path in ("/healthz", "/livez", "/readyz"):
@@ -42,7 +42,7 @@ async def test_without_a_token_only_health_is_told(api: ApiClient) -> None:
 
 
 async def test_the_token_may_stand_in_the_path(api_server: ApiServer) -> None:
-    """Kubectl keeps bearer tokens for TLS, so the kubeconfig's address carries it as well."""
+    """Kubectl sends bearer tokens over TLS only, so the address in the kubeconfig has the token as well."""
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{api_server.admin_url}/api/v1/namespaces") as response:
             assert response.status == 200
@@ -50,8 +50,8 @@ async def test_the_token_may_stand_in_the_path(api_server: ApiServer) -> None:
             assert response.status == 401
 
 
-async def test_service_accounts_may_do_what_roles_allow(api: ApiClient) -> None:
-    """A service account is refused what no role allows, in the words of Kubernetes."""
+async def test_service_accounts_have_the_rights_of_their_roles(api: ApiClient) -> None:
+    """A service account without a role is refused in the words of Kubernetes."""
     bob = await as_bob(api)
     refused = await bob.ask("GET", PODS)
     assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
@@ -65,8 +65,11 @@ async def test_service_accounts_may_do_what_roles_allow(api: ApiClient) -> None:
     assert (await bob.ask("GET", f"{PODS}/x/log")).status == 403
 
 
-async def test_who_may_not_create_makes_nothing_by_applying(api: ApiClient) -> None:
-    """A server-side apply of what is not there asks for the right to create as well, and only then."""
+async def test_an_apply_cannot_create_without_the_right(api: ApiClient) -> None:
+    """A server-side apply of a missing object also needs the right to create.
+
+    An apply of an existing object does not.
+    """
     bob = await as_bob(api)
     containers = [{"name": "c", "image": "i"}]
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": containers}}
@@ -78,7 +81,7 @@ async def test_who_may_not_create_makes_nothing_by_applying(api: ApiClient) -> N
 
 
 async def test_access_reviews(api: ApiClient) -> None:
-    """A subject access review answers for someone else, a self review for the asker."""
+    """A subject access review covers any user, a self review the caller."""
     bob = await as_bob(api)
     await let_bob(api, "get")
     asked = {"namespace": "default", "verb": "get", "resource": "pods"}
@@ -91,7 +94,7 @@ async def test_access_reviews(api: ApiClient) -> None:
 
 
 async def test_token_reviews(api: ApiClient) -> None:
-    """A token review says who is behind a token, or that it is unknown."""
+    """A token review returns the user of a token, or an unknown token."""
     bob = await as_bob(api)
     path = "/apis/authentication.k8s.io/v1/tokenreviews"
     token = bob.headers["Authorization"].removeprefix("Bearer ")
@@ -102,7 +105,7 @@ async def test_token_reviews(api: ApiClient) -> None:
 
 
 async def test_a_token_is_good_for_its_audiences_only(api: ApiClient) -> None:
-    """A token for another service is refused by this server, and reviewed for the audiences that are asked for."""
+    """This server refuses a token for a different service; a review checks the requested audiences."""
     await as_bob(api)
     accounts = "/api/v1/namespaces/default/serviceaccounts"
     asked = {"spec": {"audiences": ["agentpool", "billing"]}}
@@ -116,7 +119,7 @@ async def test_a_token_is_good_for_its_audiences_only(api: ApiClient) -> None:
 
 
 async def test_impersonation(api: ApiClient) -> None:
-    """The administrator may act as someone else, and then may do no more than they."""
+    """The administrator may act as a different user, with that user's rights only."""
     await let_bob(api, "list")
     headers = {**api.headers, "Impersonate-User": "system:serviceaccount:default:bob"}
     for path, status in ((PODS, 200), ("/api/v1/nodes", 403)):
@@ -125,7 +128,7 @@ async def test_impersonation(api: ApiClient) -> None:
 
 
 async def test_every_request_is_recorded(tmp_path: Path) -> None:
-    """The recorder writes down who asked for what."""
+    """The recorder stores the user and the request."""
     record = tmp_path / "requests.jsonl"
     async with ApiServer(ServerSettings(record=record)) as server, aiohttp.ClientSession() as session:
         await ApiClient(server.url, server.tokens.admin_token, session).get(PODS)

@@ -11,7 +11,7 @@ PATH = f"{DEPLOYMENTS}/web"
 
 
 def owners(body: Any, field: str) -> set[tuple[str, str, str]]:
-    """Return (manager, operation, subresource) of everyone who owns spec.FIELD."""
+    """Return (manager, operation, subresource) of every owner of spec.FIELD."""
     return {
         (entry["manager"], entry["operation"], entry.get("subresource", ""))
         for entry in body["metadata"]["managedFields"]
@@ -20,7 +20,7 @@ def owners(body: Any, field: str) -> set[tuple[str, str, str]]:
 
 
 async def test_apply_creates_and_owns(api: ApiClient) -> None:
-    """An apply creates the object, and owns what it says and nothing that was defaulted."""
+    """An apply creates the object, and owns the given fields and no defaulted field."""
     created = await api.apply(PATH, deployment(replicas=0), "agentpool")
     assert created.status == 201
     assert owners(created.body, "replicas") == {("agentpool", "Apply", "")}
@@ -35,7 +35,7 @@ async def test_applying_twice_changes_nothing(api: ApiClient) -> None:
 
 
 async def test_a_conflict_names_the_manager_and_the_field(api: ApiClient) -> None:
-    """Changing what another manager owns is a 409 that names both, unless it is forced."""
+    """A change of a foreign manager's field is a 409 that names manager and field, unless the change is forced."""
     await api.apply(PATH, deployment(replicas=2), "one")
     refused = await api.apply(PATH, deployment(replicas=3), "two")
     assert (refused.status, refused.body["reason"]) == (409, "Conflict")
@@ -48,7 +48,7 @@ async def test_a_conflict_names_the_manager_and_the_field(api: ApiClient) -> Non
 
 
 async def test_equal_values_are_shared(api: ApiClient) -> None:
-    """Managers that apply the same value own it together; it goes with the last of them."""
+    """Managers that apply the same value own the field together; the field disappears with the last owner."""
     await api.apply(PATH, deployment(minReadySeconds=5), "one")
     both = await api.apply(PATH, deployment(minReadySeconds=5), "two")
     assert {name for name, _, _ in owners(both.body, "minReadySeconds")} == {"one", "two"}
@@ -59,14 +59,14 @@ async def test_equal_values_are_shared(api: ApiClient) -> None:
 
 
 async def test_a_field_no_longer_applied_falls_back_to_its_default(api: ApiClient) -> None:
-    """Replicas that their only owner stops applying become the default again."""
+    """Replicas that their only owner stops applying return to the default."""
     await api.apply(PATH, deployment(replicas=4), "one")
     after = await api.apply(PATH, deployment(), "one")
     assert after.body["spec"]["replicas"] == 1
 
 
 async def test_replicas_are_handed_over_through_scale(api: ApiClient) -> None:
-    """After a scale by another manager the first may stop applying replicas without resetting them."""
+    """After a scale by a second manager, the first may stop applying replicas without a reset."""
     await api.apply(PATH, deployment(replicas=0), "agentpool")
     scaled = await api.patch(f"{PATH}/scale", {"spec": {"replicas": 3}}, fieldManager="agentpool-scaling")
     assert scaled["spec"]["replicas"] == 3
@@ -79,7 +79,7 @@ async def test_replicas_are_handed_over_through_scale(api: ApiClient) -> None:
 
 
 async def test_ownership_taken_with_an_equal_value(api: ApiClient) -> None:
-    """Applying the present replicas through scale shares them, so that the first owner may let go."""
+    """An apply of the current replicas through scale shares the field, so the first owner may stop applying."""
     await api.apply(PATH, deployment(replicas=0), "agentpool")
     body = {"apiVersion": "autoscaling/v1", "kind": "Scale", "metadata": {"name": "web"}, "spec": {"replicas": 0}}
     await api.patch(f"{PATH}/scale", body, APPLY, fieldManager="agentpool-scaling")
@@ -88,8 +88,8 @@ async def test_ownership_taken_with_an_equal_value(api: ApiClient) -> None:
     assert owners(after.body, "replicas") == {("agentpool-scaling", "Apply", "scale")}
 
 
-async def test_list_elements_are_owned_one_by_one(api: ApiClient) -> None:
-    """Two managers keep their own environment variables in one container."""
+async def test_list_elements_are_owned_separately(api: ApiClient) -> None:
+    """Two managers keep separate environment variables in one container."""
 
     def with_env(*names: str) -> dict:
         body = deployment()
@@ -104,14 +104,14 @@ async def test_list_elements_are_owned_one_by_one(api: ApiClient) -> None:
 
 
 async def test_updates_take_ownership(api: ApiClient) -> None:
-    """A merge patch takes over what it changes, from appliers as well."""
+    """A merge patch takes ownership of the changed fields, from appliers as well."""
     await api.apply(PATH, deployment(replicas=2), "one")
     patched = await api.patch(PATH, {"spec": {"replicas": 5}}, fieldManager="someone")
     assert owners(patched, "replicas") == {("someone", "Update", "")}
 
 
 async def test_status_and_spec_are_applied_apart(api: ApiClient) -> None:
-    """An apply to the status writes no spec, and its owner shows the subresource."""
+    """An apply to the status writes no spec, and the owner entry has the subresource."""
     await api.apply(PATH, deployment(replicas=2), "one")
     status = {**deployment(replicas=9), "status": {"replicas": 2, "observedGeneration": 1}}
     done = await api.apply(f"{PATH}/status", status, "controller")

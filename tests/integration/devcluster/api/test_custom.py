@@ -90,7 +90,7 @@ async def cranes(api: ApiClient) -> ApiClient:
 
 
 async def test_a_definition_is_established_and_discovered(cranes: ApiClient) -> None:
-    """A new definition is Established at once and its resource stands in discovery."""
+    """A new definition is Established at once, and discovery lists the resource."""
     found = await cranes.get(f"{DEFINITIONS}/cranes.example.org")
     assert {item["type"]: item["status"] for item in found["status"]["conditions"]} == {
         "NamesAccepted": "True", "Established": "True",
@@ -101,7 +101,7 @@ async def test_a_definition_is_established_and_discovered(cranes: ApiClient) -> 
 
 
 async def test_defaults_are_filled_and_unknown_fields_pruned(cranes: ApiClient) -> None:
-    """Defaults are filled in, also in list elements; unknown fields go, except where they are preserved."""
+    """Defaults are filled in, also in list elements; unknown fields are removed, except in preserved data."""
     body = crane(nonsense=1, free={"a": {"b": 1}}, routes=[{"name": "x"}], reach="25%")
     spec = (await cranes.create(CRANES, body))["spec"]
     assert spec == {
@@ -110,8 +110,8 @@ async def test_defaults_are_filled_and_unknown_fields_pruned(cranes: ApiClient) 
     }  # fmt: skip
 
 
-async def test_a_null_that_is_no_value_counts_as_left_out(cranes: ApiClient) -> None:
-    """A null falls back to the default or goes, except in free-form data, whoever writes it and how."""
+async def test_a_null_without_meaning_counts_as_absent(cranes: ApiClient) -> None:
+    """A null becomes the default or is removed, except in free-form data, for every kind of write."""
     body = crane(limit=None, reach=None, free={"a": None})
     spec = (await cranes.create(CRANES, body))["spec"]
     assert spec == {"load": 10, "limit": 50, "mode": "Slow", "free": {"a": None}}
@@ -124,10 +124,10 @@ async def test_a_null_that_is_no_value_counts_as_left_out(cranes: ApiClient) -> 
     ({"nonsense": 1}, ".spec.nonsense: field not declared in schema"),
     ({"load": "ten"}, ".spec.load: "),
 ])  # fmt: skip
-async def test_what_is_applied_must_fit_its_kind_whatever_the_validation(
+async def test_an_apply_must_fit_the_kind_under_any_validation(
     cranes: ApiClient, validation: str, spec: dict, told: str
 ) -> None:
-    """Server-side apply of an unknown field or a wrong type is a 500 that names it, as on a real server."""
+    """A server-side apply of an unknown field or a wrong type is a 500 that names the field, as on a real server."""
     body = {"apiVersion": "example.org/v1", "kind": "Crane", "metadata": {"name": "one"}, "spec": spec}
     query = {"fieldManager": "somebody", "fieldValidation": validation}
     refused = await cranes.ask("PATCH", f"{CRANES}/one", body, content_type=APPLY, **query)
@@ -152,14 +152,14 @@ async def test_what_is_applied_must_fit_its_kind_whatever_the_validation(
 async def test_invalid_objects_are_refused_in_the_words_of_kubernetes(
     cranes: ApiClient, spec: dict, message: str
 ) -> None:
-    """An object that breaks its schema or a rule is 422 and names field, value and reason."""
+    """An object against the schema or a rule is a 422 that names field, value and reason."""
     refused = await cranes.ask("POST", CRANES, crane(**spec))
     assert (refused.status, refused.body["reason"]) == (422, "Invalid")
     assert refused.body["message"] == f'Crane.example.org "one" is invalid: {message}'
 
 
 async def test_transition_rules_hold_for_updates(cranes: ApiClient) -> None:
-    """A rule with oldSelf lets a create pass and refuses the update, in the words of its expression."""
+    """A rule with oldSelf accepts a create and refuses the update, in the words of the rule's expression."""
     await cranes.create(CRANES, crane(limit=40))
     refused = await cranes.ask(
         "PATCH", f"{CRANES}/one", {"spec": {"limit": 45}}, content_type="application/merge-patch+json"
@@ -175,8 +175,8 @@ async def test_strategic_patches_of_custom_objects_are_refused(cranes: ApiClient
     assert (refused.status, refused.body["reason"]) == (415, "UnsupportedMediaType")
 
 
-async def test_status_is_a_world_of_its_own(cranes: ApiClient) -> None:
-    """The status is dropped on create, written through its subresource only, and pruned as well."""
+async def test_status_is_separate_from_the_spec(cranes: ApiClient) -> None:
+    """The status is dropped on create, written only through the subresource, and pruned as well."""
     created = await cranes.create(CRANES, {**crane(), "status": {"lifted": 1}})
     assert "status" not in created
     patched = await cranes.patch(f"{CRANES}/one/status", {"status": {"lifted": 2, "odd": 1}, "spec": {"load": 3}})
@@ -221,7 +221,7 @@ async def test_rules_that_do_not_compile_are_refused(api: ApiClient) -> None:
 
 
 async def test_deleting_a_definition_deletes_its_objects(cranes: ApiClient) -> None:
-    """A definition goes after its objects, its resource with it, and what the objects owned goes, too."""
+    """The objects are deleted first, then the definition and the resource; the objects' dependents are deleted too."""
     owner = await cranes.create(CRANES, crane())
     owned = {"apiVersion": "example.org/v1", "kind": "Crane", "name": "one", "uid": owner["metadata"]["uid"]}
     await cranes.create(MAPS, {"metadata": {"name": "load", "ownerReferences": [owned]}})
@@ -245,7 +245,7 @@ async def test_a_dependent_of_a_kind_that_is_away_is_collected_when_the_kind_is_
 
 @pytest.mark.parametrize("change", ["deleted", "changed"])
 async def test_watches_end_with_the_definition(cranes: ApiClient, change: str) -> None:
-    """Who watches a kind sees its objects go, if they do, and then the stream's end."""
+    """A watcher receives the deletions of the objects, if any, and then the end of the stream."""
     await cranes.create(CRANES, crane())
     path = f"{DEFINITIONS}/cranes.example.org"
 
@@ -262,7 +262,7 @@ async def test_watches_end_with_the_definition(cranes: ApiClient, change: str) -
 
 
 async def test_versions_show_the_same_object(api: ApiClient) -> None:
-    """An object stored in one version reads in another served one."""
+    """An object stored in one version can be read in a second served version."""
     body = definition()
     other = {**body["spec"]["versions"][0], "name": "v2", "storage": False}
     body["spec"]["versions"].append(other)

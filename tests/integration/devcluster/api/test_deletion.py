@@ -30,7 +30,7 @@ async def owned(api: ApiClient, name: str, owner: Any, *, blocks: bool = False) 
 
 
 async def test_a_finalizer_holds_an_object(api: ApiClient) -> None:
-    """Deletion marks an object with finalizers; it goes when the last one is removed."""
+    """A deletion marks an object with finalizers; the object disappears with the last finalizer."""
     await api.create(MAPS, {"metadata": {"name": "a", "finalizers": ["example.org/hold"]}})
     marked = await api.delete(f"{MAPS}/a")
     assert marked.body["metadata"]["deletionTimestamp"]
@@ -40,14 +40,14 @@ async def test_a_finalizer_holds_an_object(api: ApiClient) -> None:
 
 
 async def test_preconditions(api: ApiClient) -> None:
-    """A delete of another uid is a conflict."""
+    """A delete with a different uid is a conflict."""
     await api.create(MAPS, {"metadata": {"name": "a"}})
     refused = await api.delete(f"{MAPS}/a", {"preconditions": {"uid": "other"}})
     assert (refused.status, refused.body["reason"]) == (409, "Conflict")
 
 
 async def test_pods_on_a_node_get_their_grace_period(api: ApiClient) -> None:
-    """A pod on a node is marked and goes when the node confirms with grace 0; one without a node goes at once."""
+    """A pod on a node disappears when the node confirms with grace 0; a pod without a node disappears at once."""
     await api.create(PODS, pod(node="n"))
     marked = await api.delete(f"{PODS}/p")
     assert marked.body["metadata"]["deletionGracePeriodSeconds"] == 30
@@ -60,8 +60,8 @@ async def test_pods_on_a_node_get_their_grace_period(api: ApiClient) -> None:
     assert (await api.ask("GET", f"{PODS}/p")).status == 404
 
 
-async def test_dependents_go_with_their_owner(api: ApiClient) -> None:
-    """In the background dependents go after their owner, and theirs after them."""
+async def test_dependents_are_deleted_with_their_owner(api: ApiClient) -> None:
+    """In the background dependents are deleted after their owner, and further dependents after them."""
     root = await api.create(MAPS, {"metadata": {"name": "root"}})
     child = await owned(api, "child", root)
     await owned(api, "grandchild", child)
@@ -79,8 +79,8 @@ async def test_orphans_stay_without_their_owner(api: ApiClient) -> None:
     assert "ownerReferences" not in (await api.get(f"{MAPS}/child"))["metadata"]
 
 
-async def test_in_the_foreground_the_owner_goes_last(api: ApiClient) -> None:
-    """With Foreground the owner waits for a dependent that blocks it."""
+async def test_in_the_foreground_the_owner_is_deleted_last(api: ApiClient) -> None:
+    """With Foreground the owner waits for a blocking dependent."""
     root = await api.create(MAPS, {"metadata": {"name": "root"}})
     await owned(api, "child", root, blocks=True)
     await api.patch(f"{MAPS}/child", {"metadata": {"finalizers": ["example.org/hold"]}})
@@ -93,7 +93,7 @@ async def test_in_the_foreground_the_owner_goes_last(api: ApiClient) -> None:
 
 
 async def test_a_second_owner_keeps_a_dependent(api: ApiClient) -> None:
-    """A dependent with two owners loses the reference to the one that goes."""
+    """A dependent with two owners loses the reference to the deleted owner."""
     one, two = [await api.create(MAPS, {"metadata": {"name": name}}) for name in ("one", "two")]
     await owned(api, "child", one)
     both = [
@@ -109,7 +109,7 @@ async def test_a_second_owner_keeps_a_dependent(api: ApiClient) -> None:
 
 
 async def test_the_cluster_keeps_its_own_namespaces(api: ApiClient) -> None:
-    """As in Kubernetes, `default` and its like are not deleted, whatever the path that leads to them."""
+    """As in Kubernetes, `default` and similar namespaces are not deleted, through any path."""
     for path in ("/api/v1/namespaces/default", "/api/v1/namespaces/kube-system"):
         refused = await api.delete(path)
         assert (refused.status, refused.body["reason"]) == (403, "Forbidden")
@@ -117,8 +117,8 @@ async def test_the_cluster_keeps_its_own_namespaces(api: ApiClient) -> None:
         await api.get(path)
 
 
-async def test_deleting_a_namespace_deletes_what_is_in_it(api: ApiClient) -> None:
-    """A namespace is Terminating until it is empty, takes nothing new meanwhile, and then goes."""
+async def test_deleting_a_namespace_deletes_its_objects(api: ApiClient) -> None:
+    """A namespace is Terminating until empty, accepts no new objects meanwhile, and then disappears."""
     await api.create("/api/v1/namespaces", {"metadata": {"name": "ns"}})
     maps = "/api/v1/namespaces/ns/configmaps"
     await api.create(maps, {"metadata": {"name": "held", "finalizers": ["example.org/hold"]}})
@@ -133,7 +133,7 @@ async def test_deleting_a_namespace_deletes_what_is_in_it(api: ApiClient) -> Non
 
 
 async def test_deleting_a_collection(api: ApiClient) -> None:
-    """A deletecollection takes what its selector matches."""
+    """A deletecollection deletes the objects that match the selector."""
     for name, app in (("a", "x"), ("b", "y"), ("c", "x")):
         await api.create(MAPS, {"metadata": {"name": name, "labels": {"app": app}}})
     assert (await api.ask("DELETE", MAPS, labelSelector="app=x")).status == 200
@@ -141,7 +141,7 @@ async def test_deleting_a_collection(api: ApiClient) -> None:
 
 
 async def test_binding_assigns_a_pod_once(api: ApiClient) -> None:
-    """A binding sets the node and the PodScheduled condition; a second one is a conflict."""
+    """A binding sets the node and the PodScheduled condition; a second binding is a conflict."""
     await api.create(PODS, pod())
     target = {"metadata": {"name": "p"}, "target": {"kind": "Node", "name": "n1"}}
     assert (await api.ask("POST", f"{PODS}/p/binding", target)).status == 201
@@ -152,7 +152,7 @@ async def test_binding_assigns_a_pod_once(api: ApiClient) -> None:
 
 
 async def test_eviction_honours_disruption_budgets(api: ApiClient) -> None:
-    """An eviction that a budget forbids is 429 and says why; otherwise the pod goes."""
+    """An eviction against a budget is a 429 with the reason; every other eviction deletes the pod."""
     await api.create(PODS, pod(app="a"))
     budgets = "/apis/policy/v1/namespaces/default/poddisruptionbudgets"
     await api.create(budgets, {
@@ -167,7 +167,7 @@ async def test_eviction_honours_disruption_budgets(api: ApiClient) -> None:
 
 
 async def test_a_pods_spec_is_fixed(api: ApiClient) -> None:
-    """Of a pod's spec only the image may change."""
+    """Only the image of a pod's spec may change."""
     await api.create(PODS, pod())
     change = {"spec": {"containers": [{"name": "c", "image": "y"}]}}
     assert (await api.patch(f"{PODS}/p", change, STRATEGIC))["spec"]["containers"][0]["image"] == "y"

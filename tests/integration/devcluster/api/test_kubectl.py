@@ -26,8 +26,8 @@ async def apply(kubectl: Kubectl, *bodies: dict, server_side: bool = False) -> s
     return await ok(kubectl, "apply", *more, "-f", "-", stdin=yaml.safe_dump_all(bodies))
 
 
-async def test_apply_knows_what_changed(kubectl: Kubectl) -> None:
-    """Kubectl apply creates, leaves alone, and configures."""
+async def test_apply_reports_the_kind_of_change(kubectl: Kubectl) -> None:
+    """Kubectl apply reports created, unchanged and configured objects."""
     assert await apply(kubectl, deployment()) == "deployment.apps/web created\n"
     assert await apply(kubectl, deployment()) == "deployment.apps/web unchanged\n"
     assert await apply(kubectl, deployment(replicas=3)) == "deployment.apps/web configured\n"
@@ -102,7 +102,7 @@ async def test_editing_commands(kubectl: Kubectl) -> None:
 
 
 async def test_deleting_and_waiting(kubectl: Kubectl) -> None:
-    """Kubectl delete waits until the object is gone, and a namespace takes its contents along."""
+    """Kubectl delete waits for the end of the object, and a namespace is deleted with all contents."""
     await ok(kubectl, "create", "namespace", "team")
     await ok(kubectl, "create", "configmap", "c", "-n", "team")
     assert "deleted" in await ok(kubectl, "delete", "namespace", "team", "--timeout=20s")
@@ -117,7 +117,7 @@ async def test_server_version_and_resources(kubectl: Kubectl) -> None:
     assert "apps/v1" in listed
 
 
-async def test_what_is_not_there_is_said(kubectl: Kubectl) -> None:
+async def test_missing_kinds_and_controllers_are_reported(kubectl: Kubectl) -> None:
     """Kinds that need a missing controller are stored with a warning; unknown kinds are refused."""
     job = {
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "j"},

@@ -61,22 +61,22 @@ async def test_unknown_resources_are_refused(api: ApiClient) -> None:
     assert (await api.ask("GET", "/api/v1/namespaces/default/pods/x/odd")).status == 404
 
 
-async def test_what_the_devcluster_lacks_is_refused_by_name(api: ApiClient) -> None:
-    """A subresource that only a real cluster has is 501 and says so."""
+async def test_unsupported_subresources_are_refused_by_name(api: ApiClient) -> None:
+    """A subresource that only a real cluster has is a 501 that says so."""
     refused = await api.ask("POST", "/api/v1/namespaces/default/pods/x/exec")
     assert (refused.status, refused.body["reason"]) == (501, "NotImplemented")
     assert "the exec subresource of pods" in refused.body["message"]
 
 
 async def test_generated_names(api: ApiClient) -> None:
-    """A name made from generateName starts with it and is unique."""
+    """A name made from generateName starts with that prefix and is unique."""
     names = {(await api.create(MAPS, {"metadata": {"generateName": "job-"}}))["metadata"]["name"] for _ in range(5)}
     assert len(names) == 5
     assert all(name.startswith("job-") for name in names)
 
 
 async def test_stale_updates_are_refused(api: ApiClient) -> None:
-    """An update that names an old resourceVersion is a 409 Conflict; one that names none wins."""
+    """An update with an old resourceVersion is a 409 Conflict; an update without a resourceVersion wins."""
     first = await api.create(MAPS, config_map(a="1"))
     await api.patch(f"{MAPS}/one", {"data": {"a": "2"}})
     stale = await api.ask("PUT", f"{MAPS}/one", {**first, "data": {"a": "3"}})
@@ -93,7 +93,7 @@ async def test_writes_that_change_nothing_are_silent(api: ApiClient) -> None:
 
 
 async def test_dry_run_stores_nothing(api: ApiClient) -> None:
-    """A dry run answers as if it had been done."""
+    """A dry run returns the answer of the real request."""
     await api.create(MAPS, config_map(a="1"), dryRun="All")
     assert (await api.ask("GET", f"{MAPS}/one")).status == 404
 
@@ -111,7 +111,7 @@ async def test_generation_counts_changes_of_the_spec(api: ApiClient) -> None:
 
 
 async def test_defaults_of_deployments(api: ApiClient) -> None:
-    """A deployment gets the defaults its controllers rely on, and quantities in canonical form."""
+    """A deployment gets the defaults that the controllers need, and quantities in canonical form."""
     body = deployment()
     body["spec"]["template"]["spec"]["containers"][0]["resources"] = {"limits": {"cpu": 0.5, "memory": "1024Mi"}}
     spec = (await api.create(DEPLOYMENTS, body))["spec"]
@@ -123,7 +123,7 @@ async def test_defaults_of_deployments(api: ApiClient) -> None:
 
 
 async def test_strategic_merge_patch_merges_lists_by_key(api: ApiClient) -> None:
-    """A strategic merge patch finds list elements by their key and leaves the others."""
+    """A strategic merge patch finds list elements by key and keeps the remaining elements."""
     body = deployment()
     body["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "A", "value": "1"}]
     await api.create(DEPLOYMENTS, body)
@@ -187,8 +187,8 @@ async def test_wrong_types_are_refused(api: ApiClient) -> None:
         'error looking up service account default/nope: serviceaccount "nope" not found',
     ),
 ])  # fmt: skip
-async def test_pods_that_name_what_is_not_there_are_forbidden(api: ApiClient, spec: dict, why: str) -> None:
-    """Admission asks for a pod's service account and priority class; the class gives the pod its priority."""
+async def test_pods_with_missing_references_are_forbidden(api: ApiClient, spec: dict, why: str) -> None:
+    """Admission needs the pod's service account and priority class; the class gives the pod a priority."""
     refused = await api.ask("POST", PODS, {"metadata": {"name": "p"}, "spec": POD | spec})
     assert (refused.status, refused.body["message"]) == (403, f'pods "p" is forbidden: {why}')
     await api.create("/apis/scheduling.k8s.io/v1/priorityclasses", {"metadata": {"name": "nope"}, "value": 7})
@@ -209,7 +209,10 @@ TOKEN_PATH = "/var/run/secrets/kubernetes.io/serviceaccount"
 async def test_admission_mounts_the_accounts_token_unless_pod_or_account_opts_out(
     api: ApiClient, pod: dict, account: dict, *, mounted: bool
 ) -> None:
-    """Every container gets it, as on a Kubernetes server; one with a mount of its own at that path keeps that."""
+    """Every container gets the token, as on a Kubernetes server.
+
+    A container with a mount at that path keeps the mount.
+    """
     await api.create("/api/v1/namespaces/default/serviceaccounts", {"metadata": {"name": "mine"}, **account})
     own = {"name": "own", "mountPath": TOKEN_PATH}
     spec = POD | {
@@ -229,8 +232,8 @@ async def test_admission_mounts_the_accounts_token_unless_pod_or_account_opts_ou
     assert paths == [token, token, [("own", TOKEN_PATH)]]
 
 
-async def test_a_lists_items_of_a_built_in_kind_do_not_tell_it_again(api: ApiClient) -> None:
-    """As from a real server: the list says the kind, its items say the rest."""
+async def test_items_of_a_built_in_list_do_not_repeat_the_kind(api: ApiClient) -> None:
+    """As on a real server, the list has the kind, and the items do not."""
     await api.create(MAPS, config_map(a="1"))
     listed = await api.get(MAPS)
     assert (listed["kind"], listed["apiVersion"]) == ("ConfigMapList", "v1")
@@ -254,7 +257,7 @@ async def test_lists_select_by_label_and_field(api: ApiClient) -> None:
 
 
 async def test_chunked_lists_are_one_consistent_state(api: ApiClient) -> None:
-    """The chunks of a list show the state of the first, whatever is written in between."""
+    """The chunks of a list show the state of the first, despite later writes."""
     for index in range(5):
         await api.create(MAPS, config_map(f"m{index}"))
     first = await api.get(MAPS, limit="2")
@@ -285,7 +288,7 @@ async def test_secrets_take_plain_text(api: ApiClient) -> None:
 
 
 async def test_events_have_two_forms_and_one_storage(api: ApiClient) -> None:
-    """An event written as core/v1 reads as events.k8s.io/v1, and the other way round."""
+    """An event written as core/v1 reads as events.k8s.io/v1, and the reverse."""
     core, new = "/api/v1/namespaces/default/events", "/apis/events.k8s.io/v1/namespaces/default/events"
     await api.create(core, {
         "metadata": {"name": "e1"}, "message": "hello", "reason": "Said",

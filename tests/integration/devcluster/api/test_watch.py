@@ -9,8 +9,8 @@ from tests.fixtures.devcluster import ApiClient
 MAPS = "/api/v1/namespaces/default/configmaps"
 
 
-async def test_a_watch_starts_with_what_there_is(api: ApiClient) -> None:
-    """Without a resourceVersion a watch sends what exists, then what happens."""
+async def test_a_watch_starts_with_the_existing_objects(api: ApiClient) -> None:
+    """Without a resourceVersion a watch sends existing objects, then changes."""
     await api.create(MAPS, {"metadata": {"name": "a"}})
 
     async def go_on(event: Any) -> None:
@@ -37,7 +37,7 @@ async def test_a_watch_continues_where_a_list_ended(api: ApiClient) -> None:
 
 
 async def test_objects_enter_and_leave_a_selector(api: ApiClient) -> None:
-    """To a watch with a selector an object that starts to match is added, one that stops is deleted."""
+    """In a watch with a selector, an object that starts to match is added, and an object that stops is deleted."""
     version = (await api.get(MAPS))["metadata"]["resourceVersion"]
     await api.create(MAPS, {"metadata": {"name": "a"}})
     await api.patch(f"{MAPS}/a", {"metadata": {"labels": {"on": "1"}}})
@@ -48,7 +48,7 @@ async def test_objects_enter_and_leave_a_selector(api: ApiClient) -> None:
 
 
 async def test_forgotten_versions_are_gone(api: ApiClient) -> None:
-    """A watch from a version whose history is forgotten gets a 410 error event and ends."""
+    """A watch from a version outside the history gets a 410 error event and ends."""
     created = await api.create(MAPS, {"metadata": {"name": "a"}})
     for index in range(250):
         await api.patch(f"{MAPS}/a", {"data": {"n": str(index)}})
@@ -67,12 +67,12 @@ async def test_initial_events_end_with_a_bookmark(api: ApiClient) -> None:
 
 
 async def test_a_watch_ends_at_its_timeout(api: ApiClient) -> None:
-    """A watch with timeoutSeconds ends by itself."""
+    """A watch with timeoutSeconds ends at that time."""
     assert await api.events(MAPS, 1, timeoutSeconds="1") == []
 
 
 async def test_a_named_watch_sees_one_object(api: ApiClient) -> None:
-    """A watch of one name by field selector sees no other."""
+    """A watch of a single name by field selector sees no further object."""
     version = (await api.get(MAPS))["metadata"]["resourceVersion"]
     for name in ("a", "b"):
         await api.create(MAPS, {"metadata": {"name": name}})

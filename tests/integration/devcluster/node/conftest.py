@@ -1,4 +1,4 @@
-"""A whole devcluster, and a client to look at it."""
+"""A whole devcluster, and a client of that devcluster."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ NAMESPACE = "default"
 
 
 def is_alive(pid):
-    """Whether the process runs; one that ended and was not collected yet does not."""
+    """Return whether the process runs; an ended process that was not collected does not."""
     done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True, check=False)
     return bool(done.stdout.strip()) and not done.stdout.startswith("Z")
 
 
 @dataclass
 class Kube:
-    """What tests ask of the cluster."""
+    """Requests of tests to the cluster."""
 
     client: KubeClient
     kubeconfig: Path
@@ -65,7 +65,7 @@ class Kube:
         return [(event["reason"], event["message"]) for event in listed["items"]]
 
     async def log(self, name, **query):
-        """A pod's log through the API server, as kubectl fetches it."""
+        """Read a pod's log through the API server, as kubectl does."""
         session, server = self.client._session, self.client.server
         async with session.get(f"{server}{PODS.path(NAMESPACE, name, 'log')}", params=query) as response:
             text = await response.text()
@@ -111,7 +111,7 @@ class Kube:
 
 @pytest.fixture
 def node_specs():
-    """The nodes of the cluster; a test module may name others."""
+    """The nodes of the cluster; a test module may define different nodes."""
     return ("n1,cpu=4,memory=4Gi,nvidia.com/gpu=2",)
 
 

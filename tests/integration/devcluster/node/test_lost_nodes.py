@@ -1,4 +1,4 @@
-"""Nodes that fall silent, go, or come back, and what becomes of their pods."""
+"""Nodes that become silent, disappear or return, and the effect on their pods."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .conftest import NAMESPACE
 
 @pytest.fixture
 async def cluster(tmp_path):
-    """Controllers of little patience, and no node yet."""
+    """Controllers with short timeouts, and no node yet."""
     patience = Patience(grace_seconds=1.5, eviction_seconds=0.5)
     settings = ClusterSettings(kubeconfig=tmp_path / "kubeconfig", nodes=(), patience=patience)
     async with Cluster(settings) as running:
@@ -50,7 +50,7 @@ def node(cluster, tmp_path):
 
 async def deploy(kube):
     labels = {"app": "web"}
-    # The tolerations take the place of those that admission gives for 300 s.
+    # The tolerations replace those that admission gives for 300 s.
     tolerations = [
         {"key": f"node.kubernetes.io/{state}", "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 1}
         for state in ("not-ready", "unreachable")
@@ -76,13 +76,13 @@ async def until_runs_on(kube, node_name):
     return await wait_until(runs, f"one pod, on {node_name}")
 
 
-async def test_pods_of_a_node_that_fell_silent_move_to_another(kube, node):
-    """The node becomes Unknown, its pods are driven off, buried by force, and replaced on a node that lives."""
+async def test_pods_of_a_silent_node_move_to_a_live_node(kube, node):
+    """The node becomes Unknown; the pods are evicted, deleted by force, and replaced on a live node."""
     async with node("n1") as silent:
         await deploy(kube)
         await until_runs_on(kube, "n1")
         async with node("n2"):
-            await cancel_and_wait(*silent._parts.tasks)  # as a host that hangs: processes live, nothing is renewed
+            await cancel_and_wait(*silent._parts.tasks)  # as a hanging host: processes live, and no heartbeat is sent
             await until_runs_on(kube, "n2")
             lost = await kube.client.get(NODES, None, "n1")
             assert condition_of(lost, "Ready")["status"] == "Unknown"
@@ -90,8 +90,8 @@ async def test_pods_of_a_node_that_fell_silent_move_to_another(kube, node):
             assert ("node.kubernetes.io/unreachable", "NoExecute") in taints
 
 
-async def test_a_node_that_stops_hands_its_pods_over(kube, node):
-    """Its pods end as failed, the node says it is not ready, and another takes over."""
+async def test_a_stopping_node_releases_its_pods(kube, node):
+    """The pods end as failed, the node reports not ready, and a second node takes over."""
     async with node("n2") as other:
         await kube.client.patch(NODES, None, "n2", {"spec": {"unschedulable": True}})
         async with node("n1"):
@@ -108,8 +108,8 @@ async def test_a_node_that_stops_hands_its_pods_over(kube, node):
         await wait_until(replaced, "the pod runs on the other node")
 
 
-async def test_pods_of_a_node_that_was_deleted_are_buried(kube, node):
-    """A pod bound to a node that is no more does not stay for ever."""
+async def test_pods_of_a_deleted_node_are_deleted(kube, node):
+    """A pod bound to a deleted node does not stay for ever."""
     async with node("n1") as gone:
         await kube.run("lonely", "sleep", "600")
         await kube.until_ready("lonely")
@@ -118,14 +118,14 @@ async def test_pods_of_a_node_that_was_deleted_are_buried(kube, node):
         await kube.until_gone("lonely")
 
 
-async def test_a_node_that_comes_back_takes_up_its_pods_again(kube, node):
-    """What ran there is lost, the container starts again on the same pod, and the restart is counted."""
+async def test_a_returning_node_restarts_its_pods(kube, node):
+    """The processes are lost, the container starts again on the same pod, and the restart is counted."""
     async with node("n1") as first:
         await kube.run("steady", "sleep", "600")
         await kube.until_ready("steady")
         await cancel_and_wait(*first._parts.tasks)
         for task in list(first._pod_tasks.values()):
-            await cancel_and_wait(task)  # as killed: nothing is reported
+            await cancel_and_wait(task)  # as killed: the node reports nothing
         async with node("n1"):
 
             async def restarted():

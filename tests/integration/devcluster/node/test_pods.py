@@ -54,7 +54,7 @@ async def test_a_pod_knows_itself_and_its_image(kube, cluster, tmp_path):
 
 
 async def test_readiness_follows_the_probe(kube, tmp_path):
-    """The pod is ready when its probe succeeds, and no sooner."""
+    """The pod is ready when the probe succeeds, and no sooner."""
     flag = tmp_path / "flag"
     probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
     await kube.run("slow", "sleep", "60", container={"readinessProbe": probe})
@@ -65,7 +65,7 @@ async def test_readiness_follows_the_probe(kube, tmp_path):
 
 
 async def test_a_container_that_fails_its_liveness_probe_is_restarted(kube, tmp_path):
-    """Liveness failure ends the run and the next begins; the event says why."""
+    """A liveness failure ends the run and the next starts; the event has the reason."""
     flag = tmp_path / "alive"
     flag.touch()
     probe = {"exec": {"command": ["test", "-e", str(flag)]}, "periodSeconds": 1, "failureThreshold": 1}
@@ -81,7 +81,7 @@ async def test_a_container_that_fails_its_liveness_probe_is_restarted(kube, tmp_
 
 
 async def test_an_ending_container_is_probed_for_readiness_alone(kube, tmp_path):
-    """As the kubelet does: each failed readiness probe is a warning until the end, and liveness is of no interest."""
+    """As with the kubelet, each failed readiness probe is a warning until the end, and liveness is not probed."""
     flag, go = tmp_path / "flag", tmp_path / "go"
     flag.touch()
     script = f"trap 'rm {flag}' TERM; while [ ! -e {go} ]; do sleep 0.05; done"
@@ -115,8 +115,8 @@ async def test_a_container_that_keeps_failing_is_held_back(kube):
     assert await kube.log("crash", previous="true") == "run\n"
 
 
-async def test_deletion_asks_first_and_the_object_goes_last(kube, tmp_path):
-    """SIGTERM reaches the program, it ends in its own time, and only then is the object gone."""
+async def test_deletion_signals_first_and_removes_the_object_last(kube, tmp_path):
+    """SIGTERM reaches the program, the program ends, and only then the object disappears."""
     note = tmp_path / "note"
     script = f"trap 'echo bye > {note}; exit 0' TERM; while :; do sleep 0.05; done"
     await kube.run("polite", "sh", "-c", script)
@@ -126,8 +126,8 @@ async def test_deletion_asks_first_and_the_object_goes_last(kube, tmp_path):
     assert note.read_text() == "bye\n"
 
 
-async def test_a_deaf_program_is_killed_when_its_grace_is_over(kube, tmp_path):
-    """SIGKILL ends what ignores SIGTERM, children included."""
+async def test_a_program_that_ignores_sigterm_is_killed_after_its_grace(kube, tmp_path):
+    """SIGKILL ends a program that ignores SIGTERM, children included."""
     pid_file = tmp_path / "pid"
     script = f"trap '' TERM; sh -c 'trap \"\" TERM; while :; do sleep 0.1; done' & echo $! > {pid_file}; wait; wait"
     await kube.run("deaf", "sh", "-c", script, terminationGracePeriodSeconds=1)
@@ -143,7 +143,7 @@ async def test_a_deaf_program_is_killed_when_its_grace_is_over(kube, tmp_path):
 
 
 async def test_a_pre_stop_hook_runs_before_the_signal(kube, tmp_path):
-    """The hook's work is there when SIGTERM arrives."""
+    """The hook's work is finished when SIGTERM arrives."""
     note = tmp_path / "note"
     hook = {"preStop": {"exec": {"command": ["sh", "-c", f"echo hook >> {note}"]}}}
     script = f"trap 'echo term >> {note}; exit 0' TERM; while :; do sleep 0.05; done"
@@ -174,24 +174,24 @@ async def test_init_containers_come_first_and_a_sidecar_stays_beside(kube, tmp_p
     assert [one["name"] for one in pod["status"]["initContainerStatuses"]] == ["first", "side", "second"]
 
 
-async def test_a_container_waits_for_its_secret_and_says_so(kube):
-    """The reason names the secret; when it appears the container starts."""
+async def test_a_container_reports_its_wait_for_a_secret(kube):
+    """The reason names the secret; once the secret exists, the container starts."""
     env = [{"name": "K", "valueFrom": {"secretKeyRef": {"name": "late", "key": "k"}}}]
     await kube.run("needy", "sh", "-c", "echo $K", restartPolicy="Never", container={"env": env})
 
-    async def told():
+    async def reported():
         waiting = (await state_of(kube, "needy")).get("state", {}).get("waiting", {})
         return waiting if waiting.get("reason") == "CreateContainerConfigError" else None
 
-    assert 'secret "late" not found' in (await wait_until(told, "the container says what it waits for"))["message"]
+    assert 'secret "late" not found' in (await wait_until(reported, "the container says what it waits for"))["message"]
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "late"}, "stringData": {"k": "v"}}
     await kube.apply(SECRETS, secret)
     await kube.until_phase("needy", "Succeeded")
     assert await kube.log("needy") == "v\n"
 
 
-async def test_what_the_node_cannot_honour_is_refused_by_name(kube):
-    """The pod stays Pending, its container says which field, and an event says the same."""
+async def test_unsupported_fields_are_refused_by_name(kube):
+    """The pod stays Pending; its container and an event name the field."""
     volume = {"name": "v", "persistentVolumeClaim": {"claimName": "c"}}
     await kube.run("greedy", "true", volumes=[volume])
     assert "spec.volumes[0].persistentVolumeClaim" in await kube.until_event("greedy", "Unsupported")
@@ -205,19 +205,19 @@ async def test_what_the_node_cannot_honour_is_refused_by_name(kube):
 
 
 async def test_an_unknown_image_without_a_command_is_not_guessed(kube):
-    """Nothing runs, and the message says what to do."""
+    """No process starts, and the message has the remedy."""
     body = {"metadata": {"name": "blank"}, "spec": {"containers": [{"name": "main", "image": "nowhere"}]}}
     await kube.apply(PODS, {"apiVersion": "v1", "kind": "Pod", **body})
 
-    async def told():
+    async def reported():
         waiting = (await state_of(kube, "blank")).get("state", {}).get("waiting", {})
         return waiting if waiting.get("reason") == "ErrImagePull" else None
 
-    assert "--image nowhere=DIR" in (await wait_until(told, "the container says why it waits"))["message"]
+    assert "--image nowhere=DIR" in (await wait_until(reported, "the container says why it waits"))["message"]
 
 
 async def test_gpus_are_lent_to_one_pod_at_a_time(kube):
-    """Two devices go to two pods, a third pod waits in the scheduler's words, until one is free again."""
+    """Two devices go to two pods, a third pod waits in the scheduler's words, until a device is free again."""
     asks = {"resources": {"limits": {"nvidia.com/gpu": "1"}, "requests": {"nvidia.com/gpu": "1"}}}
     script = "echo $NVIDIA_VISIBLE_DEVICES; exec sleep 60"
     for name in ("g1", "g2"):
@@ -230,8 +230,8 @@ async def test_gpus_are_lent_to_one_pod_at_a_time(kube):
 
     await wait_until(logged, "each pod has a device of its own")
     await kube.run("g3", "sh", "-c", script, container=asks)
-    told = await kube.until_event("g3", "FailedScheduling")
-    assert told == "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
+    reported = await kube.until_event("g3", "FailedScheduling")
+    assert reported == "0/1 nodes are available: 1 Insufficient nvidia.com/gpu."
     await kube.client.delete(PODS, NAMESPACE, "g1", grace_seconds=1)
     await kube.until_ready("g3")
 
@@ -260,7 +260,7 @@ async def test_volumes_are_mounted(kube):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 async def test_a_container_over_its_memory_limit_is_killed_as_such(kube):
-    """OOMKilled, with the exit code of SIGKILL."""
+    """The reason is OOMKilled, with the exit code of SIGKILL."""
     program = "x = bytearray(200 * 2**20); import time; time.sleep(60)"
     limits = {"resources": {"limits": {"memory": "64Mi"}}}
     await kube.run("big", sys.executable, "-c", program, restartPolicy="Never", container=limits)
@@ -281,8 +281,8 @@ async def test_each_pod_has_an_address_of_its_own(kube):
     assert len(addresses) == 2 or sys.platform != "linux"
 
 
-async def test_nothing_is_left_when_the_cluster_stops(kube, cluster):
-    """No process, no state directory, no kubeconfig."""
+async def test_nothing_remains_after_the_cluster_stops(kube, cluster):
+    """No process, no state directory and no kubeconfig remains."""
     await kube.run("stays", "sh", "-c", "pwd; echo $$$$; exec sleep 60")
     await kube.until_ready("stays")
 
@@ -296,8 +296,8 @@ async def test_nothing_is_left_when_the_cluster_stops(kube, cluster):
 
 
 @pytest.mark.parametrize("image", ["nowhere", "app"])
-async def test_what_fails_without_its_image_is_told_how_to_map_it(kube, image):
-    """The program that is not there is the usual cause; where the image is mapped, its own words stand alone."""
+async def test_a_failure_without_an_image_explains_the_image_map(kube, image):
+    """A missing program is the usual cause; with a mapped image, only the program's own words appear."""
     container = {"image": image, "terminationMessagePolicy": "FallbackToLogsOnError"}
     await kube.run("lost", "sh", "-c", "echo no module >&2; exit 1", restartPolicy="Never", container=container)
     await kube.until_phase("lost", "Failed")

@@ -45,8 +45,8 @@ async def test_output_and_exit_code_are_kept(guardian, tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_what_the_process_left_running_ends_with_it(guardian, tmp_path):
-    """A child in the background does not outlive its container."""
+async def test_child_processes_end_with_the_container(guardian, tmp_path):
+    """A background child does not outlive the container."""
     process = await LocalProcess.start(launch(tmp_path, "sleep 60 & echo $!"), guardian, tmp_path / "log")
     assert await process.wait() == 0
     await process.clear_up()
@@ -61,8 +61,8 @@ async def test_a_signal_s_exit_code_is_128_and_its_number(guardian, tmp_path):
     await process.clear_up()
 
 
-async def test_a_command_beside_the_container_has_its_time(tmp_path):
-    """A probe's command gives code and output, and is ended when it takes too long."""
+async def test_a_command_beside_the_container_has_a_time_limit(tmp_path):
+    """A probe's command returns code and output, and is ended after a timeout."""
     here = launch(tmp_path, "true")
     assert await run_command(here, ["sh", "-c", "echo no; exit 4"], 5) == (4, "no\n")
     with pytest.raises(TimeoutError):
@@ -70,8 +70,8 @@ async def test_a_command_beside_the_container_has_its_time(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-async def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path):
-    """After `kill -9` of the node's process, the guard ends the containers, grandchildren too, and clears up."""
+async def test_processes_and_files_of_a_killed_node_are_removed(tmp_path):
+    """After `kill -9` of the node's process, the guard ends containers with grandchildren, and removes the files."""
     state = tmp_path / "state"
     program = textwrap.dedent(f"""
         import asyncio
@@ -104,7 +104,7 @@ async def test_a_killed_node_takes_its_processes_and_its_files_with_it(tmp_path)
 
 @pytest.mark.skipif(not mounts_supported(), reason="this host has no mount namespaces")
 async def test_volumes_appear_where_the_container_expects_them_and_nowhere_else(tmp_path):
-    """New paths, paths within volumes, single files and read-only mounts; the host sees none of it."""
+    """New paths, paths within volumes, single files and read-only mounts exist; the host sees none of them."""
     volumes = {"data": tmp_path / "data", "conf": tmp_path / "conf"}
     for directory in [*volumes.values(), tmp_path / "staging", tmp_path / "home"]:
         directory.mkdir()
@@ -133,7 +133,7 @@ async def test_volumes_appear_where_the_container_expects_them_and_nowhere_else(
 
 @pytest.mark.skipif(not mounts_supported(), reason="this host has no mount namespaces")
 async def test_a_volume_hides_nothing_that_stands_in_for_the_image(tmp_path):
-    """A checkout may lie under /tmp, where many a container mounts a volume of its own."""
+    """A checkout may lie under /tmp, where many a container mounts a volume."""
     volume, code = tmp_path / "scratch", tmp_path / "work" / "checkout"
     for directory in (volume, code, tmp_path / "staging"):
         directory.mkdir(parents=True)

@@ -29,7 +29,7 @@ def deployment(name="web", *, replicas=3, word="one", **spec):
 
 
 async def until_rolled_out(kube, name="web"):
-    """As `kubectl rollout status` decides it."""
+    """Wait for a rollout with the rules of `kubectl rollout status`."""
 
     async def rolled_out():
         found = await kube.deployment(name)
@@ -70,7 +70,7 @@ async def test_a_deployment_comes_up_spread_over_the_nodes(kube):
 
 
 async def test_a_rolling_update_never_has_too_many_or_too_few(kube):
-    """Within surge and availability at every moment seen, and the old revision stays as history."""
+    """The number of pods stays within surge and availability at every moment, and the old revision stays as history."""
     strategy = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
     await kube.apply(DEPLOYMENTS, deployment(strategy=strategy))
     await until_rolled_out(kube)
@@ -93,8 +93,8 @@ async def test_a_rolling_update_never_has_too_many_or_too_few(kube):
     assert sizes == {"1": 0, "2": 3}
 
 
-async def test_going_back_takes_the_old_replica_set_again(kube):
-    """The template of an earlier revision finds its ReplicaSet, under the next number."""
+async def test_a_rollback_reuses_the_old_replica_set(kube):
+    """The template of an earlier revision finds the old ReplicaSet, under the next number."""
     await kube.apply(DEPLOYMENTS, deployment(replicas=1))
     await until_rolled_out(kube)
     for word in ("two", "one"):
@@ -106,7 +106,7 @@ async def test_going_back_takes_the_old_replica_set_again(kube):
 
 
 async def test_recreate_has_no_two_revisions_at_once(kube):
-    """Old pods are gone before new ones come."""
+    """Old pods are deleted before new pods start."""
     await kube.apply(DEPLOYMENTS, deployment(replicas=2, strategy={"type": "Recreate"}))
     await until_rolled_out(kube)
     await set_word(kube, "two")
@@ -121,7 +121,7 @@ async def test_recreate_has_no_two_revisions_at_once(kube):
 
 
 async def test_scaling_down_takes_the_cheapest_pod(kube):
-    """The pod with the lowest deletion cost goes; scaling to nothing leaves none."""
+    """The pod with the lowest deletion cost is deleted; scaling to zero deletes all."""
     await kube.apply(DEPLOYMENTS, deployment(replicas=3))
     await until_rolled_out(kube)
     pods = await kube.pods("app=web")
@@ -139,8 +139,8 @@ async def test_scaling_down_takes_the_cheapest_pod(kube):
     await wait_until(empty, "no pod is left")
 
 
-async def test_never_more_pods_than_wanted_under_a_storm_of_changes(kube):
-    """Scaling up and down without waiting never leaves one pod too many, and ends at the last wish."""
+async def test_never_too_many_pods_under_a_storm_of_changes(kube):
+    """Scaling up and down without waiting never creates a pod too many, and ends at the last request."""
     await kube.apply(DEPLOYMENTS, deployment(replicas=1))
     for replicas in (5, 2, 6, 0, 4):
         await scale(kube, replicas)
@@ -155,7 +155,7 @@ async def test_never_more_pods_than_wanted_under_a_storm_of_changes(kube):
 
 
 async def test_a_lost_pod_is_replaced(kube):
-    """Deleting a pod by hand brings another."""
+    """A pod deleted by hand is replaced."""
     await kube.apply(DEPLOYMENTS, deployment(replicas=1))
     await until_rolled_out(kube)
     (first,) = await kube.pods("app=web")
@@ -169,7 +169,7 @@ async def test_a_lost_pod_is_replaced(kube):
 
 
 async def test_a_cordoned_node_takes_no_new_pods(kube):
-    """New pods go to the other node; the taint shows the cordon."""
+    """New pods start on the second node; the taint shows the cordon."""
     await kube.client.patch(NODES, None, "n1", {"spec": {"unschedulable": True}})
     await kube.apply(DEPLOYMENTS, deployment(replicas=2))
     await until_rolled_out(kube)
@@ -177,7 +177,7 @@ async def test_a_cordoned_node_takes_no_new_pods(kube):
 
 
 async def test_deleting_a_deployment_takes_everything_with_it(kube):
-    """ReplicaSets and pods follow their owner."""
+    """ReplicaSets and pods are deleted after their owner."""
     await kube.apply(DEPLOYMENTS, deployment())
     await until_rolled_out(kube)
     await kube.client.delete(DEPLOYMENTS, NAMESPACE, "web")

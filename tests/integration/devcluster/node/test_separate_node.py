@@ -1,4 +1,4 @@
-"""A node as a process of its own, joined by a kubeconfig alone."""
+"""A node in a separate process, joined by a kubeconfig alone."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ async def until_pid(kube, name):
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGKILL])
-async def test_a_node_of_another_process_leaves_nothing_however_it_ends(kube, cluster, tmp_path, ending):
-    """It runs pods and serves their logs; after SIGTERM as after SIGKILL neither process nor file is left."""
+async def test_a_node_in_a_separate_process_leaves_nothing(kube, cluster, tmp_path, ending):
+    """The node runs pods and serves logs; neither SIGTERM nor SIGKILL leaves a process or a file."""
     state = tmp_path / "state"
     state.mkdir()
     with separate_node(cluster.kubeconfig, tmp_path) as node:

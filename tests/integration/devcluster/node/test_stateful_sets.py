@@ -34,7 +34,10 @@ async def until_words(kube, *words):
 
 
 async def test_numbered_pods_come_in_order_and_are_updated_from_the_top(kube):
-    """Fixed names, one after another; a new template replaces them; scaling down takes the highest."""
+    """Pods have fixed names and start one after another; a new template replaces them.
+
+    Scaling down removes the highest.
+    """
     await kube.apply(STATEFUL_SETS, stateful_set(2))
     pods = await until_words(kube, "one", "one")
     assert [name_of(pod) for pod in pods] == ["db-0", "db-1"]
@@ -48,15 +51,15 @@ async def test_numbered_pods_come_in_order_and_are_updated_from_the_top(kube):
 
 
 async def test_persistent_volumes_are_refused_by_name(kube):
-    """No pod is made, and the event says which field is in the way."""
+    """No pod is created, and the event names the unsupported field."""
     claims = [{"metadata": {"name": "data"}, "spec": {"accessModes": ["ReadWriteOnce"]}}]
     await kube.apply(STATEFUL_SETS, stateful_set(1, volumeClaimTemplates=claims))
     assert "spec.volumeClaimTemplates" in await kube.until_event("db", "FailedCreate")
     assert not await kube.pods("app=db")
 
 
-async def test_a_budget_refuses_an_eviction_too_many(kube):
-    """The eviction beyond the budget is refused; within it, it is a deletion."""
+async def test_a_budget_refuses_a_surplus_eviction(kube):
+    """The eviction beyond the budget is refused; within the budget, the eviction deletes the pod."""
     budget = {
         "apiVersion": "policy/v1",
         "kind": "PodDisruptionBudget",

@@ -1,4 +1,4 @@
-"""Specs that change under real workers that run jobs: settings reach them as they are, a template replaces them."""
+"""Specs that change under busy workers: settings reach running workers, and a new template replaces workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def pool(redis, namespace, cluster):
 
 @pytest.fixture
 def spec(tmp_path):
-    """Jobs of one kind end once a file is there."""
+    """Jobs of one kind end when a file exists."""
 
     def made(*, concurrency=1, colour="red"):
         container = {"name": "worker", "image": "any", "env": [{"name": "COLOUR", "value": colour}]}
@@ -65,7 +65,7 @@ async def serving(look):
 async def test_workers_get_new_settings_without_a_restart(
     start_operator, pool_of, look, redis, pool, spec, pods, tmp_path
 ):
-    """With one more slot the second job begins, beside the first, on the same pod."""
+    """With an additional slot the second job starts beside the first, on the same pod."""
     start_operator()
     await pool_of(**spec())
     await serving(look)
@@ -86,7 +86,7 @@ async def test_workers_get_new_settings_without_a_restart(
 async def test_a_changed_template_rolls_out_and_the_busy_worker_drains(
     start_operator, pool_of, look, redis, pool, spec, pods, tmp_path
 ):
-    """The running job ends on the pod that it began on; the next one runs on a pod of the new template."""
+    """The running job ends on its pod; the next job runs on a pod of the new template."""
     start_operator()
     await pool_of(**spec())
     await serving(look)
@@ -105,7 +105,7 @@ async def test_a_changed_template_rolls_out_and_the_busy_worker_drains(
 
     await shows(leaving, before)
     second = await Producer(redis, pool).submit(JobRequest(kind="k"))
-    await shows(running, 2)  # the new worker is there, and the old one has its job still
+    await shows(running, 2)  # the new worker is running, and the old worker still has a job
     (tmp_path / "may-end").touch()
 
     async def results():

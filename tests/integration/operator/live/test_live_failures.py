@@ -1,4 +1,4 @@
-"""Operators that die or run by a wrong clock while real workers run jobs: each job runs once, from start to end."""
+"""Operators die or have a wrong clock while real workers run jobs: each job runs once, from start to end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fixtures.redis import wait_until
 
 WITHIN_SECONDS = 60.0
 SERVING = ("True", "Serving")
-UNDISTURBED = {"queued", "started", "succeeded"}  # a job's events, where nobody took it from its worker
+UNDISTURBED = {"queued", "started", "succeeded"}  # a job's events without a requeue or a recovery
 SCALING = {
     "pollSeconds": 1,
     "idleSeconds": 0,
@@ -28,7 +28,7 @@ SCALING = {
 
 
 class Work:
-    """A pool whose jobs last until a file of their name is there."""
+    """A pool with jobs that last until a file of their name exists."""
 
     def __init__(self, redis, pool, directory):
         self._inspector, self._producer = Inspector(redis), Producer(redis, pool)
@@ -84,7 +84,10 @@ async def shows(question, expected):
 async def test_an_operator_killed_while_it_scales_in_harms_no_job(
     start_operator, faulty_api, pool_of, look, work, part
 ):
-    """Killed when it marks the idle worker's pod, or lowers the size: the next one takes the idle worker only."""
+    """Killed while marking the idle worker's pod or lowering the size.
+
+    The next operator removes the idle worker only.
+    """
     first = start_operator("--no-leader-elect", "--kubeconfig", str(faulty_api.kubeconfig))
     await pool_of(**work.spec())
     await shows(lambda: look.condition("Ready"), SERVING)
@@ -104,12 +107,14 @@ async def test_an_operator_killed_while_it_scales_in_harms_no_job(
 
 
 @pytest.mark.parametrize("ahead_s", [3600, -3600])
-async def test_an_operator_whose_clock_is_wrong_sizes_its_pool_all_the_same(
+async def test_an_operator_with_a_wrong_clock_scales_correctly(
     start_operator, faulty_api, pool_of, look, work, tmp_path, ahead_s
 ):
-    """An hour ahead of the workers, Redis and the API server, or behind: it raises, keeps who is busy, and lowers.
+    """An hour ahead of workers, Redis and API server, or behind.
 
-    It speaks plain HTTP: by a clock an hour behind, the certificate of a young cluster would not be valid yet.
+    The operator scales out, keeps busy workers, and scales in.
+
+    The operator uses plain HTTP: an hour in the past, the certificate of a new cluster is not valid yet.
     """
     try:
         clock = Clock(tmp_path / "clock")
@@ -139,10 +144,10 @@ async def test_an_operator_whose_clock_is_wrong_sizes_its_pool_all_the_same(
         clock.close()
 
 
-async def test_a_pool_with_workers_goes_when_the_operator_is_gone_for_good(
+async def test_a_pool_with_workers_can_be_deleted_without_an_operator(
     start_operator, pool_of, look, work, cluster, namespace
 ):
-    """Its Deployment and its busy worker go with it, though nobody runs that could let them go."""
+    """The Deployment and the busy worker are deleted with the pool, without an operator to remove a finalizer."""
     process = start_operator("--no-leader-elect")
     await pool_of(**work.spec())
     await shows(lambda: look.condition("Ready"), SERVING)

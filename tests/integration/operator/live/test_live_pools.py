@@ -1,4 +1,4 @@
-"""Pools on a whole cluster: GPUs shared by priority, pause, pods that crash or find no node, secrets, namespaces."""
+"""Pools on a whole cluster: GPUs shared by priority, pause, failing or unschedulable pods, secrets, namespaces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ONE_SLOT = {"concurrency": 1, "drainSeconds": 1}
 
 @pytest.fixture
 async def pool_named(pool_of, cluster, namespace, redis):
-    """Applies pools; afterwards they and their queues are gone."""
+    """Apply pools; delete them and their queues after the test."""
     made = set()
 
     async def apply(name, **spec):
@@ -54,14 +54,15 @@ async def submit(redis, pool, count):
 async def _known(question):
     try:
         return await question()
-    except Exception:  # noqa: BLE001 - not there yet
+    except Exception:  # noqa: BLE001 - not created yet
         return None
 
 
-async def test_pools_share_gpus_by_priority_and_never_ask_for_more_than_there_are(
-    start_operator, pool_named, look, redis, cluster
-):
-    """Two pools that want six GPUs each get what is free: the higher priority first, the other waits and says so."""
+async def test_pools_share_gpus_by_priority_and_within_the_total(start_operator, pool_named, look, redis, cluster):
+    """Two pools that request six GPUs each share the free GPUs: the higher priority first.
+
+    The second waits and says so.
+    """
     nodes, _ = await cluster.list(paths.nodes())
     gpus = sum(int(node["status"]["allocatable"].get("nvidia.com/gpu", 0)) for node in nodes)
     start_operator()
@@ -80,7 +81,7 @@ async def test_pools_share_gpus_by_priority_and_never_ask_for_more_than_there_ar
 async def test_a_paused_pool_lets_its_job_finish_and_then_its_worker_goes(
     start_operator, pool_named, look, redis, tmp_path
 ):
-    """Pausing takes no running job away; the waiting ones stay, and go on once the pool does."""
+    """Pausing stops no running job; the waiting jobs stay, and continue with the pool."""
     start_operator()
     may_end = tmp_path / "may-end"
     pool_is = {
@@ -108,8 +109,8 @@ async def test_a_paused_pool_lets_its_job_finish_and_then_its_worker_goes(
     await shows(figures, (0, 0, False))
 
 
-async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_named, look, cluster, namespace):
-    """A worker that ends at once, and one that no node can take: both pools say so, by condition and by event."""
+async def test_crashing_and_unschedulable_pods_are_reported(start_operator, pool_named, look, cluster, namespace):
+    """A worker that exits at once and an unschedulable worker: both pools report the cause by condition and event."""
     start_operator()
     crash = {"containers": [{"name": "worker", "image": "any", "command": ["sh", "-c", "echo no such app; exit 3"]}]}
     await pool_named("crash", scaling={**QUICK, "minReplicas": 1}, worker={"template": {"spec": crash}})
@@ -117,7 +118,7 @@ async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_nam
         "lost", scaling={**QUICK, "minReplicas": 1}, worker={"template": {"spec": {"nodeSelector": {"no": "where"}}}}
     )
 
-    async def crash_is_told():
+    async def crash_is_reported():
         conditions = (await look.status("crash")).get("conditions") or []
         told = {(c["type"], c["reason"]): c["message"] for c in conditions}
         return "its last words: no such app" in told.get(("Ready", "CrashLoopBackOff"), "")
@@ -126,17 +127,17 @@ async def test_pods_that_crash_or_find_no_node_are_told(start_operator, pool_nam
         events, _ = await cluster.list(paths.events(namespace))
         return {(e["involvedObject"]["name"], e["reason"]) for e in events if e["type"] == "Warning"}
 
-    await wait_until(crash_is_told, "the crash is told with its last words", within_s=WITHIN_SECONDS)
+    await wait_until(crash_is_reported, "the crash is told with its last words", within_s=WITHIN_SECONDS)
     await shows(lambda: look.condition("Ready", "lost"), ("False", "FailedScheduling"))
 
-    async def both_are_told():
+    async def both_are_reported():
         return {("crash", "CrashLoopBackOff"), ("lost", "FailedScheduling")} <= await warned()
 
-    await wait_until(both_are_told, "an event tells of each pool", within_s=WITHIN_SECONDS)
+    await wait_until(both_are_reported, "an event tells of each pool", within_s=WITHIN_SECONDS)
 
 
 async def test_only_watched_namespaces_are_served(start_operator, pool_named, look, cluster, namespace):
-    """A pool in a namespace that the operator does not watch stays as it is."""
+    """The operator does not touch a pool in a namespace outside its list."""
     other = f"{namespace}-other"
     await cluster.create("/api/v1/namespaces", {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
     body = {
@@ -154,10 +155,10 @@ async def test_only_watched_namespaces_are_served(start_operator, pool_named, lo
     await cluster.delete(paths.agentpools(other, "far"))
 
 
-async def test_a_secret_that_a_volume_misses_is_told_and_heals(
+async def test_a_missing_secret_of_a_volume_is_reported_and_recovers(
     start_operator, pool_named, look, cluster, namespace, redis
 ):
-    """Its pods get stuck while they are being made, of which no status tells why: the node's event does."""
+    """The pods are stuck during their creation; no pod status has the cause, but an event of the node does."""
     start_operator()
     volumes = {
         "volumes": [{"name": "keys", "secret": {"secretName": "late"}}],

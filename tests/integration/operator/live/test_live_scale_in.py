@@ -1,4 +1,4 @@
-"""Scaling in with real pods while jobs arrive: every job runs once, from its start to its end, on one worker."""
+"""Scale-in with real pods while jobs arrive: every job runs once, from start to end, on one worker."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SCALING = {
 async def test_no_job_is_interrupted_by_scaling_in_while_jobs_arrive(
     start_operator, pool_of, look, redis, namespace, cluster
 ):
-    """Bursts come at every moment of scaling in; none of their jobs is handed back, recovered or run twice."""
+    """Bursts arrive at every moment of the scale-in; none of their jobs is requeued, recovered or run twice."""
     start_operator()
     await pool_of(
         handler={"command": {"argv": ["sh", "-c", "sleep 0.3; echo 1"]}},
