@@ -1,4 +1,4 @@
-"""What all tests share: real servers, as pytest plugins in `tests/fixtures`."""
+"""Shared by all tests: real servers, as pytest plugins in `tests/fixtures`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _FIXTURES = Path(__file__).parent / "fixtures"
 
 pytest_plugins = sorted(f"tests.fixtures.{path.stem}" for path in _FIXTURES.glob("*.py") if path.stem != "__init__")
 
-# No property is about how fast the machine is: a busy one would fail them all by the clock.
+# No property depends on the speed of the machine: on a busy machine a deadline would fail all properties.
 settings.register_profile("no-clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("no-clock")
 

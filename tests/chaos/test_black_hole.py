@@ -73,7 +73,7 @@ async def test_a_worker_that_can_start_no_process_makes_no_dead_letters(workers,
     healthy = workers.start(*command, app=None)
     sick = workers.start(*command, app=None)
     await until(lambda: healthy.ready() and sick.ready(), "both workers serve")
-    process = sick.itself()
+    process = sick.worker_process()
     resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (process.num_fds() + 2, process.num_fds() + 2))
     receipts = await Producer(redis, pool).submit_many([JobRequest(kind="any", payload=n) for n in range(JOBS)])
     assert sick.wait(60.0) == SICK

@@ -1,6 +1,6 @@
-"""`python -m tests.mutants [NAME …] [--write]`: runs the queue's tests on each mutant, and says which test caught it.
+"""`python -m tests.mutants [NAME …] [--write]`: run the queue's tests on each mutant, and name the test that failed.
 
-Exit code 1 where one survives. `--write` writes the table of docs/mutants.md.
+Exit code 1 if a mutant survives. `--write` writes the table of docs/mutants.md.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tests.mutants.catalogue import CATALOGUE, Mutant, of_name
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutants.md"
-SUITES = ("tests/integration/queue/test_basics.py", "tests/integration/queue")  # the quick one first
+SUITES = ("tests/integration/queue/test_basics.py", "tests/integration/queue")  # the quick suite first
 TESTS_FAILED = 1  # pytest's exit code
 LIMIT_SECONDS = 600
 BEGIN, END = "<!-- table: make mutants -->", "<!-- end of table -->"
@@ -26,14 +26,14 @@ BEGIN, END = "<!-- table: make mutants -->", "<!-- end of table -->"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Verdict:
-    """What became of one mutant."""
+    """Outcome of a mutant."""
 
     mutant: Mutant
-    caught_by: str | None  # the first test that failed; None: it survived
+    caught_by: str | None  # the first test that failed; None: the mutant survived
 
 
 def hunt(mutant: Mutant) -> Verdict:
-    """Runs the suites until a test fails."""
+    """Run the suites until a test fails."""
     for suite in SUITES:
         done = subprocess.run(
             [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "--no-header", "--timeout=90", suite],
@@ -55,7 +55,7 @@ def hunt(mutant: Mutant) -> Verdict:
 
 
 def table(verdicts: list[Verdict], old: str) -> str:
-    """The verdicts as Markdown, in the catalogue's order; mutants that were not hunted now keep the rows they had."""
+    """Return the verdicts as Markdown, in the catalogue's order; mutants without a new verdict keep their rows."""
     rows = {name: row for row, name in re.findall(r"^(\| `([\w-]+)` .*)$", old, re.MULTILINE)}
     for v in verdicts:
         rows[v.mutant.name] = f"| `{v.mutant.name}` | {v.mutant.wrong} | {v.caught_by or '**survived**'} |"

@@ -1,7 +1,7 @@
-"""The mutants: small wrongs that a queue could have, each as a substitution in the text of a script or a method.
+"""The mutants: small defects of a queue, each a substitution in the text of a script or a method.
 
-None is kept as a copy: they are applied when `AGENTPOOL_TEST_MUTANT` names one, by `tests/fixtures/mutants.py`. A text
-that is no longer found is an error, so a changed script asks for its mutant to be looked at again.
+No mutant is kept as a copy: `tests/fixtures/mutants.py` applies the mutant of `AGENTPOOL_TEST_MUTANT`. A missing text
+is an error, so a change of a script requires an update of the mutant.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from agentpool_core.queue import scripts
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Mutant:
-    """One wrong."""
+    """A defect."""
 
     name: str
-    wrong: str  # what it does wrong, in a sentence's words
+    wrong: str  # the effect, in the words of a sentence
     old: str
     new: str = ""
     method: str | None = None  # module:Class.method that the text is of; None: the scripts
@@ -473,12 +473,12 @@ CATALOGUE = (
 
 
 def of_name(name: str) -> Mutant:
-    """That mutant; KeyError where there is none."""
+    """Return the mutant; raise KeyError for an unknown name."""
     return {mutant.name: mutant for mutant in CATALOGUE}[name]
 
 
 def apply(mutant: Mutant) -> None:
-    """Makes the loaded queue wrong, for the life of this process. LookupError where its text is not there."""
+    """Change the loaded queue, for the life of this process. Raise LookupError if the text is missing."""
     changed = _in_method(mutant) if mutant.method else _in_scripts(mutant)
     if not changed:
         raise LookupError(f"mutant {mutant.name}: its text is no longer in the queue; look at it again")

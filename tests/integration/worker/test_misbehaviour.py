@@ -56,7 +56,7 @@ async def test_a_forked_child_that_returns_harms_nothing(workers, submit, ended,
         record = await ended(job_id)
         assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1)
     assert not workers.runs()["child came back", forking]
-    living = [child for child in worker.itself().children() if child.status() != "zombie"]
+    living = [child for child in worker.worker_process().children() if child.status() != "zombie"]
     assert living == []
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
@@ -67,7 +67,7 @@ async def test_a_lasting_child_does_not_hold_its_killed_workers_bell(workers, su
     doomed = workers.start(AGENTPOOL_SAFETY_POLL_SECONDS="600")
     job_id = await submit("fork-and-stay", 600, max_attempts=1)
     await until(lambda: workers.runs()["start", job_id], "there is a child")
-    (child,) = doomed.itself().children()
+    (child,) = doomed.worker_process().children()
     try:
         doomed.send(signal.SIGKILL)
         doomed.wait()

@@ -133,14 +133,14 @@ async def test_the_next_worker_knows_the_end_of_its_predecessor(serve, submit, r
     """After an unplanned end a new worker starts in place, with code, signal and last lines of the old worker."""
     worker = serve()
     assert await result("previous") is None
-    before = worker.itself().pid
+    before = worker.worker_process().pid
     await submit("end", payload, max_attempts=1)
     previous = await result("previous")
     assert (previous["exit_code"], previous["signal"]) == (code, name)
     assert "last words" in previous["log"]
     assert len(previous["log"]) == 20
     assert worker.process.poll() is None
-    assert worker.itself().pid != before
+    assert worker.worker_process().pid != before
     worker.send(signal.SIGTERM)
     assert worker.wait() == 0
 
@@ -223,7 +223,7 @@ async def test_orphans_are_reaped(serve, result, tmp_path):
     await result("orphan", 0)
     orphan = int((tmp_path / "orphan").read_text())
     await until(lambda: not psutil.pid_exists(orphan), "the orphan is gone")
-    assert [child.pid for child in psutil.Process(worker.process.pid).children()] == [worker.itself().pid]
+    assert [child.pid for child in psutil.Process(worker.process.pid).children()] == [worker.worker_process().pid]
 
 
 async def test_orphans_of_jobs_end_with_the_worker(serve, result, tmp_path):
@@ -241,7 +241,7 @@ async def test_the_worker_dies_with_its_supervisor(serve, result):
     """SIGKILL to the visible process also ends the worker."""
     worker = serve()
     await result("whoami")
-    itself = worker.itself()
+    itself = worker.worker_process()
     worker.send(signal.SIGKILL)
     worker.wait()
     await until(lambda: not itself.is_running() or itself.status() == psutil.STATUS_ZOMBIE, "the worker is gone")
@@ -251,7 +251,7 @@ async def test_the_worker_stops_and_continues_with_its_supervisor(serve, result)
     """SIGSTOP and SIGCONT to the visible process also reach the worker."""
     worker = serve()
     await result("whoami")
-    itself = worker.itself()
+    itself = worker.worker_process()
     for _ in range(3):
         worker.send(signal.SIGSTOP)
         await until(lambda: itself.status() == psutil.STATUS_STOPPED, "the worker has stopped")
@@ -264,7 +264,7 @@ async def test_a_signal_to_the_group_reaches_the_worker_once(serve, submit, resu
     """A worker that receives a single request to stop drains, for any set of signalled processes."""
     worker = serve()
     await result("whoami")
-    assert os.getpgid(worker.itself().pid) != os.getpgid(worker.process.pid)
+    assert os.getpgid(worker.worker_process().pid) != os.getpgid(worker.process.pid)
 
 
 async def test_a_signal_that_ends_the_worker_on_request_is_no_crash(serve, result):
@@ -322,7 +322,7 @@ async def test_a_completely_blocked_worker_is_killed(serve, submit, result, how)
 async def test_a_handler_that_stops_the_event_loop_ends_nothing(serve, result):
     """The loop is resumed, and the job succeeds in the same process."""
     worker = serve()
-    assert await result("stop-loop") == worker.itself().pid
+    assert await result("stop-loop") == worker.worker_process().pid
     assert "a handler stopped the event loop; the worker continues" in worker.log()
 
 
