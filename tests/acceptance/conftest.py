@@ -1,7 +1,8 @@
-"""The acceptance tests on a cluster of your own: `pytest tests/acceptance --kubeconfig FILE`.
+"""The acceptance tests on a given cluster: `pytest tests/acceptance --kubeconfig FILE`.
 
 Tests that start the whole system with `agentpool dev` or `agentpool demo` need the node of a devcluster, with workers
-as processes of this machine. They are left out by name. All others run, those of `test_any_cluster.py` on your cluster.
+as processes of this machine. They are deselected by name. All remaining tests run, those of `test_any_cluster.py` on
+the given cluster.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ _left_out = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what cannot run on a given cluster."""
+    """Deselect tests that cannot run on a given cluster."""
     if not config.getoption("--kubeconfig"):
         return
     unfit = [item for item in items if _starts_the_system(item)]
@@ -23,7 +24,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Name the tests that were left out, with the reason."""
+    """Name the deselected tests, with the reason."""
     names = config.stash.get(_left_out, [])
     if names:
         terminalreporter.section("left out with --kubeconfig: they start a devcluster of their own")

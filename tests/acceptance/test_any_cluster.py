@@ -1,7 +1,9 @@
-"""A pool's life with kubectl and our command line, on any cluster: an API server is enough, `--kubeconfig` names one.
+"""The life of a pool with kubectl and the command line, on any cluster.
 
-The operator and Redis run beside the tests; no pod needs to start. Every test has a namespace of its own, which goes
-with it.
+An API server is enough, named by `--kubeconfig`.
+
+The operator and Redis run beside the tests; no pod needs to start. Every test has a namespace of its own, which is
+deleted after the test.
 """
 
 from __future__ import annotations
@@ -21,12 +23,12 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
 ]
 WITHIN_SECONDS = 40.0
-NOWHERE = {"agentpool.dev/test": "no-node"}  # the jobs wait, whatever nodes there are
+NOWHERE = {"agentpool.dev/test": "no-node"}  # the jobs wait on any set of nodes
 
 
 @pytest.fixture
 def shell(api_kubeconfig, namespace, redis_server, start_operator, tmp_path):
-    """Runs a command as a user of the namespace would; `operator` runs meanwhile."""
+    """Run a command as a user of the namespace would, while `operator` runs."""
     operator = start_operator()
     environment = {
         **os.environ,
@@ -56,7 +58,7 @@ def shell(api_kubeconfig, namespace, redis_server, start_operator, tmp_path):
 
 @pytest.fixture
 def done(shell):
-    """Runs a command that must succeed; its output."""
+    """Run a command that must succeed; return the output."""
 
     def run(*command: str, document: object = None) -> str:
         ran = shell(*command, document=document)
@@ -97,8 +99,8 @@ def size(done) -> str:
     return done("kubectl", "get", "deployment/agents", "--output=jsonpath={.spec.replicas}")
 
 
-async def test_jobs_raise_the_pool_and_an_order_of_the_user_is_obeyed(agents, done):
-    """Submit, pause, resume and scale, each with its effect on the Deployment and its reason in the status."""
+async def test_jobs_scale_the_pool_out_and_user_changes_apply(agents, done):
+    """Submit, pause, resume and scale each change the Deployment, and the status has the reason."""
     for number in range(3):
         done("agentpool", "submit", "greet", json.dumps({"n": number}), "--pool", agents)
     await wait_until(lambda: size(done) == "3", "a worker for each job", within_s=WITHIN_SECONDS)
@@ -113,7 +115,7 @@ async def test_jobs_raise_the_pool_and_an_order_of_the_user_is_obeyed(agents, do
 
 
 async def test_a_deleted_pool_refuses_jobs(agents, done, shell):
-    """The Deployment's owner is gone, and within seconds the queue refuses a submit."""
+    """The Deployment's owner is deleted, and within seconds the queue refuses a submit."""
     done("kubectl", "delete", "agentpool/agents", "--wait=true", "--timeout=40s")
 
     def refused() -> bool:

@@ -1,7 +1,7 @@
 """The console in a real browser, beside a live `agentpool dev`.
 
-What needs no system behind it is in test_console_pages.py. With AGENTPOOL_SCREENSHOTS set to a directory, the pictures
-in docs/images are taken again.
+Tests without a live system are in test_console_pages.py. With AGENTPOOL_SCREENSHOTS set to a directory, the tests take
+the pictures in docs/images again.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def studio() -> Iterator[DevSystem]:
 
 @pytest.fixture
 def pool(studio: DevSystem, request: pytest.FixtureRequest) -> Iterator[str]:
-    """A pool of the test's own, as namespace/name; a parameter is a spec of its own."""
+    """A pool of this test, as namespace/name; a parameter sets the spec."""
     name = f"studio-{next(_numbers)}"
     spec = getattr(request, "param", SPEC)
     document = {"apiVersion": "agentpool.dev/v1alpha1", "kind": "AgentPool", "metadata": {"name": name}, "spec": spec}
@@ -71,7 +71,7 @@ async def client(studio: DevSystem, pool: str):
 
 
 async def signed_in(page: Page, studio: DevSystem, where: str = "", **options) -> None:
-    """Opens the console as `agentpool dev` prints it."""
+    """Open the console at the address that `agentpool dev` prints."""
     await page.open(f"{studio.gateway_url}/console/#token={studio.token}", **options)
     await page.until("document.querySelector('.card')", "the list of pools is there")
     if where:
@@ -79,7 +79,7 @@ async def signed_in(page: Page, studio: DevSystem, where: str = "", **options) -
 
 
 async def test_a_stranger_signs_in_with_a_token_by_keyboard_alone(page: Page, studio: DevSystem, pool: str):
-    """A wrong token is told, a right one leads to the pools; no request leaves for another host."""
+    """A wrong token shows an error, a right token leads to the pools; no request leaves for a foreign host."""
     await page.open(f"{studio.gateway_url}/console/")
     await page.until("document.activeElement.type === 'password'", "the field for the token has the focus")
     await photograph(page, "console-sign-in")
@@ -96,10 +96,8 @@ async def test_a_stranger_signs_in_with_a_token_by_keyboard_alone(page: Page, st
 
 
 @pytest.mark.parametrize("pool", [BROKEN], indirect=True)
-async def test_a_pool_whose_workers_cannot_start_says_so_in_the_list_and_on_its_page(
-    page: Page, studio: DevSystem, pool: str
-):
-    """Its reason stands beside it; a card like those of pools in good order would hide it."""
+async def test_a_pool_without_startable_workers_shows_the_reason(page: Page, studio: DevSystem, pool: str):
+    """The card shows the reason; a card like that of a healthy pool would hide the fault."""
     await signed_in(page, studio)
     card = f"[...document.querySelectorAll('.card')].find(card => card.querySelector('b').textContent === {pool!r})"
     await page.until(f"{card}?.textContent.includes('not ready: CrashLoopBackOff')", "the list tells the reason")
@@ -110,7 +108,7 @@ async def test_a_pool_whose_workers_cannot_start_says_so_in_the_list_and_on_its_
 
 
 async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, client: Client):
-    """Workers wanted and ready, what caps them and why, slots as cells, backlog, jobs found by search."""
+    """The page shows desired and ready workers, the cap and its reason, slots as cells, the backlog, and found jobs."""
     topics = [{"topic": f"chapter {number}", "seconds": 6 + number % 5} for number in range(24)]
     first = [await client.submit("research", topic) for topic in topics]
     drafts = [await client.submit("draft", topics[n], after=first[n : n + 2]) for n in range(4)]
@@ -141,7 +139,7 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, 
 
 
 async def opened(page: Page, job_id: str) -> None:
-    """Opens a job as a person does who knows its id."""
+    """Open a job by its id, as a user does."""
     await page.until("document.querySelector('input[type=search]')", "the search is there")
     await page.run("document.querySelector('input[type=search]').select()")
     await page.write(job_id)
@@ -150,15 +148,15 @@ async def opened(page: Page, job_id: str) -> None:
 
 
 async def answered(page: Page, act: str, doing: str) -> None:
-    """Presses one of an opened job's buttons, and says yes to the question."""
+    """Press a button of an opened job, and confirm the question."""
     await page.run(f"document.querySelector('dialog #{act}').click()")
     await page.until(BUTTON.format(doing), "it asks first")
     await page.run(f"{BUTTON.format(doing)}.click()")
 
 
 @pytest.mark.parametrize("pool", [NARROW], indirect=True)
-async def test_a_timeline_tells_all_that_a_job_went_through(page: Page, studio: DevSystem, pool: str, client: Client):
-    """It saved its state, made way for a critical job, went on, failed, was tried again, and succeeded."""
+async def test_a_timeline_shows_every_step_of_a_job(page: Page, studio: DevSystem, pool: str, client: Client):
+    """The job saved state, yielded to a critical job, continued, failed, was retried, and succeeded."""
     job = await client.submit("revise", {"topic": "the preface", "seconds": 5}, priority="info", preemptible=True)
 
     async def saved() -> bool:
@@ -176,10 +174,10 @@ async def test_a_timeline_tells_all_that_a_job_went_through(page: Page, studio: 
 
 
 @pytest.mark.parametrize("pool", [NARROW], indirect=True)
-async def test_a_job_at_work_is_cancelled_and_a_dead_one_replayed(
+async def test_a_running_job_is_cancelled_and_a_dead_job_replayed(
     page: Page, studio: DevSystem, pool: str, client: Client
 ):
-    """The worker lets the one go, and fails the other once more; both timelines tell it."""
+    """The worker stops the cancelled job, and fails the replayed job again; both timelines show the events."""
     running = await client.submit("research", {"seconds": 600})
     dead = await client.submit("publish", {"topic": "the book"})
 
@@ -206,7 +204,7 @@ async def test_a_job_at_work_is_cancelled_and_a_dead_one_replayed(
 
 
 async def test_a_pool_is_paused_and_resumed_with_a_question(page: Page, studio: DevSystem, pool: str):
-    """The AgentPool itself says paused, so that the operator and everybody else know it."""
+    """The AgentPool has the pause in the spec, for the operator and every other reader."""
     await signed_in(page, studio, pool)
     for doing, label, told in (("Pause the pool", "Resume", "true"), ("Resume", "Pause", "")):
         await page.until("document.querySelector('#pause')", "the button is there")

@@ -1,4 +1,4 @@
-"""The console's pages in a real browser, before a gateway and a worker that the test plays: nothing happens unasked."""
+"""The console's pages in a real browser, with a gateway and a simulated worker: every change is confirmed first."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.timeout(180),
     pytest.mark.skipif(find_browser() is None, reason="Chromium is not installed (apt-get install chromium)"),
 ]
-LONG_LEASE_MS = 3_600_000  # the worker that the test plays sends no heartbeats
+LONG_LEASE_MS = 3_600_000  # the simulated worker sends no heartbeats
 BUTTON = "[...document.querySelectorAll('dialog button')].find(b => b.textContent === {!r})"
 CAPPED = {
     "spec": {"scaling": {"minReplicas": 0, "maxReplicas": 2}},
@@ -47,7 +47,7 @@ CAPPED = {
 
 
 class Declaring(Cluster):
-    """A cluster that declares every pool, as the operator left it."""
+    """A cluster that declares every pool, as after a pass of the operator."""
 
     def __init__(self) -> None:
         super().__init__(None)
@@ -74,12 +74,12 @@ async def client(redis_url: str, pool: PoolRef) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def console(gateway_factory) -> Served:
-    """A gateway whose pools are declared."""
+    """A gateway with declared pools."""
     return await gateway_factory(cluster=Declaring())
 
 
 async def signed_in(page: Page, console: Served, where: str = "", **options) -> None:
-    """Opens the console with a token behind the #."""
+    """Open the console with a token behind the #."""
     await page.open(f"{console.url}/console/#token={tokens.ADMIN}", **options)
     await page.until("document.querySelector('.card')", "the list of pools is there")
     if where:
@@ -87,19 +87,19 @@ async def signed_in(page: Page, console: Served, where: str = "", **options) -> 
 
 
 def card_of(pool: PoolRef) -> str:
-    """The pool's card in the list; other tests' pools have theirs."""
+    """Return the pool's card in the list; pools of different tests have separate cards."""
     return f"document.querySelector('.card[href={json.dumps(f'#/{pool}')}]')"
 
 
 def listed(job_id: str) -> str:
-    """The button of a job in the table."""
+    """Return the button of a job in the table."""
     return f"document.querySelector('[data-job={json.dumps(job_id)}]')"
 
 
 async def test_a_job_shows_its_timeline_and_its_graph(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
 ):
-    """From a job with parents to one of them, by keyboard; what happened stands in its order."""
+    """The keyboard leads from a job with parents to a parent; the timeline has the order of the events."""
     parents = [await client.submit("research", {"topic": topic}) for topic in "ab"]
     child = await client.submit("draft", {"topic": "c"}, after=parents)
     await client.submit("review", {"topic": "d"}, after=[child])
@@ -124,7 +124,7 @@ async def test_a_job_shows_its_timeline_and_its_graph(
 
 
 async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Client, redis, pool: PoolRef):
-    """In the list and on its own page, where nothing offers to pause it; its jobs can still be read."""
+    """The list and the pool's page say so, without a pause button; the jobs can still be read."""
     job = await client.submit("research", {})
     inspector = Inspector(redis)
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
@@ -136,10 +136,10 @@ async def test_a_deleted_pool_says_so(console: Served, page: Page, client: Clien
     assert not await page.run("document.querySelector('#pause') !== null")
 
 
-async def test_jobs_in_quarantine_and_jobs_that_cannot_be_read_are_marked(
+async def test_quarantined_and_unreadable_jobs_are_marked(
     console: Served, page: Page, client: Client, redis, pool: PoolRef
 ):
-    """In the list of pools, in the pool's figures and list of jobs, and in the job itself."""
+    """The marks are in the list of pools, in the pool's figures and list of jobs, and in the job."""
     suspect, unreadable = [await client.submit("research", {}) for _ in range(2)]
     keys = Keys(pool)
     await redis.hset(keys.job(suspect.job_id), mapping={"losses": "2", "mark": "1"})
@@ -165,7 +165,7 @@ async def test_jobs_in_quarantine_and_jobs_that_cannot_be_read_are_marked(
 
 @pytest.fixture
 async def crowd(pool: PoolRef, redis) -> AsyncIterator[list[PoolRef]]:
-    """Two hundred pools beside the test's own, whose names come after it."""
+    """Two hundred pools beside the test's own, with names behind that name."""
     inspector = Inspector(redis)
     others = [PoolRef(pool.namespace, f"{pool.name}-{number:03}") for number in range(200)]
     for other in others:
@@ -175,8 +175,8 @@ async def crowd(pool: PoolRef, redis) -> AsyncIterator[list[PoolRef]]:
         await inspector.purge(other)
 
 
-async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, pool: PoolRef, crowd: list[PoolRef]):
-    """Hundreds of pools cost no more than a screenful; who scrolls, or looks for a name, sees the others live, too."""
+async def test_only_visible_cards_are_refreshed(console: Served, page: Page, pool: PoolRef, crowd: list[PoolRef]):
+    """Hundreds of pools cost no more than a screenful; scrolling or a search by name shows further pools live."""
     await signed_in(page, console)
     await page.until(f"{card_of(pool)}.querySelector('meter')", "the first are filled")
     last = crowd[-1]
@@ -187,7 +187,7 @@ async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, 
     await page.until(f"{card_of(last)}.querySelector('meter')", "what is scrolled to is filled")
     looks = f"/{last.name}/queue"
     await wait_until(lambda: sum(url.endswith(looks) for url in page.requests) > 1, "it is kept up to date")
-    assert await page.run(f"document.activeElement === {card_of(last)}")  # the keyboard's place outlives it
+    assert await page.run(f"document.activeElement === {card_of(last)}")  # the keyboard focus remains afterwards
     await page.run("document.querySelector('input[type=search]').focus()")
     await page.write(crowd[50].name)
     await page.until(f"{card_of(crowd[50])}.querySelector('meter')", "what is looked for is filled")
@@ -199,7 +199,7 @@ async def test_only_cards_in_sight_are_asked_about(console: Served, page: Page, 
 async def test_a_running_job_is_cancelled_after_a_question(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
 ):
-    """Asking is not doing; what cannot be taken back has the button for that."""
+    """The request needs a confirmation; an irreversible change has the button for irreversible changes."""
     job = await client.submit("research", {})
     await consumer.take_one()
     await signed_in(page, console, str(pool))
@@ -222,7 +222,7 @@ async def test_a_running_job_is_cancelled_after_a_question(
 async def test_a_dead_job_is_replayed_after_a_question(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
 ):
-    """Nothing is lost by it, so the question's button is an ordinary one."""
+    """A replay loses nothing, so the question has an ordinary button."""
     job = await client.submit("publish", {"topic": "the book"})
     await consumer.serve_one(error="the press is out of paper; load some, and replay this job")
     await signed_in(page, console, str(pool))
@@ -236,7 +236,7 @@ async def test_a_dead_job_is_replayed_after_a_question(
 
 
 async def asked(page: Page, job_id: str, act: str) -> None:
-    """Opens a job and presses one of its buttons, up to the question."""
+    """Open a job and press a button, up to the question."""
     await page.until(listed(job_id), "the job is listed")
     await page.run(f"{listed(job_id)}.click()")
     await page.until(f"document.querySelector('dialog #{act}')", f"{act} is offered")
@@ -245,7 +245,7 @@ async def asked(page: Page, job_id: str, act: str) -> None:
 
 
 async def test_the_chart_has_a_bar_for_each_priority(console: Served, page: Page, client: Client, pool: PoolRef):
-    """One upon the other, each as high as its share of the highest backlog."""
+    """The bars are stacked, each in proportion to its share of the highest backlog."""
     await client.submit_many(
         [
             {"kind": "research", "priority": name}
@@ -265,7 +265,7 @@ async def test_the_chart_has_a_bar_for_each_priority(console: Served, page: Page
 
 
 async def test_the_search_finds_jobs_by_kind_and_by_id(console: Served, page: Page, client: Client, pool: PoolRef):
-    """What is typed is looked for at once, in all that is listed."""
+    """The search runs while the user types, over all listed jobs."""
     jobs = [await client.submit(kind) for kind in ("research", "research", "publish")]
     await signed_in(page, console, str(pool))
     await page.until("document.querySelectorAll('#jobs tbody tr').length === 3", "all are listed")
@@ -280,10 +280,10 @@ async def test_the_search_finds_jobs_by_kind_and_by_id(console: Served, page: Pa
 
 
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
-async def test_it_is_readable_wide_and_narrow_dark_and_light(
+async def test_the_pages_are_readable_wide_and_narrow_dark_and_light(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef, width: int, *, dark: bool
 ):
-    """Nothing hangs over the page's edge, and text stands out from its ground."""
+    """No element extends past the page's edge, and text contrasts with the background."""
     for number in range(20):
         await client.submit("research", {"number": number}, priority=("critical", "task", "info")[number % 3])
     await consumer.claim(4)
@@ -299,7 +299,7 @@ async def test_it_is_readable_wide_and_narrow_dark_and_light(
     assert await page.run(CONTRAST) >= 4.5
 
 
-# The least contrast of a text to the ground behind it, as WCAG counts it.
+# The least contrast of a text to its background, by WCAG's formula.
 CONTRAST = """(() => {
   const light = (text) => { const [r, g, b] = text.match(/[\\d.]+/g).map(Number).map((v) => v / 255)
     .map((v) => (v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));

@@ -1,4 +1,4 @@
-"""The main job, through the command line: apply a pool, submit jobs, watch workers rise, finish and fall."""
+"""The demo on the command line: apply a pool, submit jobs, and watch workers start, finish and stop."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def small_input(tmp_path):
 
 @pytest.fixture
 def long_input(tmp_path):
-    """Files enough that every worker is busy for a good while: each search reads all of them."""
+    """Enough files to keep every worker busy: each search reads all files."""
     root = tmp_path / "input"
     root.mkdir()
     for number in range(120):
@@ -72,7 +72,7 @@ def long_input(tmp_path):
 
 
 def test_every_job_succeeds_once_and_the_workers_go(program, small_input, outputs):
-    """From no worker to several and back to none, with a report of what the agents found and nothing left behind."""
+    """From zero workers to several and back to zero, with a report of the agents' findings and no remains."""
     running = demo(program, small_input, outputs)
     figures = figures_of(running, outputs)
     assert_every_job_succeeded_once(figures, 18)
@@ -83,8 +83,8 @@ def test_every_job_succeeds_once_and_the_workers_go(program, small_input, output
     assert running.left_behind() == []
 
 
-def test_it_needs_no_kubectl(program, small_input, outputs, tmp_path):
-    """With nothing on PATH but the interpreter's own directory the demo does the same."""
+def test_the_demo_needs_no_kubectl(program, small_input, outputs, tmp_path):
+    """With only the interpreter's directory on PATH, the demo does the same."""
     path = str(Path(sys.executable).parent)
     if shutil.which("kubectl", path=path):
         pytest.skip("kubectl lies beside the interpreter")
@@ -94,7 +94,7 @@ def test_it_needs_no_kubectl(program, small_input, outputs, tmp_path):
 
 @pytest.fixture
 def model():
-    """A chat-completions server that knows one answer, and remembers who asked."""
+    """A chat-completions server with a single answer that records the callers."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -120,7 +120,7 @@ def model():
 
 
 def test_the_reasoning_agents_ask_the_users_model(program, small_input, outputs, model):
-    """With OPENAI_BASE_URL set the answers are the model's, and the key reaches it."""
+    """With OPENAI_BASE_URL set, the answers come from the model, and the key reaches the model."""
     environment = {"OPENAI_BASE_URL": f"http://127.0.0.1:{model.server_port}/v1", "OPENAI_API_KEY": "hidden"}
     running = demo(program, small_input, outputs, environment=environment)
     assert_every_job_succeeded_once(figures_of(running, outputs), 18)
@@ -129,7 +129,7 @@ def test_the_reasoning_agents_ask_the_users_model(program, small_input, outputs,
 
 
 def test_a_killed_workers_jobs_run_again(program, long_input, outputs):
-    """`kill -9` of a worker in the middle: its jobs run again, and each still succeeds once."""
+    """After `kill -9` of a worker during a job, the jobs run again, and each still succeeds once."""
     running = demo(program, long_input, outputs)
     running.until(r"workers [2-9] ready .* reasoning [1-9]")
     victims = [each for each in running.children("worker") if is_worker(each)]
@@ -144,7 +144,7 @@ def is_worker(process):
 
 
 def test_an_interrupted_demo_leaves_nothing_behind(program, long_input, outputs):
-    """Ctrl-C in the middle ends every process, and removes every file but those asked for."""
+    """Ctrl-C during the demo ends every process, and removes every file except the requested ones."""
     running = demo(program, long_input, outputs)
     running.until(r"running\+queued")
     family = running.family()
@@ -167,7 +167,7 @@ def test_an_interrupted_demo_leaves_nothing_behind(program, long_input, outputs)
     ],
 )
 def test_bad_input_is_one_clear_line(program, small_input, outputs, arguments, told):
-    """What cannot be used is named before anything is started; there is no traceback."""
+    """Unusable input is named before any process starts, without a traceback."""
     running = demo(program, small_input, outputs, *arguments)
     assert running.ended() != 0
     assert running.lines[-1].startswith("error: ")

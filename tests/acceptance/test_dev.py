@@ -1,4 +1,4 @@
-"""`agentpool dev`, and what kubectl does beside it."""
+"""`agentpool dev`, with kubectl beside the system."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ POOL = yaml.safe_load((EXAMPLE / "agentpool.yaml").read_text())
 
 @pytest.fixture
 def pool(dev_system):
-    """The example's pool, applied and ready, and gone after the test."""
+    """The example's pool, applied and ready; deleted after the test."""
     yield from applied(dev_system)
 
 
@@ -50,8 +50,8 @@ def spec(**changes):
 
 
 @needs_kubectl
-def test_a_job_is_done_by_a_worker_that_comes_for_it(dev_system, pool):
-    """Submitting to a pool without workers brings one, and the result comes back."""
+def test_a_job_starts_its_worker(dev_system, pool):
+    """A submit to a pool without workers starts a worker, and the result comes back."""
     payload = json.dumps({"root": str(EXAMPLE), "path": "repo_analyst/missing.py"})
     refused = dev_system.agentpool("submit", "code", payload, "--pool=repo-analyst", "--wait", "--wait-timeout=60s")
     assert refused.returncode == 3
@@ -62,8 +62,8 @@ def test_a_job_is_done_by_a_worker_that_comes_for_it(dev_system, pool):
 
 
 @needs_kubectl
-def test_get_and_describe_tell_how_the_pool_stands(dev_system, pool):
-    """The short name, the printer columns, the conditions and the whole object are there."""
+def test_get_and_describe_show_the_state_of_the_pool(dev_system, pool):
+    """The short name, the printer columns, the conditions and the whole object are printed."""
     header, line = dev_system.kubectl("get", "ap").splitlines()
     assert header.split() == ["NAME", "READY", "DESIRED", "QUEUED", "RUNNING", "OLDEST", "GPUS", "AGE"]
     assert line.split()[0] == "repo-analyst"
@@ -77,7 +77,7 @@ def test_get_and_describe_tell_how_the_pool_stands(dev_system, pool):
 
 @needs_kubectl
 def test_kubectl_scale_takes_the_pool_over_by_hand(dev_system, pool):
-    """Three workers come because a person says so, each a pod that runs, with logs to read."""
+    """Three workers start at the user's request, each a running pod with readable logs."""
     dev_system.kubectl("scale", pool, "--replicas=3")
     eventually(
         lambda: dev_system.kubectl("get", "deployment/repo-analyst", "-o", "jsonpath={.status.readyReplicas}") == "3",
@@ -88,8 +88,8 @@ def test_kubectl_scale_takes_the_pool_over_by_hand(dev_system, pool):
 
 
 @needs_kubectl
-def test_explain_tells_each_field(dev_system):
-    """A field's description, type and the fields below it are printed."""
+def test_explain_describes_each_field(dev_system):
+    """The output has a field's description, type and subfields."""
     explained = dev_system.kubectl("explain", "ap.spec.scaling")
     assert "FIELD: scaling <Object>" in explained
     assert "maxReplicas" in explained
@@ -106,7 +106,7 @@ def test_explain_tells_each_field(dev_system):
     ],
 )
 def test_a_broken_pool_is_refused_by_field_value_and_remedy(dev_system, changes, told):
-    """The API server refuses it, and says where, what and what to do."""
+    """The API server refuses the pool, and the error names the field, the value and the remedy."""
     refusal = dev_system.kubectl("apply", "-f", "-", document=spec(**changes), check=False)
     for each in told:
         assert each in refusal
@@ -123,14 +123,14 @@ def test_a_broken_pool_is_refused_by_field_value_and_remedy(dev_system, changes,
         ),
     ],
 )
-def test_documents_that_cannot_be_read_are_refused(dev_system, document, told):
-    """Broken YAML and unknown kinds get one clear line."""
+def test_unreadable_documents_are_refused(dev_system, document, told):
+    """Broken YAML and unknown kinds each get a single clear line."""
     assert told in dev_system.kubectl("apply", "-f", "-", document=document, check=False)
 
 
 @needs_kubectl
-def test_deleting_a_pool_takes_its_workers_along(own_dev_system):
-    """Workers drain, pods and Deployment go, nothing hangs."""
+def test_deleting_a_pool_deletes_the_workers(own_dev_system):
+    """Workers drain, pods and Deployment are deleted, and no step hangs."""
     applied_pool = applied(own_dev_system)
     next(applied_pool)
     own_dev_system.kubectl("scale", "agentpool/repo-analyst", "--replicas=2")
@@ -142,7 +142,7 @@ def test_deleting_a_pool_takes_its_workers_along(own_dev_system):
 
 @needs_kubectl
 def test_deleting_a_pool_works_while_the_operator_is_stopped(own_dev_system):
-    """There is no finalizer that only the operator could remove."""
+    """No finalizer exists that only the operator could remove."""
     applied_pool = applied(own_dev_system)
     next(applied_pool)
     operator = own_dev_system.child("agentpool_core", "operator")
@@ -161,7 +161,7 @@ def test_deleting_a_pool_works_while_the_operator_is_stopped(own_dev_system):
 @needs_kubectl
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_everything_and_leaves_nothing(own_dev_system, number):
-    """No process, no port and no file is left, with workers running."""
+    """No process, port or file remains, although workers were running."""
     next(applied(own_dev_system))
     own_dev_system.kubectl("scale", "agentpool/repo-analyst", "--replicas=1")
     eventually(lambda: pods(own_dev_system), "a worker")
@@ -176,8 +176,8 @@ def test_a_signal_ends_everything_and_leaves_nothing(own_dev_system, number):
 
 
 @needs_kubectl
-def test_ctrl_c_says_what_it_waits_for():
-    """A worker may take its drainSeconds to end a job; who waits for that is told so, and how not to wait."""
+def test_ctrl_c_names_the_reason_of_a_wait():
+    """A worker may use drainSeconds to end a job; the output names the wait, and the way to skip it."""
     pool = {
         "handler": {"python": {"app": "studio:app"}},
         "worker": {"drainSeconds": 3, "template": {"spec": {"containers": [{"name": "worker", "image": "studio"}]}}},
@@ -197,8 +197,8 @@ def test_ctrl_c_says_what_it_waits_for():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux signals a child when its parent is killed")
-def test_even_killed_outright_it_leaves_no_process(own_dev_system):
-    """`kill -9` of `agentpool dev` ends what it started; its files go with the next start."""
+def test_a_kill_of_agentpool_dev_leaves_no_process(own_dev_system):
+    """`kill -9` of `agentpool dev` ends all child processes; the next start removes the files."""
     family = own_dev_system.family()
     ports = listening(family)
     own_dev_system.process.kill()
@@ -210,7 +210,7 @@ def test_even_killed_outright_it_leaves_no_process(own_dev_system):
 def listening(family):
     found = set()
     for each in family:
-        with contextlib.suppress(psutil.NoSuchProcess):  # a probe's, say, that has ended meanwhile
+        with contextlib.suppress(psutil.NoSuchProcess):  # for example of a probe that has ended meanwhile
             connections = each.net_connections("tcp")
             found |= {(one.laddr.ip, one.laddr.port) for one in connections if one.status == psutil.CONN_LISTEN}
     return found
@@ -229,8 +229,8 @@ def runs(process):
     return False
 
 
-def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system):
-    """The exit code is not zero, and the part's name and last lines are told."""
+def test_a_dying_component_is_named_and_ends_the_rest(own_dev_system):
+    """The exit code is not zero, and the output has the component's name and last lines."""
     family = own_dev_system.family()
     own_dev_system.child("agentpool_core", "devcluster").kill()
     assert own_dev_system.ended() == 1
@@ -241,9 +241,9 @@ def test_a_part_that_dies_is_named_and_ends_the_rest(own_dev_system):
 
 
 def test_an_operator_and_gateway_that_end_are_started_again(own_dev_system):
-    """As on a cluster, everything else goes on without them, and others take their places, at the same address.
+    """As on a cluster, the rest keeps running, and new processes serve at the same address.
 
-    Killed or ended by themselves: what one of them met must not take Redis and the jobs in it along.
+    A fault that kills or ends operator or gateway must not stop Redis and the jobs.
     """
     ends = {"terminate": "ended with exit code 0", "kill": "was killed by signal 9"}
     for part, end in itertools.product(("operator", "gateway"), ends):
@@ -272,7 +272,7 @@ def taken_port():
 
 @pytest.mark.parametrize("flag", ["--redis-port", "--api-port"])
 def test_a_port_in_use_is_refused_by_name(program, taken_port, flag):
-    """One line names the flag, the port and the remedy, and nothing stays."""
+    """A single line names the flag, the port and the remedy, and no process remains."""
     running = program("dev", f"{flag}={taken_port}")
     assert running.ended() != 0
     assert f"error: {flag}: {taken_port}: the port is in use" in running.output
@@ -289,7 +289,7 @@ def test_a_port_in_use_is_refused_by_name(program, taken_port, flag):
     ],
 )
 def test_bad_flags_are_one_clear_line(program, arguments, told):
-    """What cannot be used is named with its value; nothing else is said, and nothing was started for it."""
+    """The line names the bad value; no further output appears, and no process starts."""
     running = program("dev", *arguments)
     assert running.ended() != 0
     assert told in running.output
@@ -299,18 +299,18 @@ def test_bad_flags_are_one_clear_line(program, arguments, told):
 
 
 def test_the_log_of_redis_is_shown_on_request_only(program):
-    """What Redis says of the machine's settings is no business of somebody who tries things out."""
+    """Redis's warnings about the machine's settings do not concern a first-time user."""
     quiet, verbose = program("dev"), program("dev", "--verbose")
     for running in (quiet, verbose):
         running.until("Ctrl-C here stops everything")
         running.process.send_signal(signal.SIGINT)
         assert running.ended() == 0, running.output
     assert "redis      |" not in quiet.output
-    assert "redis      |" in verbose.output  # at least its farewell
+    assert "redis      |" in verbose.output  # at least the farewell of Redis
 
 
 def test_a_kubeconfig_that_cannot_be_written_is_named(program, tmp_path):
-    """`agentpool devcluster` tells the path, why, and what to do."""
+    """`agentpool devcluster` names the path, the reason and the remedy."""
     (tmp_path / "file").touch()
     running = program("devcluster", f"--kubeconfig={tmp_path / 'file' / 'kubeconfig'}")
     assert running.ended() == 1
@@ -319,8 +319,8 @@ def test_a_kubeconfig_that_cannot_be_written_is_named(program, tmp_path):
     assert "Errno" not in running.output
 
 
-def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):
-    """`agentpool demo` uses the system that is there, with an exec plugin, and leaves no pool behind."""
+def test_a_demo_runs_beside_agentpool_dev_and_deletes_the_pool(dev_system, tmp_path):
+    """`agentpool demo` uses the running system, with an exec plugin, and deletes the pool."""
     config = yaml.safe_load(Path(dev_system.kubeconfig).read_text())
     server, _, token = config["clusters"][0]["cluster"]["server"].partition("/token/")
     assert token, "the address has the token, as the plugin is to give it"
@@ -345,8 +345,8 @@ def test_a_demo_runs_beside_it_and_takes_its_pool_along(dev_system, tmp_path):
 
 
 @needs_kubectl
-def test_a_demo_leaves_somebodys_pool_alone(dev_system, pool, tmp_path):
-    """A pool of the demo's name that is there already is neither replaced nor deleted; the way out is told."""
+def test_a_demo_leaves_an_existing_pool_alone(dev_system, pool, tmp_path):
+    """An existing pool with the demo's name is neither replaced nor deleted; the error names the remedy."""
     uid = dev_system.kubectl("get", pool, "-o", "jsonpath={.metadata.uid}")
     done = dev_system.agentpool(
         "demo",

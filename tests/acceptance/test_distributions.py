@@ -15,19 +15,19 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = (".", "devcluster")
-COMMIT_TIME = "1700000000"  # seconds; any time will do, as long as it is the same
+COMMIT_TIME = "1700000000"  # seconds; any fixed time will do
 pytestmark = pytest.mark.timeout(300)
 
 
 def run(*command: str | Path, **options: object) -> str:
-    """The standard output of a command that must succeed."""
+    """Return the standard output of a command that must succeed."""
     done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False, **options)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 def build(directory: Path, part: str) -> None:
-    """Build a distribution's archive, and its wheel from the archive, as `make dist` does."""
+    """Build a distribution's archive, and the wheel from the archive, as `make dist` does."""
     environment = {"PATH": sysconfig.get_path("scripts") + ":/usr/bin:/bin", "SOURCE_DATE_EPOCH": COMMIT_TIME}
     run(sys.executable, "-m", "build", "--no-isolation", "--outdir", directory, ROOT / part, env=environment)
 
@@ -47,13 +47,13 @@ def version() -> str:
 
 
 def files(folder: str, below: str = ".") -> set[str]:
-    """The files of the checkout below a folder, without ignored ones, relative to `below`."""
+    """Return the files of the checkout below a folder, without ignored files, relative to `below`."""
     listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", folder, cwd=ROOT).splitlines()
     return {str(Path(name).relative_to(below)) for name in listed if (ROOT / name).exists()}
 
 
 def test_the_wheels_hold_their_packages_and_nothing_else(dist: Path):
-    """Every module, script, console file and typing marker of the packages, and the data of `dev` and `demo`."""
+    """The wheels hold every module, script, console file and typing marker, and the data of `dev` and `demo`."""
     wheel = zipfile.ZipFile(dist / f"agentpool_core-{version()}-py3-none-any.whl").namelist()
     beside = zipfile.ZipFile(dist / f"agentpool_devcluster-{version()}-py3-none-any.whl").namelist()
     data = f"agentpool_core-{version()}.data/data/share/agentpool"
@@ -73,7 +73,7 @@ def test_the_wheels_hold_their_packages_and_nothing_else(dist: Path):
 
 
 def test_the_same_source_gives_the_same_bytes(dist: Path, tmp_path: Path):
-    """Wheels and archives, so that anyone can compare what was published with the commit."""
+    """Wheels and archives are reproducible, so any user can compare a published file with the commit."""
     for part in PARTS:
         build(tmp_path, part)
     assert len(list(dist.iterdir())) == 4
@@ -82,7 +82,7 @@ def test_the_same_source_gives_the_same_bytes(dist: Path, tmp_path: Path):
 
 
 def test_the_archives_hold_no_file_that_git_ignores(dist: Path):
-    """No file of a developer's machine: environments, caches, reports."""
+    """The archives hold no file of a developer's machine: environments, caches, reports."""
     for name, part in (("agentpool_core", "."), ("agentpool_devcluster", "devcluster")):
         with tarfile.open(dist / f"{name}-{version()}.tar.gz") as archive:
             held = {str(Path(*Path(member).parts[1:])) for member in archive.getnames()}
@@ -90,7 +90,7 @@ def test_the_archives_hold_no_file_that_git_ignores(dist: Path):
 
 
 def test_the_installed_wheels_have_every_command_and_are_listed(dist: Path, tmp_path: Path):
-    """In an environment of its own, away from the checkout: `agentpool --help`, `agentpool crd`, and the list."""
+    """In an environment outside the checkout: `agentpool --help`, `agentpool crd`, and the list of distributions."""
     environment = tmp_path / "environment"
     run(sys.executable, "-m", "venv", environment)
     python = environment / "bin/python"

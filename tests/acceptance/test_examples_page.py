@@ -1,4 +1,4 @@
-"""examples/README.md, run as a reader would run it, beside a running `agentpool dev`."""
+"""examples/README.md, run as by a reader, beside a running `agentpool dev`."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ CHECKOUT = Path(__file__).parents[2]
 PAGE = CHECKOUT / "examples" / "README.md"
 
 
-def test_every_example_runs_by_the_page_s_own_commands():
-    """A Python agent, one in JavaScript over HTTP and one in shell, each with its own AgentPool, beside each other."""
+def test_every_example_runs_by_the_commands_of_the_page():
+    """A Python agent, a JavaScript agent over HTTP and a shell agent run side by side, each with an AgentPool."""
     (start,) = re.findall(r"^\$ agentpool dev (.*)$", PAGE.read_text(), re.MULTILINE)
     images = [f"{name}={CHECKOUT / directory}" for name, directory in re.findall(r"--image ([^=]+)=(\S+)", start)]
     system = DevSystem(*(f"--image={image}" for image in images))

@@ -22,7 +22,7 @@ FILES = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
     ],
 )
 def test_every_command_on_the_page_works(tmp_path, page, app, promised):
-    """The saved files run as the page says, and print what the page promises."""
+    """The saved files run as described, and print the promised output."""
     files = FILES.findall((DOCS / page).read_text())
     assert len(files) == 2
     for name, text in files:

@@ -1,4 +1,4 @@
-"""The quickstart does what it says."""
+"""The commands of the quickstart work as described."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture
 def reader(tmp_path):
-    """A reader who has saved the page's files and started the system; types a line into a second terminal."""
+    """A reader with the page's files saved and the system started, who types a line into a second terminal."""
     (program,) = re.findall(r"```python\n(.*?)```", QUICKSTART, re.DOTALL)
     (pool,) = re.findall(r"```yaml\n(.*?)```", QUICKSTART, re.DOTALL)
     (tmp_path / "my_agent.py").write_text(program)
@@ -50,7 +50,7 @@ def reader(tmp_path):
 
 
 def test_every_command_does_its_work(reader):
-    """The commands that the reader is told to type succeed, in their order; new code runs after a save."""
+    """The commands of the page succeed in their order; new code runs after a save."""
     commands = [line.removeprefix("$ ") for block in BLOCKS for line in block.splitlines() if line.startswith("$ ")]
     assert len(commands) > 10
     outputs = {}

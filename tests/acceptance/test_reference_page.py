@@ -1,4 +1,4 @@
-"""The API's page at `/docs/` in a real browser: whole, readable, and without a request to anybody else."""
+"""The API's page at `/docs/` in a real browser: complete, readable, and without a request to a foreign host."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("width", [1280, 390])
 async def test_every_operation_is_on_the_page_and_nothing_is_fetched_elsewhere(page: Page, gateway: Served, width: int):
-    """What the description holds is shown without signing in; an operation opens by its address."""
+    """The whole description is shown without signing in; an operation opens by its address."""
     async with gateway.client(None) as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
     operations = [operation for methods in paths.values() for operation in methods.values()]

@@ -1,4 +1,4 @@
-"""SKILL.md, run as an agent would run it, beside a running `agentpool dev`."""
+"""SKILL.md, run as by an agent, beside a running `agentpool dev`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/submit.md, run as a reader would run it, beside a running `agentpool dev`."""
+"""docs/submit.md, run as by a reader, beside a running `agentpool dev`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ PROMISED = (
 
 
 def test_every_command_on_the_page_works(tmp_path: Path):
-    """In the page's order, in one shell; what it promises to print is printed, and nothing of it is left."""
+    """The commands print the promised output in the page's order, in one shell, and leave nothing behind."""
     system = DevSystem(f"--image=greeter={tmp_path}")
     try:
         done = system.page(PAGE, tmp_path)

@@ -1,4 +1,4 @@
-"""Workers as pods of a cluster: replaced, resized and ended under load, as the operator and Kubernetes do it."""
+"""Workers as pods of a cluster: replaced, resized and ended under load by the operator and Kubernetes."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ PYTHON_HANDLER = {"python": {"app": "worker_app:app"}}
 
 @pytest.fixture(scope="module")
 def system():
-    """A cluster that has the tests' own handlers as an image."""
+    """A cluster that has the tests' handlers as an image."""
     system = DevSystem(f"--image={IMAGE}={APPS}")
     yield system
     system.close()
 
 
 class Pool:
-    """One AgentPool, its queue, and what its handlers wrote."""
+    """An AgentPool, the pool's queue, and the output of the handlers."""
 
     def __init__(self, system, runs):
         self.system = system
@@ -44,7 +44,7 @@ class Pool:
         self._runs = runs
 
     def apply(self, *, handler=PYTHON_HANDLER, beside=(), env=(), replicas=2, **worker):
-        """Creates or changes it."""
+        """Create or change the AgentPool."""
         container = {"name": "worker", "image": IMAGE, "env": [{"name": "RUNS", "value": str(self._runs)}, *env]}
         spec = {
             "handler": handler,
@@ -62,11 +62,11 @@ class Pool:
         self.system.kubectl("wait", "--for=condition=Ready", f"agentpool/{self.ref.name}", "--timeout=60s")
 
     def delete(self):
-        """Takes it away; its queue stays."""
+        """Delete the AgentPool; keep the queue."""
         self.system.kubectl("delete", f"agentpool/{self.ref.name}", "--ignore-not-found", "--wait=false")
 
     def ask(self, question):
-        """What `await question(redis)` answers."""
+        """Return the answer of `await question(redis)`."""
 
         async def asked():
             async with contextlib.aclosing(connect(self.system.redis_url)) as redis:
@@ -75,13 +75,13 @@ class Pool:
         return asyncio.run(asked())
 
     def submit(self, kind, payload, count=1):
-        """The jobs' ids."""
+        """Submit jobs; return the ids."""
         requests = [JobRequest(kind=kind, payload=payload) for _ in range(count)]
         receipts = self.ask(lambda redis: Producer(redis, self.ref).submit_many(requests))
         return [receipt.job_id for receipt in receipts]
 
     def records(self, jobs):
-        """The jobs' records."""
+        """Return the jobs' records."""
 
         async def read(redis):
             inspector = Inspector(redis)
@@ -90,24 +90,24 @@ class Pool:
         return self.ask(read)
 
     def ended(self, jobs):
-        """The jobs' records once all have ended."""
+        """Wait for the end of all jobs; return their records."""
         eventually(lambda: all(job.state.terminal for job in self.records(jobs)), "all jobs to end", within_s=90)
         return self.records(jobs)
 
     def slots(self):
-        """Each worker's slots."""
+        """Return each worker's slots."""
         workers = self.ask(lambda redis: Inspector(redis).workers(self.ref))
         return {worker.name: worker.slots for worker in workers}
 
     def runs(self):
-        """How often each (what, job) was written."""
+        """Return the number of lines for each (step, job)."""
         lines = self._runs.read_text().splitlines() if self._runs.exists() else []
         return Counter((entry["what"], entry["job"]) for entry in map(json.loads, lines))
 
 
 @pytest.fixture
 def pool(system, tmp_path):
-    """A pool of the test's own."""
+    """A pool of this test."""
     pool = Pool(system, tmp_path / "runs")
     yield pool
     pool.delete()
@@ -115,7 +115,7 @@ def pool(system, tmp_path):
 
 
 def test_a_rolling_update_under_load_loses_and_repeats_nothing(system, pool):
-    """Every pod is replaced while jobs run: each succeeds in its first attempt, each step is done exactly once."""
+    """Every pod is replaced while jobs run: each job succeeds in its first attempt, each step runs exactly once."""
     pool.apply(concurrency=4, drainSeconds=0)
     eventually(lambda: len(pool.slots()) == 2, "two workers")
     old = set(pool.slots())
@@ -138,7 +138,7 @@ def test_a_rolling_update_under_load_loses_and_repeats_nothing(system, pool):
 
 
 def test_slots_follow_the_pool_without_a_restart(system, pool):
-    """A changed `concurrency` reaches running workers through the operator and the queue; no pod is replaced."""
+    """A changed `concurrency` reaches running workers through operator and queue; no pod is replaced."""
     pool.apply(concurrency=3)
     eventually(lambda: list(pool.slots().values()) == [3, 3], "two workers with three slots")
     before = pool.slots()
@@ -152,7 +152,7 @@ def test_slots_follow_the_pool_without_a_restart(system, pool):
 
 
 def test_a_container_beside_the_worker_outlives_the_jobs_that_need_it(system, pool):
-    """When the pod ends, the agent's container, which dies at SIGTERM, waits until the worker has drained."""
+    """At the end of the pod, the agent's container, which dies at SIGTERM, waits until the worker has drained."""
     port = free_port()
     agent = {"name": "agent", "image": IMAGE, "command": ["python", str(APPS / "http_agent.py"), str(port)]}
     pool.apply(handler={"http": {"port": port}}, beside=[agent], replicas=1, drainSeconds=60)
@@ -165,8 +165,8 @@ def test_a_container_beside_the_worker_outlives_the_jobs_that_need_it(system, po
     assert record.result == {"slept": 4, "job": job_id}
 
 
-def test_a_usual_start_and_end_of_a_pod_warn_of_nothing(system, pool):
-    """No probe and no hook fails, though an idle worker may end before its neighbour's hook asks."""
+def test_a_normal_start_and_end_of_a_pod_cause_no_warning(system, pool):
+    """No probe and no hook fails, although an idle worker may end before the neighbour's hook connects."""
     beside = {"name": "agent", "image": IMAGE, "command": ["sleep", "600"]}
     pool.apply(beside=[beside], replicas=1)
     eventually(lambda: len(pool.slots()) == 1, "a worker", within_s=60)

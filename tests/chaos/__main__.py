@@ -1,4 +1,7 @@
-"""`python -m tests.chaos [--seconds N] [--seed N] [--json FILE]`: one run and its table; exit code 1 on a finding."""
+"""`python -m tests.chaos [--seconds N] [--seed N] [--json FILE]`: run once and print a table.
+
+Exit code 1 on a finding.
+"""
 
 from __future__ import annotations
 
@@ -24,10 +27,10 @@ from tests.chaos.run import run
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Write the outcome there too.")
 @click.option("--keep", type=click.Path(path_type=Path), help="Keep logs and records in this directory.")
 def main(*, seconds: float, seed: int | None, json_file: Path | None, keep: Path | None) -> None:
-    """Break a whole AgentPool system for a while, and judge what it did."""
+    """Disturb a whole AgentPool system for a while, and judge the results."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", level=logging.WARNING)
     logging.getLogger("chaos").setLevel(logging.INFO)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: what was started is stopped
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as on Ctrl-C: started processes are stopped
     chosen = random.SystemRandom().randrange(10**6) if seed is None else seed
     click.echo(f"seed {chosen}, {seconds:g} s of faults")
     if keep is not None:

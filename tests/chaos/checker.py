@@ -1,8 +1,8 @@
-"""The judge: holds the ledger of promises and the handlers' own record against the queue's event stream. Pure.
+"""The judge: compares the ledger of promises and the handlers' log with the queue's event stream. Pure.
 
-Every finding is a sentence that names the job and what was broken; none is a clean run. It trusts nobody: `started`
-events are the claims, the k-th claim of a job has token k, and each line that a handler wrote must be explained by one.
-Who takes over next: `report` prints the findings beside the figures.
+Every finding is a sentence that names the job and the broken promise; a clean run has no findings. The judge trusts
+only evidence: `started` events are the claims, the k-th claim of a job has token k, and a claim must explain each line
+of a handler. The next module is `report`, which prints the findings beside the figures.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import JobEvent, JobRequest
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
-GIVES_BACK = {"retrying", "returned", "preempted", "recovered"}  # a lease ends, the job does not
+GIVES_BACK = {"retrying", "returned", "preempted", "recovered"}  # a lease ends, and the job does not
 SILENT = {"progress", "yielding", "cancelling", "queued", "scheduled", "blocked", "quarantined"}
 
-Run = Mapping[str, Any]  # a line that a handler wrote
+Run = Mapping[str, Any]  # a line of a handler's log
 
 
 def judge(
@@ -33,10 +33,10 @@ def judge(
     forgettable: Collection[str] = (),
     rollbacks: Sequence[Rollback] = (),
 ) -> list[str]:
-    """All that was broken, as sentences.
+    """Return all broken promises, as sentences.
 
-    `events` are those that Redis still has. Jobs that are `forgettable` may be unknown to it; where it knows them, they
-    are held to everything. What handlers wrote in a rollback's time may belong to claims that are forgotten.
+    `events` are the events that Redis still has. `forgettable` jobs may be missing from Redis; if Redis has such a job,
+    every promise applies. Log lines of a rollback's time may belong to forgotten claims.
     """
     held_to = [run for run in runs if not excused(run, rollbacks)]
     known = {event.job_id for event in events}
@@ -54,7 +54,7 @@ def judge(
 
 
 def ends(acknowledged: Mapping[str, JobRequest], cancelled: Iterable[str], events: Sequence[JobEvent]) -> Iterable[str]:
-    """Every acknowledged job ends exactly once; an acknowledged cancel is its end; nothing else was made."""
+    """Every acknowledged job ends exactly once, an acknowledged cancel is the job's end, and no further job exists."""
     ended: dict[str, list[str]] = defaultdict(list)
     for event in events:
         if event.type in TERMINAL:
@@ -72,7 +72,7 @@ def ends(acknowledged: Mapping[str, JobRequest], cancelled: Iterable[str], event
 
 
 def leases(events: Sequence[JobEvent]) -> Iterable[str]:
-    """A job is claimed only while nobody holds it, and nothing happens to it after its end."""
+    """A job is claimed only while no worker holds the job, and no event follows the job's end."""
     holder: dict[str, str] = {}
     over: set[str] = set()
     for event in events:
@@ -96,7 +96,7 @@ def leases(events: Sequence[JobEvent]) -> Iterable[str]:
 
 
 def explained(events: Sequence[JobEvent], runs: Sequence[Run], finished: Collection[str]) -> Iterable[str]:
-    """The claim with token k is the k-th `started`; each run has one, by that worker, in that attempt, once."""
+    """The claim with token k is the k-th `started`; each claim has a single run, by that worker, in that attempt."""
     claims: dict[str, list[JobEvent]] = defaultdict(list)
     for event in events:
         if event.type == "started":
@@ -122,7 +122,7 @@ def explained(events: Sequence[JobEvent], runs: Sequence[Run], finished: Collect
 
 
 def families(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent], runs: Sequence[Run]) -> Iterable[str]:
-    """A child is claimed after all its parents have ended, and gets the results of those that succeeded."""
+    """A child is claimed after the end of all parents, and gets the results of the successful parents."""
     end: dict[str, tuple[int, str]] = {}
     first: dict[str, int] = {}
     for place, event in enumerate(events):
@@ -159,7 +159,7 @@ def route_limits(events: Sequence[JobEvent], limits: Mapping[str, int]) -> Itera
 
 
 def checkpoints(runs: Sequence[Run]) -> Iterable[str]:
-    """What a handler was told is saved, every later claim finds."""
+    """Every later claim finds the state that was acknowledged to the handler."""
     saved: dict[str, dict[int, int]] = defaultdict(dict)  # job: token: steps
     for run in runs:
         if run["what"] == "saved":
@@ -173,7 +173,7 @@ def checkpoints(runs: Sequence[Run]) -> Iterable[str]:
 
 
 def poison(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent]) -> Iterable[str]:
-    """A job that ends its workers is found out, and no other job is taken for one."""
+    """A job that ends workers is identified, and no innocent job is marked as poison."""
     for event in events:
         culprit = event.job_id in acknowledged and acknowledged[event.job_id].kind == "poison"
         called = event.type == "failed" and (event.detail or "").startswith("poison")
@@ -184,6 +184,6 @@ def poison(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent]) -
 
 
 def duplicates(runs: Sequence[Run]) -> int:
-    """Jobs whose handler came to its end more than once: at-least-once work, of which one result was kept."""
+    """Jobs with more than one completed run: at-least-once work, with a single stored result."""
     ended = Counter(run["job"] for run in runs if run["what"] == "end")
     return sum(count > 1 for count in ended.values())

@@ -1,8 +1,8 @@
-"""Clocks that can be set while processes run by them.
+"""Clocks that tests can set while processes use them.
 
-libfaketime, loaded before a program, adds to the time of day what a file says. The monotonic clock goes on as it was,
-as it does where NTP or an administrator sets a machine's clock. Processes look at the file once a second, so they
-notice one after another. Who takes over next: `ground` starts processes by these clocks, `faults` sets them.
+libfaketime, loaded before a program, adds the offset in a file to the time of day. The monotonic clock does not change,
+as when NTP or an administrator sets a machine's clock. Processes read the file once a second, so they notice one after
+another. The next modules are `ground`, which starts processes with these clocks, and `faults`, which sets them.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from pathlib import Path
 
 LIBRARY = "faketime/libfaketimeMT.so.1"
 NOTICED_WITHIN_SECONDS = 1
-SHARED_BYTES = 4096  # libfaketime wants some to share between processes, which we have no use for
-NEVER_WAITS = 2**30  # so many may hold its semaphore: one who is killed with it keeps nobody waiting
+SHARED_BYTES = 4096  # libfaketime needs shared memory between processes, which these tests do not use
+NEVER_WAITS = 2**30  # the semaphore's limit: a process killed while holding the semaphore blocks no other process
 
 
 class ClockMissingError(Exception):
@@ -26,16 +26,17 @@ class ClockMissingError(Exception):
 
 
 class Clock:
-    """A time of day for the processes that are started with its `environment`; `close` it when they have ended."""
+    """A time of day for processes started with `environment`; `close` the clock after their end."""
 
     def __init__(self, file: Path) -> None:
         library = _library()
         self._file = file
         self._shared = SharedMemory(create=True, size=SHARED_BYTES)
         self._semaphore = f"/{self._shared.name}"
-        # Made here, for libfaketime makes a pair for each process otherwise, and those of a killed one stay for ever.
+        # Created here, because libfaketime would create a pair for each process, and those of a killed process stay for
+        # ever.
         ctypes.CDLL(None).sem_open(self._semaphore.encode(), os.O_CREAT, 0o600, NEVER_WAITS)
-        self.offset_s = 0  # what its time is ahead of the machine's
+        self.offset_s = 0  # offset from the machine's time
         self.move(0)
         self.environment = {
             "LD_PRELOAD": str(library),
@@ -46,7 +47,7 @@ class Clock:
         }
 
     def move(self, seconds: int) -> None:
-        """Sets it forward by so much, or back where it is negative."""
+        """Set the clock forward by this much, or back if negative."""
         self.offset_s += seconds
         new = self._file.with_suffix(".new")
         new.write_text(f"{self.offset_s:+d}")

@@ -1,7 +1,7 @@
-"""The two ways in that a chaos run submits by: the queue's own client, and the gateway over HTTP.
+"""The two ways to submit in a chaos run: the queue's client, and the gateway over HTTP.
 
-Both raise `DoorShutError` where the answer is lost or refused for now, so that the caller asks again. Who takes over
-next: `load` walks through either door.
+Both raise `DoorShutError` if the answer is lost or refused for now, so the caller repeats the call. The next module is
+`load`, which uses either way.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from tests.chaos.ground import CLIENT_TIMEOUT_SECONDS, POOL
 
 
 class DoorShutError(Exception):
-    """Nobody knows whether the call was heard: ask again."""
+    """The outcome of the call is unknown: repeat the call."""
 
 
 class ParentGoneError(Exception):
-    """The job waits for one that the queue does not know."""
+    """The job waits for a parent that the queue does not know."""
 
 
 class Door(Protocol):
-    """A way in."""
+    """A way to submit and cancel."""
 
     async def submit(self, request: JobRequest) -> str:
-        """The id under which the job was acknowledged."""
+        """Submit a job; return the acknowledged id."""
 
     async def cancel(self, job_id: JobId) -> str:
-        """What became of the job, in one word."""
+        """Cancel a job; return the outcome as a word."""
 
 
 class QueueDoor:
-    """Straight to Redis."""
+    """Direct access to Redis."""
 
     def __init__(self, client: Any) -> None:
         self._producer = Producer(client, POOL)
@@ -60,7 +60,7 @@ class QueueDoor:
 
 
 class GatewayDoor:
-    """Over HTTP."""
+    """Access over HTTP."""
 
     def __init__(self, url: str) -> None:
         self._jobs = f"{url}/v1/namespaces/{POOL.namespace}/pools/{POOL.name}/jobs"

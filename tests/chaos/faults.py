@@ -1,8 +1,8 @@
-"""The faults of a chaos run, and the scheduler that deals them out of a seed.
+"""The faults of a chaos run, and the scheduler that selects them by a seed.
 
-Every kind of fault comes once before any comes again, in an order that the seed shuffles; each fault ends by itself and
-puts right what does not heal alone (a stopped process goes on, a killed operator is started again). Who takes over
-next: `run` waits for the last one, then lets the system come to rest.
+Every kind of fault occurs once before any kind occurs again, in an order that the seed shuffles; each fault ends by
+itself and repairs any lasting damage (a stopped process continues, a killed operator is started again). The next module
+is `run`, which waits for the last fault, then for the system to settle.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _log = logging.getLogger("chaos")
 
 
 class Faults:
-    """Breaks one ground, by one seed."""
+    """Disturbs one ground, by one seed."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class Faults:
     ) -> None:
         self._ground = ground
         self._random = random.Random(seed)
-        self._rolled_back = rolled_back  # hears of each rollback before anybody is let in again
+        self._rolled_back = rolled_back  # called at each rollback before any client may connect again
         self._pause_s = pause_s  # between two faults, shortest and longest
         self._rollouts = 0
         self.injected: Counter[str] = Counter()
-        self.log: list[tuple[float, str]] = []  # seconds into the run, what
+        self.log: list[tuple[float, str]] = []  # seconds into the run, and the fault
 
     @property
     def kinds(self) -> dict[str, Callable[[], Awaitable[None]]]:
@@ -104,7 +104,7 @@ class Faults:
                 worker.kill()
 
     async def stop_worker(self) -> None:
-        """Long enough, at times, to lose its lease; it goes on with jobs that are no longer its own."""
+        """Stop a worker, sometimes long enough to lose the lease; then the worker continues with lost jobs."""
         worker, seconds = self._pick_worker(), self._random.uniform(0.3, 2.0 * LEASE_SECONDS)
         if worker is None:
             return
@@ -126,11 +126,14 @@ class Faults:
         await self._stop(self._ground.gateway, self._random.uniform(0.5, 3.0))
 
     async def stop_api(self) -> None:
-        """At times long enough for its own nodes to seem lost, for it is what notes their heartbeats."""
+        """Stop the API server, sometimes long enough to make nodes look lost, because it records their heartbeats."""
         await self._stop(self._ground.api, self._random.uniform(0.5, 6.0))
 
     async def stop_node(self) -> None:
-        """Suspend the machine and its processes; at times its pods have been replaced when it resumes."""
+        """Suspend the machine and all processes.
+
+        Sometimes the pods have been replaced before the end of the suspension.
+        """
         await self._stop(self._random.choice(self._ground.nodes), self._random.uniform(0.5, 8.0))
 
     async def _stop(self, machine: Machine, seconds: float) -> None:
@@ -161,14 +164,14 @@ class Faults:
         await self._ground.follow()
 
     async def set_clock(self, clock: Clock) -> None:
-        """Forward or back, by a little or by far more than any lease, wait or window of the system."""
+        """Move the clock forward or back, by a little or by far more than any lease, wait or window of the system."""
         clock.move(self._random.choice((-1, 1)) * self._random.choice(CLOCK_STEPS_SECONDS))
 
     async def fail_over(self) -> None:
         await self._ground.fail_over()
 
     async def roll_back(self) -> None:
-        """Redis loses what came last: it comes back as it was a moment ago, under everybody who has gone on since."""
+        """Redis loses the latest writes: it returns to a recent state, while all clients have continued."""
         since, seconds = time.monotonic(), self._random.uniform(0.1, 2.5)
         kept = await asyncio.to_thread(self._ground.redis.keep)
         await asyncio.sleep(seconds)
@@ -179,7 +182,7 @@ class Faults:
         await self._ground.roll_back(kept, told)
 
     async def fill_disk(self) -> None:
-        """Redis cannot write its log: it ends rather than promise what it cannot keep, and there is room again."""
+        """Redis cannot write the log and ends, because it would lose promises; later the disk has space again."""
         redis = self._ground.redis
         redis.fill_disk()
         await wait_until(
@@ -201,7 +204,7 @@ class Faults:
         self._ground.api_proxy.end_watches()
 
     async def refuse_requests(self) -> None:
-        """Some of the operators' next requests are refused, as a busy or changing API server would."""
+        """Some of the operators' next requests are refused, as by a busy or changing API server."""
         proxy, dice = self._ground.api_proxy, self._random
         for status in dice.choices((409, 410, 429, 500, 503), k=dice.randint(2, 8)):
             proxy.fail(status, methods={"GET", *WRITES} if status != CONFLICT else WRITES)
@@ -233,7 +236,7 @@ class Faults:
         )  # fmt: skip
 
     async def lose_node(self) -> None:
-        """All its processes go at once; it comes back, sometimes before anybody has missed it."""
+        """All processes of a node end at once; the node returns, sometimes before the loss is noticed."""
         node, seconds = self._random.choice(self._ground.nodes), self._random.uniform(1.0, 7.0)
         node.kill()
         await asyncio.sleep(seconds)

@@ -1,8 +1,10 @@
-"""Everything that a chaos run breaks: a Redis with a replica, a cluster of two nodes, two operators, a gateway, a pool.
+"""Everything that a chaos run disturbs.
 
-Clients reach Redis through a `Line` and operators the API server through a `FaultyApi`; the referee (events,
-checks) has a way of its own, which leads to whichever Redis is the primary.
-Who takes over next: `load` submits, `faults` breaks, `checker` judges.
+A Redis with a replica, a cluster of two nodes, two operators, a gateway, a pool.
+
+Clients reach Redis through a `Line` and operators the API server through a `FaultyApi`; the referee (events, checks)
+has a separate connection to the current primary. The next modules are `load`, which submits, `faults`, which disturbs,
+and `checker`, which judges.
 """
 
 from __future__ import annotations
@@ -41,10 +43,10 @@ from tests.fixtures.redis import RedisServer, free_port, wait_until
 ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).parent / "apps"
 POOL = PoolRef("default", "chaos")
-LIMITS = {"code": 2, "text": 3}  # of routes whose limits never change during a run
-ELASTIC = 4  # the most that the changing limit of the third route ever is
-LEASE_SECONDS = 2  # the shortest that an AgentPool may have
-CLIENT_TIMEOUT_SECONDS = 5.0  # of the submitter's connection: a stalled one is given up
+LIMITS = {"code": 2, "text": 3}  # of routes with constant limits
+ELASTIC = 4  # the maximum of the changing limit of the third route
+LEASE_SECONDS = 2  # the minimum of an AgentPool
+CLIENT_TIMEOUT_SECONDS = 5.0  # of the submitter's connection: a stalled connection is given up
 START_WITHIN_SECONDS = 60.0
 FAILOVER_WITHIN_SECONDS = 30.0
 PUT_TRIES = 10
@@ -54,7 +56,7 @@ REDIS_OPTIONS = ("--appendonly", "yes", "--appendfsync", "always", "--repl-diskl
 def manifest(
     redis_url: str, environment: Mapping[str, str], changes: Mapping[str, object] | None = None
 ) -> dict[str, object]:
-    """The AgentPool under test, its workers' environment, and what changes of the spec have touched."""
+    """Return the AgentPool under test, with the workers' environment and all earlier changes of the spec."""
     varied: dict[str, object] = {"concurrency": 4, "maxReplicas": 3, "elastic": ELASTIC, "task": 60, **(changes or {})}
     container = {
         "name": "worker",
@@ -92,7 +94,7 @@ def manifest(
                 "minReplicas": 0,
                 "maxReplicas": varied["maxReplicas"],
                 "pollSeconds": 1,
-                "targetWaitSeconds": 60,  # longer than a start takes on a busy machine: no worker is kept warm for it
+                "targetWaitSeconds": 60,  # longer than a start on a busy machine: no worker is kept warm
                 "idleSeconds": 2,
                 "behavior": {"scaleDown": {"stabilizationWindowSeconds": 2}},
             },
@@ -101,7 +103,7 @@ def manifest(
 
 
 class Machine:
-    """A process with its log, started again at will."""
+    """A process with a log, restarted on request."""
 
     def __init__(self, log: Path, *arguments: str, clock: Clock | None = None) -> None:
         self._log = log
@@ -169,7 +171,7 @@ class Ground:
         ]
         self._gateway_port = free_port()
         self.changes: dict[str, object] = {}
-        self.seen: set[psutil.Process] = set()  # every process that ever was part of the run
+        self.seen: set[psutil.Process] = set()  # every process of the run, past ones included
 
     @property
     def redis_url(self) -> str:
@@ -212,17 +214,18 @@ class Ground:
         return bool(await self.direct.exists(Keys(POOL).conf))
 
     async def follow(self) -> None:
-        """Makes the replica one: a server that starts is nobody's."""
+        """Start the replication: a new server follows no primary."""
         async with connected(self.replica) as replica:
             await replica.execute_command("REPLICAOF", "127.0.0.1", self.redis.port)
 
     async def fail_over(self) -> None:
-        """Hands Redis' lead over to the replica once it has every write, and everybody is sent there."""
+        """Make the replica the primary after the last write, and redirect all clients."""
         deadline = time.monotonic() + FAILOVER_WITHIN_SECONDS
         async with connected(self.redis) as old, connected(self.replica) as new:
             while (await new.execute_command("ROLE"))[0] != b"master":
                 assert time.monotonic() < deadline, f"no failover: {await old.info('replication')}"
-                with contextlib.suppress(redis.ResponseError):  # the replica is not there yet, or one is under way
+                # The replica is not ready yet, or a failover is in progress.
+                with contextlib.suppress(redis.ResponseError):
                     await old.execute_command("FAILOVER", "TIMEOUT", 2000)
                 await asyncio.sleep(0.05)
         self.redis, self.replica = self.replica, self.redis
@@ -230,7 +233,7 @@ class Ground:
         self.referee_line.reset()
 
     async def roll_back(self, kept: Mapping[Path, bytes], told: Callable[[str], None]) -> None:
-        """Redis comes back with what was kept; `told` hears of its newest event before anybody is let in."""
+        """Restart Redis with the kept state; `told` gets the newest event before any client may connect."""
         lines = (self.redis_line, self.referee_line)
         for line in lines:
             line.cut()
@@ -242,7 +245,7 @@ class Ground:
             line.mend()
 
     async def apply(self, **changes: object) -> None:
-        """Writes the AgentPool with these changes beside the earlier ones."""
+        """Apply the AgentPool with these changes on top of earlier changes."""
         self.changes |= changes
         at = paths.agentpools(POOL.namespace, POOL.name)
         environment = {"CHAOS_RECORD": str(self.record), **self.clocks["workers"].environment}
@@ -254,7 +257,7 @@ class Ground:
         raise AssertionError(f"the AgentPool could not be written in {PUT_TRIES} tries")
 
     def workers(self) -> list[psutil.Process]:
-        """The workers that run now: of each the supervisor, a signal to which means the worker."""
+        """Return the running workers' supervisors, which forward signals to their workers."""
         return [each for node in self.nodes for each in node.family() if _is_worker(each)]
 
     def note_processes(self) -> None:
@@ -273,14 +276,14 @@ class Ground:
         return sum(condition["status"] == "True" for condition in ready)
 
     async def size(self) -> tuple[int, int, int]:
-        """Replicas asked for, pods there are, worker processes there are."""
+        """Return desired replicas, existing pods and worker processes."""
         async with self.kube() as client, open_kubeconfig(self.kubeconfig) as cluster:
             state = await cluster.pool(POOL)
             pods = (await client.list(PODS, POOL.namespace))["items"] or []
         return state.desired if state else -1, len(pods), len(self.workers())
 
     async def told(self) -> object:
-        """What the operator believes: the AgentPool's status, its Deployment's, and the metrics of the decision."""
+        """Return the operator's view: the status of AgentPool and Deployment, and the metrics of the decision."""
         async with open_kubeconfig(self.kubeconfig) as cluster:
             pool = (await cluster.read(paths.agentpools(POOL.namespace, POOL.name))) or {}
             deployment = (await cluster.read(paths.deployments(POOL.namespace, POOL.name))) or {}
@@ -317,11 +320,11 @@ class Ground:
             clock.close()
 
     def survivors(self) -> list[str]:
-        """Processes of the run that outlived it."""
+        """Return processes of the run that are still alive."""
         return [str(each) for each in self.seen if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
 
     def runs(self) -> list[dict[str, object]]:
-        """What the handlers wrote; a last line that was cut short by a kill is left out."""
+        """Return the handlers' log lines, without a last line that a kill cut short."""
         lines = self.record.read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
 

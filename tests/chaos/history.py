@@ -1,4 +1,4 @@
-"""The pool's event stream, read to the end while it is written, past every restart of the server."""
+"""The pool's event stream, read completely during the run, past every restart of the server."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ BATCH = 2_000
 
 
 class History:
-    """Follows one pool's events from the beginning."""
+    """Follows the events of one pool from the beginning."""
 
     def __init__(self, client: Any, pool: PoolRef) -> None:
         self._inspector = Inspector(client)
         self._pool = pool
         self._last = "0"
         self.events: list[JobEvent] = []
-        self._ends_seen_at: list[float] = []  # seconds of the monotonic clock: the queue's own clock is set at will
+        self._ends_seen_at: list[float] = []  # seconds of the monotonic clock: the run moves the queue's clock
 
     async def run(self) -> None:
-        """Reads until cancelled."""
+        """Read until cancelled."""
         while True:
-            with contextlib.suppress(QueueError):  # the server is away; it will still know when it is back
+            with contextlib.suppress(QueueError):  # the server is down; the events are still there after the restart
                 await self.catch_up()
             await asyncio.sleep(PACE_SECONDS)
 
     async def catch_up(self) -> None:
-        """Reads what there is by now."""
+        """Read all events up to now."""
         while found := await self._inspector.events(self._pool, after=self._last, limit=BATCH):
             self.events += found
             if any(event.type in TERMINAL for event in found):
@@ -44,10 +44,10 @@ class History:
             self._last = found[-1].id
 
     def go_back(self, newest: str) -> None:
-        """Forgets what Redis has forgotten; called while nobody reads."""
+        """Forget the events that Redis has lost; called without a concurrent read."""
         self.events = [event for event in self.events if survives(event.id, newest)]
         self._last = self.events[-1].id if self.events else "0"
 
     def longest_silence_s(self) -> float:
-        """The longest time in which no job was seen to end."""
+        """Return the longest time without the end of a job."""
         return max((b - a for a, b in itertools.pairwise(self._ends_seen_at)), default=0.0)

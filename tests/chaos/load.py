@@ -1,7 +1,7 @@
-"""Steady submits that use every feature of the queue, and the ledger of what was acknowledged.
+"""Steady submits that use every feature of the queue, and the ledger of acknowledged jobs.
 
-A submit whose answer was lost is asked again with the same id until it is answered, as a careful client does. Who
-takes over next: `checker` holds the ledger against what happened.
+A submit with a lost answer is repeated with the same id until answered, as by a careful client. The next module is
+`checker`, which compares the ledger with the events.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ RETRY_SECONDS = 0.1
 
 @dataclass
 class Ledger:
-    """What the queue has promised."""
+    """The promises of the queue."""
 
     acknowledged: dict[str, JobRequest] = field(default_factory=dict)
     acknowledged_at: dict[str, float] = field(default_factory=dict)  # time.monotonic()
-    forgettable: set[str] = field(default_factory=set)  # acknowledged, and perhaps forgotten by a Redis that went back
-    cancelled_at: dict[str, float] = field(default_factory=dict)  # cancels that were answered with `cancelled`
-    abandoned: int = 0  # submits whose parent was forgotten
+    forgettable: set[str] = field(default_factory=set)  # acknowledged, and perhaps lost in a rollback of Redis
+    cancelled_at: dict[str, float] = field(default_factory=dict)  # cancels with the answer `cancelled`
+    abandoned: int = 0  # submits with a lost parent
     attempts: int = 0  # calls of submit, repeated ones included
-    refusals: int = 0  # of them answered by an error of the connection
+    refusals: int = 0  # of these, answered by a connection error
     longest_submit_s: float = 0.0  # from the first try to the receipt
     longest_submit_at: float = 0.0  # seconds into the run
     broken: list[str] = field(default_factory=list)  # promises that a receipt broke
 
     def go_back(self, since: float) -> None:
-        """What was promised from then on may be forgotten."""
+        """Mark later promises as possibly lost."""
         self.forgettable |= {job for job, at in self.acknowledged_at.items() if at >= since}
         self.cancelled_at = {job: at for job, at in self.cancelled_at.items() if at < since}
 
 
 class Load:
-    """One submitter, who takes one door or another for each job."""
+    """A submitter that selects a way for each job."""
 
     def __init__(self, doors: Sequence[Door], seed: int) -> None:
         self._random = random.Random(seed)
@@ -55,7 +55,7 @@ class Load:
         self.ledger = Ledger()
 
     async def run(self, stop: asyncio.Event) -> None:
-        """Submits until told to stop; then waits until everything that was begun is answered."""
+        """Submit until stopped; then wait for the answers to all started calls."""
         async with asyncio.TaskGroup() as submits:
             while not stop.is_set():
                 submits.create_task(self._one(self._request()))
@@ -94,7 +94,7 @@ class Load:
                 self.ledger.broken.append(str(error))
             self.ledger.abandoned += 1
             return
-        except AssertionError as error:  # an answer that no door may give
+        except AssertionError as error:  # an answer that no way to submit may give
             self.ledger.broken.append(str(error))
             return
         if dice.random() < 0.06:
@@ -127,17 +127,17 @@ class Load:
             if await door.cancel(request.job_id) == "cancelled":
                 self.ledger.cancelled_at[request.job_id] = time.monotonic()
         except DoorShutError:
-            return  # the answer was lost: nothing was promised
+            return  # the answer was lost, without a promise
 
     async def _conflict(self, door: Door, request: JobRequest) -> None:
-        """The same key with the same body is the same job; with another body it is refused."""
+        """The same key and body return the same job; a different body is refused."""
         same = JobRequest(kind=request.kind, payload=request.payload, idempotency_key=request.idempotency_key)
         other = JobRequest(kind=request.kind, payload="other", idempotency_key=request.idempotency_key)
         for again in (same, other):
             try:
                 known_as = await door.submit(again)
             except IdempotencyConflictError:
-                continue  # `same` may differ in what else the digest covers
+                continue  # `same` may differ in further fields of the digest
             except DoorShutError:
                 return
             if request.job_id in self.ledger.forgettable:  # and so the key is free again

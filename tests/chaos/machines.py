@@ -1,6 +1,6 @@
-"""The machines of a chaos run, as processes that can be killed: `python -m tests.chaos.machines api|node …`.
+"""The machines of a chaos run, as killable processes: `python -m tests.chaos.machines api|node …`.
 
-An API server with controllers of little patience, or one node. Who takes over next: `ground` starts them.
+An API server with controllers of short timeouts, or a node. The next module is `ground`, which starts them.
 """
 
 from __future__ import annotations

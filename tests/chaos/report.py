@@ -1,4 +1,4 @@
-"""The outcome of a chaos run as a table for people."""
+"""The outcome of a chaos run as a readable table."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SHOWN = 40  # findings
 
 
 def table(outcome: Outcome) -> str:
-    """Faults by kind, jobs by end, and what was broken."""
+    """Faults by kind, jobs by end, and broken promises."""
     losses = sum("and lost" in finding for finding in outcome.findings)
     doubles = sum(" times: " in finding or "under the one token" in finding for finding in outcome.findings)
     rows = [

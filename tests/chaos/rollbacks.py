@@ -1,7 +1,8 @@
-"""What the judge must know of a rollback: when it was, and which events Redis still has. Pure.
+"""The judge's knowledge of a rollback: the time, and the events that Redis still has. Pure.
 
-What was promised between the moment that Redis went back to and its return may be forgotten; whatever Redis still knows
-is held to every promise. Who takes over next: `history` forgets events, `load` marks promises, `checker` excuses runs.
+Promises between the restored moment and the restart of Redis may be lost; every promise applies to all that Redis still
+has. The next modules are `history`, which forgets events, `load`, which marks promises, and `checker`, which excuses
+runs.
 """
 
 from __future__ import annotations
@@ -10,29 +11,29 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-SLACK_SECONDS = 5.0  # for a handler that was given its job just before, to write down that it began
+SLACK_SECONDS = 5.0  # for a handler that got the job just before, to log the start
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rollback:
-    """One time that Redis went back."""
+    """A single rollback of Redis."""
 
-    since: float  # time.monotonic() of the moment that it went back to
-    until: float  # time.monotonic() of its return
-    newest: str  # the entry id of the newest event that it still has
+    since: float  # time.monotonic() of the restored moment
+    until: float  # time.monotonic() of the restart
+    newest: str  # the entry id of the newest event in Redis
 
     def covers(self, at: float) -> bool:
-        """Whether Redis may have forgotten what happened then."""
+        """Return whether Redis may have lost the events of that time."""
         return self.since <= at <= self.until + SLACK_SECONDS
 
 
 def survives(event_id: str, newest: str) -> bool:
-    """Whether an event is one that Redis still has."""
+    """Return whether Redis still has an event."""
     return _order(event_id) <= _order(newest)
 
 
 def excused(run: Mapping[str, Any], rollbacks: Iterable[Rollback]) -> bool:
-    """Whether a line that a handler wrote may belong to a claim that Redis has forgotten."""
+    """Return whether a handler's line may belong to a claim that Redis has lost."""
     return any(rollback.covers(run["at"]) for rollback in rollbacks if "at" in run)
 
 

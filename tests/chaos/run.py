@@ -1,6 +1,6 @@
-"""One chaos run: start everything, submit, break, let it come to rest, judge.
+"""A chaos run: start everything, submit, disturb, let the system settle, judge.
 
-Who takes over next: `report` prints the outcome.
+The next module is `report`, which prints the outcome.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from tests.fixtures.redis import leaked_keys, wait_until
 _log = logging.getLogger("chaos")
 
 REST_WITHIN_SECONDS = 240.0  # after the last fault, for all jobs to end
-WARM = 3  # workers, the most of all specs: bursts that came back make the operator keep them for a while
-SMALL_WITHIN_SECONDS = 45.0  # after the last job, for the last worker to go
+WARM = 3  # workers, the maximum of all specs: after repeated bursts the operator keeps them for a while
+SMALL_WITHIN_SECONDS = 45.0  # after the last job, until the end of the last worker
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What a run has shown."""
+    """The results of a run."""
 
     seed: int
     seconds: float  # of faults
@@ -42,19 +42,19 @@ class Outcome:
     jobs: dict[str, int]  # by terminal state
     acknowledged: int
     submits: int  # calls, repeated ones included
-    refused: int  # of them lost with their connection
+    refused: int  # of these, lost with their connection
     claims: int
-    recovered: int  # jobs taken back from lost workers
-    reruns: int  # jobs whose handler came to its end more than once
+    recovered: int  # jobs recovered from lost workers
+    reruns: int  # jobs with more than one completed run
     longest_submit_s: float
     longest_submit_at: float  # seconds into the run
-    longest_silence_s: float  # no job ended in this time, though jobs waited
+    longest_silence_s: float  # no job ended in this time, although jobs waited
     findings: tuple[str, ...]
     timeline: tuple[tuple[float, str], ...]
 
 
 async def run(seconds: float, seed: int, *, keep: Path | None = None) -> Outcome:
-    """One run, with files in a directory of its own (or in `keep`, which stays)."""
+    """Run once, with files in a temporary directory (or in `keep`, which stays)."""
     with contextlib.ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ap-chaos-")))
         ground = Ground(directory)
@@ -121,7 +121,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
 
 
 async def _rest(ground: Ground) -> list[str]:
-    """Whether every job ends once the faults are over, and nothing but ended jobs is left in Redis."""
+    """Return whether every job ends after the faults, with only ended jobs left in Redis."""
     inspector = Inspector(ground.direct)
 
     async def at_rest() -> bool:
@@ -144,7 +144,7 @@ async def _rest(ground: Ground) -> list[str]:
 
 
 async def _small(ground: Ground) -> list[str]:
-    """Whether the pool settles at the size that is wanted (one may be kept warm), and goes to none when told so."""
+    """Return whether the pool settles at the desired size (one worker may stay warm), and at zero on request."""
     kept = await _until_size(ground, WARM, "no more than a warm worker is left")
     await ground.apply(replicas=0)
     gone = await _until_size(ground, 0, "no worker is left once none is wanted")
@@ -155,7 +155,7 @@ async def _small(ground: Ground) -> list[str]:
 
 
 async def _until_size(ground: Ground, most: int, description: str) -> list[str]:
-    """What is wrong where replicas, pods and processes do not agree on a size of at most so many in time."""
+    """Return the difference between replicas, pods and processes that do not agree on at most this size in time."""
 
     async def small() -> bool:
         ground.note_processes()

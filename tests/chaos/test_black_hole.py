@@ -1,4 +1,7 @@
-"""A worker that cannot work, beside a healthy one: it fails no job, stops claiming, says why, and ends."""
+"""A worker that cannot work, beside a healthy worker.
+
+The sick worker fails no job, stops claiming, reports why, and ends.
+"""
 
 from __future__ import annotations
 
@@ -21,19 +24,19 @@ JOBS = 200
 
 @pytest.fixture
 async def inspector(redis, pool):
-    """An inspector of a pool that is set up."""
+    """An inspector of a configured pool."""
     inspector = Inspector(redis)
     await inspector.configure(pool, SETTINGS)
     return inspector
 
 
 def last_line(worker) -> str:
-    """What the pool's status repeats of an ended worker."""
+    """Return the last line of an ended worker in the pool's status."""
     return worker.log().splitlines()[-1]
 
 
 async def all_succeed(inspector, pool, receipts):
-    """Waits for the jobs' ends; no attempt of any counted but its own."""
+    """Wait for the jobs' ends; each has exactly one counted attempt."""
 
     async def over():
         snapshot = await inspector.snapshot(pool)
@@ -46,7 +49,7 @@ async def all_succeed(inspector, pool, receipts):
 
 @pytest.mark.timeout(300)
 async def test_a_worker_without_a_temporary_directory_makes_no_dead_letters(workers, redis, pool, inspector, tmp_path):
-    """Its command jobs go back uncounted, it ends as sick after a few, and the healthy worker runs everything."""
+    """Command jobs are requeued uncounted, the worker ends as sick after a few, and the healthy worker runs all."""
     script = tmp_path / "agent.py"
     script.write_text("import json, sys; json.dump(json.load(sys.stdin), sys.stdout)\n")
     gone = tmp_path / "gone"
@@ -66,7 +69,10 @@ async def test_a_worker_without_a_temporary_directory_makes_no_dead_letters(work
 @pytest.mark.timeout(300)
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux changes the limits of another process")
 async def test_a_worker_that_can_start_no_process_makes_no_dead_letters(workers, redis, pool, inspector, tmp_path):
-    """Its limit of descriptors leaves none for the pipes of a command: it is the same beside a healthy worker."""
+    """The limit of descriptors leaves none for the pipes of a command.
+
+    The result beside a healthy worker is the same.
+    """
     script = tmp_path / "agent.py"
     script.write_text("import json, sys; json.dump(json.load(sys.stdin), sys.stdout)\n")
     command = ("--handler-command", f"{sys.executable} {script}")
@@ -82,7 +88,10 @@ async def test_a_worker_that_can_start_no_process_makes_no_dead_letters(workers,
 
 @pytest.mark.timeout(300)
 async def test_a_worker_without_descriptors_makes_no_dead_letters(workers, redis, pool, inspector, tmp_path):
-    """One job holds them all: the others go elsewhere, the queue hears why, and the worker ends once that job has."""
+    """A job holds all descriptors.
+
+    The remaining jobs are requeued, the queue gets the reason, and the worker ends after that job.
+    """
     gate = tmp_path / "gate"
     producer = Producer(redis, pool)
     sick = workers.start()

@@ -52,7 +52,7 @@ def findings(lines=CLEAN, runs=RUNS, cancelled=(), requests=REQUESTS):
 
 
 def test_a_clean_history_has_no_findings():
-    """Nothing is found where nothing was broken, however the job came back."""
+    """A history without a broken promise has no finding, for any way back of a job."""
     for change in ("returned", "preempted", "retrying"):
         assert findings([(change if line[0] == "returned" else line[0], *line[1:]) for line in CLEAN]) == []
 
@@ -81,7 +81,7 @@ FORGERIES = {
 
 @pytest.mark.parametrize("words", FORGERIES)
 def test_a_broken_promise_is_found(words):
-    """Each forgery is found, and said in those words."""
+    """Each forgery is found, with the expected sentence."""
     assert any(words in finding for finding in findings(**FORGERIES[words]))
 
 
@@ -94,16 +94,16 @@ def judged(lines, runs, **more):
     )
 
 
-def test_what_redis_has_forgotten_is_no_finding():
-    """A job that was acknowledged in a rollback's time may be gone, and a run of that time needs no claim."""
+def test_forgotten_jobs_are_no_finding():
+    """A job acknowledged in a rollback's time may be lost, and a run of that time needs no claim."""
     lost_run = {"what": "start", "job": "a", "token": 2, "worker": "w9", "attempt": 2, "parents": {}, "at": 11.0}
     assert judged(CLEAN, [*RUNS, lost_run]) == []
     only_a = [line for line in CLEAN if line[1] == "a"]
     assert judged(only_a, [run for run in RUNS if run["job"] == "a"], forgettable={"c"}) == []
 
 
-def test_what_redis_still_knows_is_held_to_everything():
-    """A forgettable job that is known must end, and a run outside of the rollback's time must be explained."""
+def test_every_promise_applies_to_known_jobs():
+    """A forgettable job that Redis has must end, and a run outside the rollback's time must be explained."""
     unended = [line for line in CLEAN if line != ("succeeded", "c", "w2")]
     assert any("c was acknowledged and lost" in found for found in judged(unended, RUNS, forgettable={"c"}))
     late = {"what": "start", "job": "a", "token": 2, "worker": "w2", "attempt": 1, "parents": {}, "at": 30.0}

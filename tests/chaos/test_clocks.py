@@ -1,4 +1,4 @@
-"""A clock that is set moves the time of day of those who run by it, and nothing else."""
+"""A moved clock changes the time of day of its processes, and nothing else."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.chaos.ground import connected
 from tests.fixtures.redis import wait_until
 
 TELL = "import time; print(time.time(), time.monotonic(), flush=True)"
-SLACK_SECONDS = 60.0  # far less than the clock is moved by, far more than a start takes
+SLACK_SECONDS = 60.0  # far less than the clock moves, far more than a start takes
 
 
 @pytest.fixture
 def clock(tmp_path):
-    """A clock that nobody runs by."""
+    """A clock without processes."""
     try:
         made = Clock(tmp_path / "clock")
     except ClockMissingError as error:
@@ -30,7 +30,7 @@ def clock(tmp_path):
 
 
 def told(clock):
-    """What a process by this clock says: seconds ahead of ours, for the time of day and for the monotonic clock."""
+    """Return a process's offset from our clocks in seconds, for the time of day and for the monotonic clock."""
     done = subprocess.run(
         [sys.executable, "-c", TELL], env=os.environ | clock.environment, capture_output=True, text=True, check=True
     )
@@ -39,7 +39,7 @@ def told(clock):
 
 
 def test_a_process_sees_its_clock_moved(clock):
-    """Forward and back; its monotonic clock stays the machine's."""
+    """The clock moves forward and back; the monotonic clock stays that of the machine."""
     clock.move(+3600)
     clock.move(-7200)
     day, monotonic = told(clock)
@@ -48,7 +48,7 @@ def test_a_process_sees_its_clock_moved(clock):
 
 
 async def test_redis_notices_that_its_clock_was_set(clock, redis_server_factory):
-    """The server that leases go by tells the new time while it runs, whichever way its clock went."""
+    """The server's clock, which times the leases, shows the new time in either direction."""
     server = redis_server_factory(environment=clock.environment)
     async with connected(server) as client:
         for move in (+3600, -1800):
@@ -61,8 +61,8 @@ async def test_redis_notices_that_its_clock_was_set(clock, redis_server_factory)
             await wait_until(moved, f"the server's clock is {clock.offset_s} s ahead")
 
 
-def test_it_leaves_nothing_behind(clock, tmp_path):
-    """A killed process leaves nothing in the machine's shared memory, and neither does a closed clock."""
+def test_a_clock_leaves_nothing_behind(clock, tmp_path):
+    """Neither a killed process nor a closed clock leaves anything in the machine's shared memory."""
     another = Clock(tmp_path / "another")
     process = subprocess.Popen(
         [sys.executable, "-c", f"{TELL}; time.sleep(60)"], env=os.environ | another.environment, stdout=subprocess.PIPE

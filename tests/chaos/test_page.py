@@ -1,4 +1,4 @@
-"""docs/chaos.md tells of the faults that there are."""
+"""docs/chaos.md describes the existing faults."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CLOCKS = ("redis", "workers", "operators")  # of `Ground.clocks`
 
 
 def test_the_page_lists_every_fault():
-    """Each kind of fault has its place in the table, and no other does."""
+    """The table has every kind of fault, and no further kind."""
     table = re.search(r"\| fault \|.*?\n\n", PAGE.read_text(), re.DOTALL)[0]
     listed = {kind for row in table.splitlines()[2:] if row for kind in row.split("|")[1].strip().split(", ")}
     assert listed == set(Faults(SimpleNamespace(clocks=dict.fromkeys(CLOCKS)), seed=1).kinds)

@@ -1,4 +1,4 @@
-"""Jobs that end their workers, among innocent ones: each culprit is found, and nobody else loses anything for good."""
+"""Jobs that end their workers, among innocent jobs: each culprit is found, and no innocent job is lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.fixtures.redis import wait_until
 SETTINGS = PoolSettings(concurrency=8, retry_initial_ms=20, retry_max_ms=50, lease_ms=10_000)
 INNOCENT = 50
 MEMORY_LIMIT = 220 * 2**20
-CULPRITS = {  # kind: payload, what the dead letter says
+CULPRITS = {  # kind: payload, and the text of the dead letter
     "end-the-process": (3, "exit code 3"),
     "segfault": (None, "SIGSEGV"),
     "use-up-memory": (2**21, "ran out of memory"),
@@ -21,7 +21,10 @@ CULPRITS = {  # kind: payload, what the dead letter says
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("count", [1, 2])
 async def test_poison_jobs_are_found_among_innocent_ones(workers, redis, pool, count):
-    """With one worker or two: every innocent job succeeds, even with one attempt; the three others say how."""
+    """With one worker or two, every innocent job succeeds, even with a single attempt.
+
+    The three culprits name the cause.
+    """
     inspector, producer = Inspector(redis), Producer(redis, pool)
     await inspector.configure(pool, SETTINGS)
     requests = [JobRequest(kind="nap", payload=0.1, max_attempts=1 + number % 2) for number in range(INNOCENT)]
@@ -51,7 +54,7 @@ async def test_poison_jobs_are_found_among_innocent_ones(workers, redis, pool, c
 
 @pytest.mark.timeout(300)
 async def test_a_job_that_blocks_the_event_loop_is_found_and_its_neighbours_lose_nothing(workers, redis, pool):
-    """In a pool with one worker: it ends each time, starts again, and the third time the blocker is alone."""
+    """In a pool with one worker, the worker ends each time and restarts; the third time the blocker runs alone."""
     inspector, producer = Inspector(redis), Producer(redis, pool)
     await inspector.configure(pool, SETTINGS)
     blocker = await producer.submit(JobRequest(kind="block", payload=600))
@@ -71,7 +74,7 @@ async def test_a_job_that_blocks_the_event_loop_is_found_and_its_neighbours_lose
 
 @pytest.mark.timeout(300)
 async def test_a_job_that_slowly_outgrows_the_memory_is_found_and_its_neighbour_ends(workers, redis, pool):
-    """Both are handed back each time; alone, the long one comes to its end and the leaking one is poison."""
+    """Both jobs are requeued each time; alone, the long job finishes and the leaking job is poison."""
     inspector, producer = Inspector(redis), Producer(redis, pool)
     await inspector.configure(pool, SETTINGS)
     leak = await producer.submit(JobRequest(kind="use-up-memory", payload=2**19))

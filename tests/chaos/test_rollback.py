@@ -1,7 +1,7 @@
-"""Redis goes back in time again and again under busy workers: the pool is right again in the time that is stated.
+"""Redis goes back in time again and again under busy workers: the pool recovers within the documented time.
 
-Two ways: a crash after which an older snapshot is there, and a replica that had stopped following and takes over. What
-Redis has forgotten may be lost; whatever it still knows ends, once, and no slot, counter or entry is left behind.
+Two ways: a crash that restores an older snapshot, and a replica that had stopped following and becomes primary. Lost
+jobs may stay lost; every known job ends once, and no slot, counter or entry remains.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ SETTINGS = PoolSettings(
 )  # fmt: skip
 WORKERS = 3
 ROUNDS = 3
-BEFORE, AFTER = 30, 20  # jobs submitted before the moment that Redis goes back to, and after it
+BEFORE, AFTER = 30, 20  # jobs submitted before the restored moment, and after it
 HEALED_WITHIN_SECONDS = (
-    60.0  # stated: a lease, and a lap of the audit; the rest is for the jobs to run, on a busy machine
+    60.0  # documented: a lease and a lap of the audit; the rest is for the jobs to run, on a busy machine
 )
 pytestmark = pytest.mark.timeout(600)
 
 
 class Restored:
-    """One server that crashes and comes back with an older snapshot."""
+    """A server that crashes and restarts with an older snapshot."""
 
     def __init__(self) -> None:
         self.server = RedisServer().start()
 
     async def keep(self) -> None:
-        """The moment to go back to."""
+        """Keep the state to return to."""
         self._snapshot = await asyncio.to_thread(self.server.keep)
 
     async def go_back(self) -> None:
-        """All that came after is lost."""
+        """Lose all later writes."""
         await asyncio.to_thread(self.server.go_back, self._snapshot)
 
     def close(self) -> None:
@@ -53,13 +53,13 @@ class Restored:
 
 
 class Promoted:
-    """A server whose replica stops following, and takes over when it is gone."""
+    """A server with a replica that stops following, and becomes primary after the server's end."""
 
     def __init__(self) -> None:
         self.server, self._replica = (RedisServer("--repl-diskless-sync-delay", "0").start() for _ in range(2))
 
     async def keep(self) -> None:
-        """The replica has everything, and hears no more."""
+        """Stop the replication after the latest write."""
         async with connect(self._replica.url) as replica, connect(self.server.url) as primary:
             await replica.execute_command("REPLICAOF", "127.0.0.1", self.server.port)
 
@@ -72,7 +72,7 @@ class Promoted:
             await replica.execute_command("REPLICAOF", "NO", "ONE")
 
     async def go_back(self) -> None:
-        """The replica leads; the old server is emptied and takes the replica's part."""
+        """Promote the replica; empty the old server and make it the replica."""
         await asyncio.to_thread(self.server.kill)
         self.server, self._replica = self._replica, self.server
         await asyncio.to_thread(self._replica.start)
@@ -84,7 +84,7 @@ class Promoted:
 
 @pytest.fixture(params=[Restored, Promoted])
 async def place(request):
-    """A Redis that can go back in time, behind an address that stays."""
+    """A Redis that can go back in time, behind a constant address."""
     place = request.param()
     line = await Line(lambda: place.server.port).open()
     place.url = line.url
@@ -95,7 +95,7 @@ async def place(request):
 
 
 async def submit(producer: Producer, dice: random.Random, count: int) -> list[str]:
-    """Jobs of a narrow route and of a wide one, some with parents, some delayed."""
+    """Submit jobs of a narrow route and of a wide route, some with parents, some delayed."""
     requests = []
     for number in range(count):
         kind, payload = dice.choice([("nap", round(dice.uniform(0.01, 0.2), 3)), ("steps", dice.randint(1, 8))])
@@ -109,8 +109,8 @@ async def submit(producer: Producer, dice: random.Random, count: int) -> list[st
     return [receipt.job_id for receipt in await producer.submit_many(requests)]
 
 
-async def test_a_pool_whose_redis_goes_back_in_time_is_right_again(place, start_workers, pool_ref):
-    """What Redis still knows succeeds; limits, counters and entries agree; no worker runs on in vain."""
+async def test_a_pool_recovers_from_a_rollback_of_redis(place, start_workers, pool_ref):
+    """Every known job succeeds; limits, counters and entries agree; no worker runs a lost job."""
     dice = random.Random(7)
     async with contextlib.aclosing(connect(place.url)) as redis:
         inspector, producer = Inspector(redis), Producer(redis, pool_ref)

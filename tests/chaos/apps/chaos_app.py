@@ -1,4 +1,4 @@
-"""Handlers that write down what they do, each line at once, so that a checker can explain every run."""
+"""Handlers that log their actions, each line at once, so a checker can explain every run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _file = os.open(os.environ["CHAOS_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CRE
 
 
 def tell(what: str, ctx: object, **more: object) -> None:
-    """One appended line; the monotonic clock is one for all processes of the machine."""
+    """Append a line; the monotonic clock is the same for all processes of the machine."""
     lease = ctx._lease
     line = {"what": what, "job": lease.job_id, "token": lease.token, "attempt": lease.attempt}
     line |= {"worker": os.environ["AGENTPOOL_WORKER"], "pid": os.getpid(), "at": time.monotonic(), **more}
@@ -49,7 +49,7 @@ async def hang(payload, ctx):
 
 @app.handler("poison")
 async def poison(payload, ctx):
-    """Ends the worker under all of its jobs, one way or another."""
+    """End the worker under all running jobs, in the requested way."""
     tell("start", ctx, parents=dict(ctx.parents))
     await asyncio.sleep(payload["s"])
     if payload["n"] % 2:
@@ -59,7 +59,7 @@ async def poison(payload, ctx):
 
 @app.handler("steps")
 async def steps(payload, ctx):
-    """Each step is saved; what a checkpoint has acknowledged is never lost."""
+    """Each step is saved; an acknowledged checkpoint is never lost."""
     done = (ctx.state or {"done": 0})["done"]
     tell("start", ctx, parents=dict(ctx.parents), done=done)
     for step in range(done, payload["steps"]):
