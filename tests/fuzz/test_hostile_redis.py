@@ -144,7 +144,6 @@ def reading() -> Reading:
         (COUNTERS_AT, ["suspects", "9" * 400]),
         (COUNTERS_AT, ["held", "9" * 400]),
         (COUNTERS_AT, ["w:l", "9" * 400]),
-        (COUNTERS_AT, ["p:default", "9" * 400]),
         (11, "due"),
         (15, "waiting"),
         (5, json.dumps([{"name": "\ud800", "kinds": [], "max_running": 1}])),

@@ -269,7 +269,7 @@ class Consumer:
             recovered, promoted, expired, next_due, schedules_due = map(int, reply[:5])
             resolved = disagreements(reply[5:])
         if schedules_due:
-            promoted += await Schedules(self._redis, self.pool).run_due()
+            promoted += await self._run_schedules()
         return Maintenance(
             recovered=recovered,
             promoted=promoted,
@@ -277,6 +277,14 @@ class Consumer:
             next_due_ms=None if next_due < 0 else next_due,
             resolved=resolved,
         )
+
+    async def _run_schedules(self) -> int:
+        """Submit the jobs of due schedules; return their number. A failure spoils nothing else of the maintenance."""
+        try:
+            return await Schedules(self._redis, self.pool).run_due()
+        except QueueError as error:
+            log.warning("no schedules of pool %s: %s", self.pool, error)
+            return 0
 
     async def deregister(self) -> None:
         """Give up the lease; remaining jobs become ready again, as after a loss. Safe to call twice.

@@ -128,6 +128,8 @@ class Schedule:
         Raises InvalidJobError for an unusable field, KeyError, TypeError or ValueError for a different form.
         """
         values = dict(plain)
+        if isinstance(values.get("every_ms"), float):
+            raise TypeError("every_ms is no whole number")
         for field, choices in (("priority", Priority), ("missed", Missed), ("overlap", Overlap)):
             if field in values:
                 values[field] = choices(values[field])

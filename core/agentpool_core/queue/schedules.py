@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import logging
+import math
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,7 @@ from agentpool_core.queue.codec.requests import arguments, new_id
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.schedule import Schedule
+from agentpool_core.text import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 MOST_DYNAMIC = 1_000  # schedules of a pool beside those of its AgentPool
+_LAST = re.compile(r"(\d{1,15}) (\S+) (.*)", re.ASCII)
+_UNUSABLE = (ArithmeticError, TypeError, ValueError, RecursionError)  # of a definition or a time that nobody wrote
 RETRY = frozenset({"full", "retired", "unknown_pool"})  # refusals after which the due time stays due
 
 
@@ -86,8 +91,12 @@ class Schedules:
         now_ms, states = await self._read()
         submitted = 0
         for state in states.values():
-            if state.next_due_ms is not None and state.next_due_ms <= now_ms:
+            if state.next_due_ms is None or state.next_due_ms > now_ms:
+                continue
+            try:
                 submitted += await self._run(state.schedule, state.next_due_ms, now_ms)
+            except (InvalidJobError, *_UNUSABLE) as error:  # the other schedules are due all the same
+                log.warning("schedule %s of pool %s: %s", state.schedule.name, self._pool, one_line(error))
         return submitted
 
     async def _run(self, schedule: Schedule, first_ms: int, now_ms: int) -> int:
@@ -168,19 +177,22 @@ def _readable(name: str, text: str) -> Schedule | None:
     """Return the schedule of a stored definition; None for a text that this version cannot use."""
     try:
         found = Schedule.from_mapping(json.loads(text))
-    except (InvalidJobError, KeyError, TypeError, ValueError, RecursionError) as error:
+        arguments(_request(found, 0), new_id())  # refuses a payload that no job may have
+        return replace(found, name=name) if found.name != name else found
+    except (InvalidJobError, LookupError, AttributeError, *_UNUSABLE) as error:
         log.warning("schedule %r cannot be used: %s", name[:100], type(error).__name__)
         return None
-    return replace(found, name=name) if found.name != name else found
 
 
 def _state(schedule: Schedule, declared: bool, due: str | None, last: str | None, paused: bool) -> ScheduleState:  # noqa: FBT001
-    last_due, outcome, job_id = last.split(" ", 2) if last else (None, None, None)
+    known = _LAST.fullmatch(last or "")
+    last_due, outcome, job_id = known.groups() if known else (None, None, None)
+    due_ms = math.inf if due is None else float(due)
     return ScheduleState(
         schedule=schedule,
         declared=declared,
         paused=paused or schedule.suspended,
-        next_due_ms=None if due is None else int(float(due)),
+        next_due_ms=int(due_ms) if math.isfinite(due_ms) else None,
         last_due_ms=None if last_due is None else int(last_due),
         last_outcome=outcome,
         last_job_id=JobId(job_id) if job_id else None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
@@ -194,3 +195,48 @@ async def test_an_unknown_schedule_is_refused(redis, pool, call):
     schedules = Schedules(redis, pool)
     with pytest.raises(InvalidJobError, match="nothing-here"):
         await (schedules.delete("nothing-here") if call == "delete" else schedules.pause("nothing-here", paused=True))
+
+
+BENT = {"name": "middle", "kind": "check", "every_ms": MINUTE_MS}
+DEEP = json.loads("[" * 200 + "]" * 200)
+
+
+@pytest.mark.parametrize(
+    ("key", "field", "value"),
+    [
+        *(
+            ("schedules", "middle", json.dumps(BENT | changes))
+            for changes in (
+                {"payload": DEEP}, {"every_ms": 1000.0}, {"every_ms": "x"}, {"every_ms": None, "cron": 5},
+                {"kind": 5}, {"time_zone": 5}, {"nope": 1}, {"every_ms": None},
+            )
+        ),
+        ("schedules", "middle", "[" * 5_000),
+        ("schedules", "~", json.dumps(BENT)),
+        ("schedules-last", "middle", "x"),
+        ("schedules-last", "middle", "x y z"),
+    ],
+)  # fmt: skip
+async def test_an_unreadable_schedule_stops_no_other(redis, pool, pass_time, key, field, value):
+    """The schedules before and behind it are due, the maintenance reports, and the list shows the readable ones."""
+    schedules = Schedules(redis, pool)
+    for name in ("first", "middle", "third"):
+        await schedules.put(Schedule(name=name, kind="check", every_ms=MINUTE_MS))
+    await redis.hset(f"ap:{{{pool}}}:{key}", field, value)
+    await pass_time(MINUTE_MS)
+    await (await worker(redis, pool, "a")).maintain()
+    tags = {job.tags[0] for job in await queued(redis, pool)}
+    assert tags >= {"schedule=first", "schedule=third"}
+    assert {"first", "third"} <= {state.schedule.name for state in await schedules.list()}
+
+
+async def test_a_schedule_at_no_time_stops_no_other(redis, pool, pass_time):
+    """Times that are no numbers are due never; the others are due."""
+    schedules = Schedules(redis, pool)
+    for name in ("first", "middle", "third"):
+        await schedules.put(Schedule(name=name, kind="check", every_ms=MINUTE_MS))
+    await redis.zadd(f"ap:{{{pool}}}:schedules-due", {"first": "-inf", "middle": "inf"})
+    await pass_time(MINUTE_MS)
+    await (await worker(redis, pool, "a")).maintain()
+    assert {job.tags[0] for job in await queued(redis, pool)} == {"schedule=third"}
+    assert len(await schedules.list()) == 3
