@@ -1,6 +1,6 @@
-"""Any text as a name, in every place that builds a path of the Kubernetes API: refused, or one segment of that path.
+"""Any text as a name, in every builder of a Kubernetes API path: refused, or a single segment of the path.
 
-`AGENTPOOL_FUZZ_CASES` sets how many texts are tried (a slice by default).
+`AGENTPOOL_FUZZ_CASES` sets the number of texts (a slice by default).
 """
 
 from __future__ import annotations
@@ -49,15 +49,15 @@ TEXTS = (
 )
 
 
-def theirs(namespace: str, name: str) -> str:
-    """The devcluster's client, which imports nothing of the product's, builds its own."""
+def devcluster_path(namespace: str, name: str) -> str:
+    """A path by the devcluster's client, which imports no module of AgentPool."""
     return SECRETS.path(namespace, name)
 
 
 @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-@given(namespace=TEXTS, name=TEXTS, build=st.sampled_from([paths.secret, operator_paths.secret, theirs]))
-def test_a_name_is_one_segment_of_a_path_or_is_refused(namespace, name, build):
-    """What the HTTP client sends names exactly this namespace and this object, whatever the texts hold."""
+@given(namespace=TEXTS, name=TEXTS, build=st.sampled_from([paths.secret, operator_paths.secret, devcluster_path]))
+def test_a_name_is_a_single_segment_of_a_path_or_is_refused(namespace, name, build):
+    """The HTTP client's URL names exactly this namespace and this object, for any texts."""
     try:
         path = build(namespace, name)
     except (SettingError, NameRefusedError):
@@ -71,8 +71,8 @@ def test_a_name_is_one_segment_of_a_path_or_is_refused(namespace, name, build):
 
 @settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(name=st.from_regex(r"[a-z0-9]([a-z0-9.-]{0,50}[a-z0-9])?", fullmatch=True))
-def test_a_name_that_kubernetes_takes_is_never_refused(name):
-    """An object's own name reaches the server as it is."""
+def test_a_name_that_kubernetes_accepts_is_never_refused(name):
+    """The server gets the object's name unchanged."""
     for path in (paths.pods(name, name, "log"), PODS.path(name, name, "log")):
         target = parse_target(path)
         assert (target.namespace, target.name, target.subresource) == (name, name, "log")
@@ -80,8 +80,8 @@ def test_a_name_that_kubernetes_takes_is_never_refused(name):
 
 @pytest.mark.parametrize("text", ["", ".", "..", "a/b", "../x", "a\\b", "a\nb", "\x7f", "\u202e", "\ud800"])
 @pytest.mark.parametrize("place", ["namespace", "name", "subresource"])
-def test_what_leads_elsewhere_is_refused_in_every_place_of_a_path(text, place):
-    """An empty name would be the whole collection, and `..` another namespace."""
+def test_a_name_that_leads_elsewhere_is_refused_in_every_segment(text, place):
+    """An empty name would be the whole collection, and `..` a different namespace."""
     parts = {"namespace": "ns", "name": "n", "subresource": "log", place: text}
     with pytest.raises(SettingError, match="no object of Kubernetes can have this name"):
         paths.pods(**parts)

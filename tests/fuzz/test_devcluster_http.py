@@ -1,7 +1,7 @@
-"""Random requests to the devcluster's API: answered as Kubernetes answers nonsense, never by a failure of the server.
+"""Random requests to the devcluster's API: answered like Kubernetes, never by a failure of the server.
 
-`AGENTPOOL_FUZZ_CASES` sets how many requests are sent (a slice by default; 10,000 before a release); the count by
-status is printed.
+`AGENTPOOL_FUZZ_CASES` sets the number of requests (a slice by default; 10,000 before a release); the test prints the
+count by status.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ ENDINGS = (
 )
 CONTAINERS = {"containers": [{"name": "c", "image": "i", "command": ["true"]}]}
 TEMPLATE = {"metadata": {"labels": {"a": "b"}}, "spec": CONTAINERS}
-THINGS = {  # what is there to be read, changed and deleted, put back now and then
+THINGS = {  # objects to read, change and delete, restored at intervals
     BASES[0]: {"spec": CONTAINERS},
     BASES[1]: {"data": {"a": "b"}},
     BASES[2]: {},
@@ -90,7 +90,7 @@ operations = st.lists(
 
 @st.composite
 def bent(draw) -> dict:
-    """An object that is all right, but for one value somewhere, as a rule."""
+    """A valid object, usually with a single hostile value."""
     name = draw(st.sampled_from(["thing", "other", "x1", "x2"]))
     found = json.loads(json.dumps({"metadata": {"name": name, "labels": {"a": "b"}}, **draw(st.sampled_from(FIELDS))}))
     place = found
@@ -116,7 +116,7 @@ requests = st.fixed_dictionaries(
 
 
 def drawn(count: int) -> list[dict]:
-    """So many requests, by this run's seed."""
+    """This number of requests, by this run's seed."""
     found: list[dict] = []
 
     @settings(
@@ -132,7 +132,7 @@ def drawn(count: int) -> list[dict]:
 
 
 async def put_back(api: ApiClient) -> None:
-    """Makes what random requests have deleted."""
+    """Restore objects that random requests have deleted."""
     await api.ask("POST", BASES[6], custom_resource_definition())
     await api.until(BASES[5], lambda answer: answer.status == 200, "AgentPools are served")
     for path, fields in THINGS.items():
@@ -142,7 +142,7 @@ async def put_back(api: ApiClient) -> None:
 
 @pytest.mark.timeout(3600)
 async def test_no_request_makes_the_server_fail(api: ApiClient):
-    """Each is answered below 500, with a Status where it is refused; afterwards the server serves as before."""
+    """Each answer is below 500, with a Status for a refusal; afterwards the server serves as before."""
     told: Counter[int] = Counter()
     failed: list[str] = []
     for number, request in enumerate(drawn(CASES)):

@@ -1,7 +1,7 @@
-"""Any reply of a Redis to the operator's readings: a reading that can be true, or a condition; never an exception.
+"""Any reply of Redis to the operator's readings: a possible reading, or a condition; never an exception.
 
-What is believed is decided on, shown in a status and in metrics, which must take it. `AGENTPOOL_FUZZ_CASES` sets how
-many replies are sent (a slice by default).
+Decision, status and metrics must accept each reading. `AGENTPOOL_FUZZ_CASES` sets the number of replies (a slice by
+default).
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ COUNTERS = st.lists(st.tuples(st.sampled_from(_TEXTS), st.sampled_from(_TEXTS)),
 
 @st.composite
 def snapshots(draw) -> bytes:
-    """A snapshot's reply of which some items are something else."""
+    """A snapshot's reply with some wrong items."""
     items = list(GOOD)
     items[COUNTERS_AT] = draw(COUNTERS)
     items[10] = text(draw(st.sampled_from(_TEXTS)))
@@ -69,8 +69,8 @@ def snapshots(draw) -> bytes:
 
 
 @pytest.mark.timeout(3600)
-async def test_any_reply_is_a_reading_that_can_be_true_or_a_condition():
-    """Two pools of one Redis are read together; each ends with a backlog or with a problem that is told."""
+async def test_any_reply_is_a_possible_reading_or_a_condition():
+    """Two pools of a Redis are read together; each ends with a backlog or with a problem in its status."""
     drawn: list[bytes] = []
 
     @settings(
@@ -90,13 +90,13 @@ async def test_any_reply_is_a_reading_that_can_be_true_or_a_condition():
             for pool in pools:
                 assert (pool.snapshot is None) == (pool.queue.problem is not None), reply
                 read += pool.snapshot is not None
-            whoever_reads_on_takes_it(pools)
+            check_readers(pools)
     assert read > len(drawn) // 20, "the replies are no readings any more: compare GOOD with snapshot.lua"
     print(f"replies: {len(drawn)} sent, {read} readings believed")  # noqa: T201 - the count is asked for
 
 
 class Reading:
-    """Two pools on a server that answers what a test appends to a list last."""
+    """Two pools on a server that answers with the last item of a list."""
 
     async def __aenter__(self):
         self._replies: list[bytes] = []
@@ -164,11 +164,11 @@ async def test_figures_and_names_of_one_pool_spoil_no_metrics_of_the_others(plac
         replies.append(encoded(items))
         await reader.read(list(pools))
         assert all(pool.snapshot is None for pool in pools)
-        whoever_reads_on_takes_it(pools)
+        check_readers(pools)
 
 
-def whoever_reads_on_takes_it(pools: Pools) -> None:
-    """The decision, the status as the schema takes it, and Prometheus' page for all pools."""
+def check_readers(pools: Pools) -> None:
+    """Check that the decision, the status schema and the page for Prometheus accept all pools."""
     for pool in pools:
         seen = observation_of(pool, now=time.monotonic(), at=time.time())
         pool.scaling.decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, time.monotonic())

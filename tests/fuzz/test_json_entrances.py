@@ -1,7 +1,7 @@
-"""Deep or odd JSON at every entrance: kept as it is and readable by every version, or refused by name.
+"""Deep or odd JSON at every entrance: stored unchanged and readable by every version, or refused by name.
 
-`AGENTPOOL_FUZZ_CASES` sets how many texts are tried (a slice by default; 10,000 before a release); the
-count is printed.
+`AGENTPOOL_FUZZ_CASES` sets the number of texts (a slice by default; 10,000 before a release); the test prints the
+count.
 """
 
 from __future__ import annotations
@@ -45,14 +45,14 @@ def depth_of(value: object) -> int:
 
 
 def nested(levels: int, chance: random.Random) -> str:
-    """JSON of so many levels, of objects and arrays, wide or narrow."""
+    """JSON with this number of levels, of objects and arrays, wide or narrow."""
     kinds = [chance.choice("[{") for _ in range(levels)]
     opened = "".join("[" if kind == "[" else '{"[{\\"":' for kind in kinds)
     return opened + "1" + "".join("]" if kind == "[" else "}" for kind in reversed(kinds))
 
 
 def a_text(chance: random.Random) -> str:
-    """One text: odd, deep (often about as deep as allowed), torn or plain."""
+    """A text: odd, deep (often near the limit), torn or plain."""
     match chance.randrange(5):
         case 0:
             return chance.choice(ODD)
@@ -69,7 +69,7 @@ def a_text(chance: random.Random) -> str:
 
 
 class Entrances:
-    """Every way in; each returns the id of the job that holds the value, or None where it was refused by name."""
+    """Every entrance; each returns the id of the job with the value, or None if the value was refused by name."""
 
     def __init__(self, redis, redis_url: str, pool, http, folder: Path) -> None:
         self.redis, self.pool, self.http = redis, pool, http
@@ -84,18 +84,18 @@ class Entrances:
         self.messages = 0
 
     def all(self) -> list[Callable[[str], Awaitable[JobId | None]]]:
-        """All of them."""
+        """All entrances."""
         return [
             *(self.payload, self.many, self.trace, self.checkpoint, self.progress, self.result, self.http_job),
             *(self.http_ndjson, self.a2a, self.literal, self.standard_input, self.lines, self.templates, self.handlers),
         ]
 
     async def payload(self, text: str) -> JobId | None:
-        """`Producer.submit`, which clients, children and the gateway use."""
+        """`Producer.submit`, used by clients, children and the gateway."""
         return (await self.producer.submit(JobRequest(kind="k", payload=_value(text)))).job_id
 
     async def many(self, text: str) -> JobId | None:
-        """`submit_many`: all of the call or nothing."""
+        """`submit_many`: all jobs of the call or none."""
         wanted = [JobRequest(kind="k"), JobRequest(kind="k", payload=_value(text))]
         return (await self.producer.submit_many(wanted))[1].job_id
 
@@ -122,7 +122,7 @@ class Entrances:
         return None
 
     async def http_job(self, text: str) -> JobId | None:
-        """One job over HTTP."""
+        """A job over HTTP."""
         return await self._posted("application/json", f'{{"kind": "k", "payload": {text}}}', "/jobs")
 
     async def http_ndjson(self, text: str) -> JobId | None:
@@ -130,7 +130,7 @@ class Entrances:
         return await self._posted("application/x-ndjson", f'{{"kind": "k", "payload": {text}}}\n', "/jobs")
 
     async def a2a(self, text: str) -> JobId | None:
-        """A message of another agent."""
+        """A message of an agent."""
         self.messages += 1
         part = f'{{"kind": "data", "data": {{"value": {text}}}}}'
         message = f'{{"messageId": "m{self.messages}", "role": "user", "parts": [{part}]}}'
@@ -156,7 +156,7 @@ class Entrances:
         return await self._command("submit", "k", "-f", str(self.file))
 
     async def handlers(self, text: str) -> JobId | None:
-        """What commands and containers report of themselves: a ValueError fails their job."""
+        """Reports of commands and containers: a ValueError fails their job."""
         raw = text.encode(errors="surrogatepass")
         events = EventParser()
         for parse, line in (
@@ -200,7 +200,7 @@ class Entrances:
 
 
 def _value(text: str) -> object:
-    """The value that a program has in hand: of any depth, for it made it itself."""
+    """The value in the memory of a program: of any depth."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -212,7 +212,7 @@ def _value(text: str) -> object:
 
 @pytest.mark.timeout(3600)
 async def test_no_json_gets_in_that_could_not_be_read_again(redis, redis_url, pool, gateway, tmp_path):
-    """Whatever is kept is at most as deep as allowed and is claimed without a fault; the rest is refused by name."""
+    """A stored value is at most as deep as allowed and is claimed without a fault; the rest is refused by name."""
     await Inspector(redis).configure(pool, PoolSettings(lease_ms=3_600_000))
     chance = random.Random(SEED)
     seen: Counter[str] = Counter()
@@ -236,7 +236,7 @@ async def test_no_json_gets_in_that_could_not_be_read_again(redis, redis_url, po
                 assert depth_of(job.payload) <= MAX_BODY_DEPTH
             if number % 20 == 0:
                 assert [lease.fault for lease in await _drained(ways)] == []
-    print(f"entrances: {dict(sorted(seen.items()))}")  # noqa: T201 - the count is what a fuzz run is asked for
+    print(f"entrances: {dict(sorted(seen.items()))}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
 
 
 async def _drained(ways: Entrances) -> list[Lease]:

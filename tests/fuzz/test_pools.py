@@ -1,6 +1,6 @@
-"""Random AgentPools, made from the resource's own schema and bent: refused or served, and no bad one stops a good one.
+"""Random AgentPools, drawn from the resource's schema and bent: refused or served; a bad pool stops no good pool.
 
-`AGENTPOOL_FUZZ_CASES` sets how many pools are sent (a slice by default); the count is printed.
+`AGENTPOOL_FUZZ_CASES` sets the number of pools (a slice by default); the test prints the count.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _ODD_TEXTS = ["", "x" * 5_000, "../../etc", "${HOME}", "a:b:c", "\0"]
 HOSTILE = st.sampled_from([*_ODD_TEXTS, None, -1, 2**31, 2**63, 1e308, True, [], {}, [[]], {"a": {"b": {}}}])
 
 
-def like(schema: dict) -> st.SearchStrategy:  # noqa: PLR0911 - one line for each type
-    """Values that fit a schema's types and bounds; its patterns and rules they may well break."""
+def like(schema: dict) -> st.SearchStrategy:  # noqa: PLR0911 - noqa: PLR0911 - a line for each type
+    """Values that fit a schema's types and bounds; patterns and rules may be broken."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])
     match schema.get("type"):
@@ -60,7 +60,7 @@ def _object(schema: dict) -> st.SearchStrategy:
 
 @st.composite
 def pools(draw) -> dict:
-    """A spec that is about right, with one handler as a rule, and at times a hostile value somewhere."""
+    """A nearly valid spec, usually with a single handler, and at times with a hostile value."""
     spec = draw(like(SCHEMA))
     if draw(st.integers(0, 9)):
         spec["handler"] = {"command": {"argv": ["cat"]}}
@@ -75,8 +75,8 @@ def pools(draw) -> dict:
 
 
 @pytest.mark.timeout(3600)
-async def test_no_pool_stops_the_operator_or_another_pool(start_operator, pool_of, look, cluster, namespace):
-    """Each random pool is refused by the API server or told its state; a good pool after them is served."""
+async def test_no_pool_stops_the_operator_or_a_good_pool(start_operator, pool_of, look, cluster, namespace):
+    """Each random pool is refused by the API server or gets a condition; a good pool after them is served."""
     operator = start_operator()
     drawn: list[dict] = []
 
@@ -95,10 +95,10 @@ async def test_no_pool_stops_the_operator_or_another_pool(start_operator, pool_o
         names = await sent(cluster, namespace, drawn[first : first + TOGETHER], first)
         taken += len(names)
 
-        async def all_told(names: tuple[str, ...] = tuple(names)) -> bool:
+        async def all_reported(names: tuple[str, ...] = tuple(names)) -> bool:
             return all([await look.condition("Ready", name) is not None for name in names])
 
-        await wait_until(all_told, "every pool that was taken has a condition Ready", within_s=SEEN_WITHIN_SECONDS)
+        await wait_until(all_reported, "every pool that was taken has a condition Ready", within_s=SEEN_WITHIN_SECONDS)
         await pool_of(f"good{first}")
 
         async def served(name: str = f"good{first}") -> bool:
@@ -115,7 +115,7 @@ async def test_no_pool_stops_the_operator_or_another_pool(start_operator, pool_o
 
 
 async def sent(cluster, namespace, specs, first: int) -> list[str]:
-    """Sends the pools, and names those that the API server took."""
+    """Create the pools, and return the names that the API server accepted."""
     taken = []
     for number, spec in enumerate(specs, first):
         name = f"f{number}"

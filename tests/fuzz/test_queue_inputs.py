@@ -1,6 +1,7 @@
-"""Random payloads, names and script arguments: taken or refused by name, and never a half-written queue.
+"""Random payloads, names and script arguments: accepted or refused by name, and never a half-written queue.
 
-`AGENTPOOL_FUZZ_CASES` sets how many cases (a slice by default; 10,000 before a release); the count is printed.
+`AGENTPOOL_FUZZ_CASES` sets the number of cases (a slice by default; 10,000 before a release); the test prints the
+count.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ WILD = {
 
 @st.composite
 def requests(draw) -> dict:
-    """A job that is all right, but for up to two fields that may be anything."""
+    """A valid job, except for up to two arbitrary fields."""
     fields = draw(GOOD)
     for name in draw(st.lists(st.sampled_from(sorted(WILD)), max_size=2, unique=True)):
         fields[name] = draw(WILD[name])
@@ -91,8 +92,8 @@ async def counters_agree(client) -> None:
 
 
 @pytest.mark.timeout(3600)
-def test_any_job_is_taken_whole_or_refused_by_name(loop_and_redis):
-    """What is taken comes out again as it went in; what is refused names its field; the counters agree after each."""
+def test_any_job_is_stored_whole_or_refused_by_name(loop_and_redis):
+    """A stored job is read back unchanged; a refusal names the field; the counters agree after each."""
     loop, client = loop_and_redis
     seen = {"taken": 0, "refused": 0}
 
@@ -116,7 +117,7 @@ def test_any_job_is_taken_whole_or_refused_by_name(loop_and_redis):
         loop.run_until_complete(one(fields))
 
     cases()
-    print(f"jobs: {seen}")  # noqa: T201 - the count is what a fuzz run is asked for
+    print(f"jobs: {seen}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
     assert min(seen.values()) > 0
 
 
@@ -128,10 +129,10 @@ arguments = st.lists(
 
 @pytest.mark.timeout(3600)
 def test_no_argument_breaks_a_script_halfway(loop_and_redis):
-    """Any script with any arguments answers or is refused as a whole; the queue still works, its counters agree."""
+    """Any script with any arguments answers or is refused as a whole; the queue still works, and its counters agree."""
     loop, client = loop_and_redis
     counted = {"answered": 0, "refused": 0}
-    # Only the operator calls these: one writes settings that were checked, the other deletes the pool.
+    # Only the operator calls these: configure writes checked settings, purge deletes the pool.
     risky = {"configure", "purge"}
 
     async def one(script, args) -> None:

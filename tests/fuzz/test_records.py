@@ -1,7 +1,8 @@
-"""Stored records that somebody bent: the bent job fails alone, with a reason, and every job beside it is done.
+"""Stored records with a hostile change: the changed job fails alone, with a reason, and every further job succeeds.
 
-One field of one job's record, or its whole key, is changed at a random stage of its life; then workers go on as ever.
-`AGENTPOOL_FUZZ_CASES` sets how many cases (a slice by default; 10,000 before a release); the count is printed.
+The test changes a field of a job's record, or the whole key, at a random stage; then workers go on as usual.
+`AGENTPOOL_FUZZ_CASES` sets the number of cases (a slice by default; 10,000 before a release); the test prints the
+count.
 """
 
 from __future__ import annotations
@@ -57,14 +58,14 @@ TEXTS = st.one_of(
 
 @st.composite
 def bends(draw) -> tuple[str, object]:
-    """What is done to the record: a field and its new text (None: it goes), or another type of key in its place."""
+    """A change of the record: a field and the new text (None: removed), or a key of a different type."""
     if draw(st.integers(0, 9)) == 0:
         return "", draw(st.sampled_from(["string", "list", "set", "zset", "stream"]))
     return draw(st.sampled_from(FIELDS)), draw(TEXTS | st.none())
 
 
 class Stage:
-    """One pool with innocent jobs and one victim, which is brought to a stage of its life."""
+    """A pool with innocent jobs and a victim, at a stage of the victim's life."""
 
     def __init__(self, client, pool: PoolRef) -> None:
         self.client = client
@@ -74,14 +75,14 @@ class Stage:
         self.inspector = Inspector(client)
         self.worker = Consumer(client, pool, WorkerId("steady"))
         self.innocent: list[JobId] = []
-        self.held: list[Succeeded] = []  # what the victim's worker has yet to report
+        self.held: list[Succeeded] = []  # results that the victim's worker has not reported yet
 
     async def submit(self, **fields) -> JobId:
-        """One job more."""
+        """Submit a job."""
         return (await self.producer.submit(JobRequest(kind="k", payload={"n": 1}, **fields))).job_id
 
     async def prepare(self, stage: str) -> JobId:
-        """The victim at its stage, with innocent jobs before and behind it."""
+        """Return the victim at the stage, with innocent jobs before and after."""
         await self.inspector.configure(self.pool, SETTINGS)
         await self.worker.register(slots=50, host="h")
         self.innocent.append(await self.submit(trace={"traceparent": "t"}, ttl_ms=10**9))
@@ -131,7 +132,7 @@ class Stage:
                 self.held = [Succeeded(job_id=lease.job_id, token=lease.token)]
 
     async def bend(self, victim: JobId, field: str, value: object) -> None:
-        """Change the victim's record behind the queue's back."""
+        """Change the victim's record, bypassing the queue."""
         key = self.keys.job(victim)
         if field:
             command = ("HDEL", key, field) if value is None else ("HSET", key, field, value)
@@ -143,7 +144,7 @@ class Stage:
         await self.client.execute_command(*make)
 
     async def go_on(self, victim: JobId | None = None) -> None:
-        """Work as workers do, until every innocent job has ended well, and for a while until the victim has ended."""
+        """Serve jobs until every innocent job has succeeded, and for a limited time until the victim has ended."""
         for round_ in range(ROUNDS):
             await self._work()
             await self.worker.maintain()
@@ -179,7 +180,7 @@ class Stage:
             await self.worker.settle([done])
 
     async def read(self, victim: JobId) -> JobState | None:
-        """Read the queue and the victim in every way; its state, None where its key holds no record."""
+        """Read the queue and the victim by every call; return the victim's state, or None without a record."""
         for state in ("queued", "scheduled", "blocked", "running", "failed"):
             json.dumps([job_document(job, self.pool) for job in await self.inspector.jobs(self.pool, JobState(state))])
         await self.inspector.snapshot(self.pool)
@@ -194,14 +195,14 @@ class Stage:
         return job.state
 
     async def clear(self, victim: JobId) -> None:
-        """Replay a dead letter, then purge it."""
+        """Replay a dead letter, then purge the job."""
         await self.inspector.replay(self.pool, victim)
         await self.go_on()
         await self.inspector.discard(self.pool, [victim])
 
 
-async def one(client, pool: PoolRef, stage: str, field: str, value: object) -> str:
-    """One case; the victim's state in the end."""
+async def run_case(client, pool: PoolRef, stage: str, field: str, value: object) -> str:
+    """Run a case; return the victim's final state."""
     ground = Stage(client, pool)
     try:
         victim = await ground.prepare(stage)
@@ -227,30 +228,30 @@ def loop_and_client(redis_url):
 
 
 @pytest.mark.timeout(3600)
-def test_a_bent_record_fails_its_own_job_only(loop_and_client):
-    """Whatever is in a record, the jobs beside it are done, every reading works, and nothing waits for ever."""
+def test_a_bent_record_fails_only_its_job(loop_and_client):
+    """For any record, the further jobs succeed, every reading works, and no job waits for ever."""
     loop, client = loop_and_client
     numbers = count()
     ends: Counter[str] = Counter()
 
     @MANY
     @given(stage=st.sampled_from(STAGES), bend=bends())
-    @example(stage="queued", bend=("state", "running"))  # its entry was taken for that of a job that has ended
-    @example(stage="lost", bend=("entry", "0-0"))  # its entry was dropped as another's
-    @example(stage="blocked", bend=("due", "9" * 15))  # it became due in 30,000 years
+    @example(stage="queued", bend=("state", "running"))  # the entry counted as the entry of an ended job
+    @example(stage="lost", bend=("entry", "0-0"))  # the entry was dropped as foreign
+    @example(stage="blocked", bend=("due", "9" * 15))  # the job became due in 30,000 years
     @example(stage="held", bend=("held", ":x"))  # a bucket without a limit's name stopped the claims of the pool
     @example(stage="queued", bend=("opened", ""))  # likewise
-    @example(stage="parent", bend=("state", "succeeded"))  # without a result, it stopped the maintenance of the pool
+    @example(stage="parent", bend=("state", "succeeded"))  # without a result, the record stopped the pool's maintenance
     def cases(stage, bend):
         pool = PoolRef("fuzz", f"records-{next(numbers)}")
         try:
-            ends[loop.run_until_complete(one(client, pool, stage, *bend))] += 1
+            ends[loop.run_until_complete(run_case(client, pool, stage, *bend))] += 1
         except Exception as error:
             error.add_note(f"stage {stage}, field and value {bend!r}")
             raise
 
     cases()
-    print(f"victims: {dict(ends)}")  # noqa: T201 - the count is what a fuzz run is asked for
+    print(f"victims: {dict(ends)}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
 
 
 NOT_NUMBERS = st.text(max_size=10).filter(lambda text: not text.strip().lstrip("+-").isdigit())
@@ -309,8 +310,8 @@ def shared_bends(draw) -> tuple[str, str, str]:
 
 
 @pytest.mark.timeout(3600)
-def test_a_bent_setting_or_counter_stops_nobody(loop_and_client):
-    """The default stands in for a setting that is no number, and counters are put right: every job is done."""
+def test_a_bent_setting_or_counter_stops_no_job(loop_and_client):
+    """The default replaces a setting that is no number, and counters are corrected: every job succeeds."""
     loop, client = loop_and_client
     numbers = count()
 

@@ -1,6 +1,7 @@
-"""Random replies to every call: a value or an error of ours, whatever a server says; and the next call is not harmed.
+"""Random replies to every call: a value or an error of ours, for any reply of a server; the next call is not harmed.
 
-`AGENTPOOL_FUZZ_CASES` sets how many cases (a slice by default; 10,000 before a release); the count is printed.
+`AGENTPOOL_FUZZ_CASES` sets the number of cases (a slice by default; 10,000 before a release); the test prints the
+count.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from tests.fixtures.hostile import after_login, encoded, hostile_redis
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
 MANY = settings(max_examples=CASES, deadline=None, database=None, suppress_health_check=list(HealthCheck))
-CALL_SECONDS = 60.0  # no call comes near it
+CALL_SECONDS = 60.0  # no call needs that long
 ENDLESS = {"pressure", "follow", "result", "wait", "wait and claim"}  # calls that wait for something that makes sense
 
 words = st.sampled_from(
@@ -42,7 +43,7 @@ replies = st.lists(st.one_of(values, values, broken), min_size=1, max_size=3)
 
 
 async def outcome(redis, name: str) -> str:
-    """Make a call; say what it came to."""
+    """Make a call; return the name of the outcome."""
     try:
         async with asyncio.timeout(0.3 if name in ENDLESS else CALL_SECONDS):
             await CALLS[name](redis)
@@ -55,7 +56,7 @@ async def outcome(redis, name: str) -> str:
 
 
 def _wait_longer(pool) -> None:
-    """Give answers all the time that a busy machine may need; so far, silence was to end soon."""
+    """Give answers the time that a busy machine may need; before, a silence was to end soon."""
     pool.connection_kwargs["socket_timeout"] = CALL_SECONDS
     for connection in (*pool._free, *pool._in_use):
         connection.socket_timeout = CALL_SECONDS
@@ -63,11 +64,11 @@ def _wait_longer(pool) -> None:
 
 @pytest.mark.timeout(3600)
 def test_any_reply_is_understood_or_refused(monkeypatch):
-    """The calls take turns on random replies, one after another for the commands of a call; then a good call works."""
+    """The calls alternate on random replies, in sequence for the commands of a call; then a good call works."""
     monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.0)
     seen: Counter[str] = Counter()
 
-    left: list[bytes] = []  # what is said next; the last again and again
+    left: list[bytes] = []  # the next replies; the last reply repeats
 
     async def one(url, name, said) -> None:
         left[:] = [encoded(reply) for reply in said]
@@ -92,5 +93,5 @@ def test_any_reply_is_understood_or_refused(monkeypatch):
             await asyncio.to_thread(cases)
 
     asyncio.run(all_cases())
-    print(f"replies: {dict(seen)}")  # noqa: T201 - the count is what a fuzz run is asked for
+    print(f"replies: {dict(seen)}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
     assert seen["refused"] > 0

@@ -1,6 +1,7 @@
-"""Random Redis URLs: read as they are meant, or refused without a piece of a password; never another exception.
+"""Random Redis URLs: read with their meaning, or refused without a part of a password; never a different exception.
 
-`AGENTPOOL_FUZZ_CASES` sets how many cases (a slice by default; 10,000 before a release); the count is printed.
+`AGENTPOOL_FUZZ_CASES` sets the number of cases (a slice by default; 10,000 before a release); the test prints the
+count.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ def urls(draw) -> str:
 
 @pytest.mark.timeout(3600)
 def test_any_text_is_a_url_or_refused():
-    """A client is made, whose connections can be made too, or the refusal is a SettingError with its field."""
+    """The URL makes a client with working connections, or the refusal is a SettingError with a field."""
     seen = {"taken": 0}
     refusals: list[SettingError] = []
 
@@ -61,14 +62,14 @@ def test_any_text_is_a_url_or_refused():
             client.connection_pool.make_connection()
 
     cases()
-    print(f"urls: {seen}, refused: {len(refusals)}")  # noqa: T201 - the count is what a fuzz run is asked for
+    print(f"urls: {seen}, refused: {len(refusals)}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
     assert {error.field for error in refusals} == {"Redis URL"}
     assert seen["taken"] > 0
 
 
 @pytest.mark.timeout(3600)
-def test_a_password_is_taken_as_it_is_or_never_shown():
-    """Quoted, it is taken for exactly what it is; unquoted, no message shows a piece, and the host stays the host."""
+def test_a_password_is_read_exactly_or_never_shown():
+    """A quoted password is read exactly; an unquoted password is in no message, and the host stays the host."""
     seen = {"taken": 0}
     refusals: list[str] = []
 
