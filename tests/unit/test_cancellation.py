@@ -104,7 +104,7 @@ async def test_tasks_that_fail_while_cancelled_leave_no_failure_unseen(unseen_fa
 
 
 async def test_a_lost_cancellation_is_raised_before_the_next_try():
-    """A task without a cancellation goes on; a task whose cancellation was swallowed ends."""
+    """A task without a cancellation goes on; a task with a swallowed cancellation ends."""
     raise_lost()
 
     async def tries() -> None:

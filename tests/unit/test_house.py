@@ -107,7 +107,7 @@ def test_the_devcluster_is_a_distribution_of_its_own():
     )
 
 
-# Modules that use private names of a dependency, whose next major version pyproject.toml must therefore exclude.
+# Modules that use private names of a dependency; pyproject.toml must exclude the next major version.
 PRIVATE_USES = {
     "core/agentpool_core/queue/connection/redis_internals.py": "redis",
 }

@@ -13,7 +13,7 @@ from agentpool_core.text import RENDERED_CHARS, encodable, one_line, printable, 
 
 
 class Raises:
-    """An object whose text raises, like an ORM's detached object."""
+    """An object with a `__repr__` that raises, like an ORM's detached object."""
 
     def __init__(self, error: BaseException) -> None:
         self.error = error
@@ -23,14 +23,14 @@ class Raises:
 
 
 class NoText:
-    """An object whose `__repr__` returns no text."""
+    """An object with a `__repr__` that returns no text."""
 
     def __repr__(self) -> str:
         return 5  # type: ignore[return-value]  # the mistake under test
 
 
 class WordlessError(Exception):
-    """An error whose `__str__` raises an error."""
+    """An error with a `__str__` that raises an error."""
 
     def __str__(self) -> str:
         raise WordlessError

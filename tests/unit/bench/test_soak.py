@@ -50,7 +50,7 @@ async def supervisor() -> AsyncIterator[int]:
 
 
 async def test_a_lost_load_or_worker_ends_the_run(supervisor: int):
-    """A run whose load or worker died returns no figures."""
+    """A run returns no figures after the death of its load or worker."""
     with pytest.raises(QueueUnreachableError):
         await soak.under_load(Place(lost=True, pid=supervisor), seconds=60)
     with pytest.raises(psutil.NoSuchProcess):

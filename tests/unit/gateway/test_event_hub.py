@@ -12,7 +12,7 @@ POOL = PoolRef("test", "p")
 
 
 class Inspector:
-    """A pool whose events come from the test; the pool counts its readers."""
+    """A pool with events of the test; the pool counts its readers."""
 
     def __init__(self) -> None:
         self.readers = 0

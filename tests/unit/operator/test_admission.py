@@ -21,7 +21,7 @@ TEMPLATE = {"spec": {"containers": [{"name": "worker", "resources": {"limits": {
 
 
 class Server:
-    """An API server whose admission tolerates the taint of GPU nodes."""
+    """An API server with an admission that tolerates the taint of GPU nodes."""
 
     def __init__(self):
         self.asked = []

@@ -32,7 +32,7 @@ class Server:
         self.objects = {AGENTPOOL: RESOURCE}
         self.applied = []
         self.on_apply = lambda _body: None
-        self.unasked = ""  # path whose applies meet an unreachable webhook
+        self.unasked = ""  # applies to this path meet an unreachable webhook
 
     async def get(self, path):
         if path not in self.objects:

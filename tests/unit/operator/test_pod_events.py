@@ -74,7 +74,7 @@ def event(reason, *, made=BOUND, last=BOUND):
 
 
 async def test_events_before_the_node_do_not_explain_the_delay(server, pools, look):
-    """A warning of the scheduler may be newer than a warning of the node, whose clock differs."""
+    """A warning of the scheduler may seem newer than a warning of the node, because clocks differ."""
     pod = add(pools, "p", ("w", 60)).pods["w"]
     server.events["w"] = [
         event("FailedScheduling", last=BOUND + 1),

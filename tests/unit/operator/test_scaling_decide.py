@@ -253,7 +253,7 @@ def test_capacity_caps_the_size_and_lets_some_pods_wait_under_provision():
 
 
 def test_an_idle_pool_does_not_blame_the_nodes():
-    """An idle worker whose room is needed goes; no limit is reported, for no job lacks capacity."""
+    """An idle worker goes when a different pool needs the room; no job lacks capacity, so no limit is reported."""
     memory = replace(SETTLED, last_busy_at=0.0)
     outcome = decided(replicas=1, memory=memory, now=5.0, placeable=0)
     assert (outcome.replicas, outcome.capped_by) == (0, Cap.NONE)

@@ -101,7 +101,7 @@ def test_json_from_outside_has_the_same_limit_and_room_for_an_envelope():
 
 
 class Odd(dict):  # type: ignore[type-arg]  # a user's own
-    """A dict whose methods raise, like a lazy object."""
+    """A dict with methods that raise, like a lazy object."""
 
     def items(self):
         """Raise an unexpected error."""

@@ -35,7 +35,7 @@ def test_no_role_has_a_dangerous_command():
 
 
 def test_rules_for_an_older_server_hold_only_known_commands():
-    """Redis before 7.2 has no CLIENT SETINFO, and refuses a user whose rules name the command; the rest is equal."""
+    """Redis before 7.2 has no CLIENT SETINFO, and refuses rules with the command; the rest is equal."""
     for role in acl.Role:
         newest = acl.rules(role)
         assert acl.rules(role, version=(7, 2)) == newest

@@ -49,7 +49,7 @@ async def raise_error(payload, ctx):
            "wordless": Wordless()}[payload]  # fmt: skip
 
 
-odd = App()  # handlers whose outcomes cannot be shown or stored
+odd = App()  # handlers with outcomes that cannot be shown or stored
 
 
 @odd.handler("ok")

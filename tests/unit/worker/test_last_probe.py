@@ -26,7 +26,7 @@ def listening():
 
 @pytest.fixture
 def ending(listening, monkeypatch):
-    """A supervisor in its drain, whose worker has ended; the supervisor waits for a probe without limit."""
+    """A draining supervisor without its worker; the supervisor waits for a probe without limit."""
     monkeypatch.setattr(supervisor, "_NEXT_PROBE_SECONDS", 600.0)
     ending = _Supervisor(lambda _line: None, listening)
     ending._asked_to_leave = True

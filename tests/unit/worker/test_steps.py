@@ -16,7 +16,7 @@ from tests.unit.worker.fakes import Bench, FakeQueue, lease
 
 
 class Job:
-    """A job whose handler changes between attempts; the steps stay."""
+    """A job with a new handler in each attempt; the steps stay."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
