@@ -1,6 +1,6 @@
-"""The fan-out as it was: a server that answers 503 while its slots are busy, and a caller that finally gives up.
+"""The refusing fan-out: a server that answers 503 while the slots are busy, and a caller that finally gives up.
 
-The server is aiohttp on its own port, as light as possible, so that drops are due to refusals and not to slowness. The
+The server is aiohttp on a separate port, as light as possible, so drops are due to refusals and not to slowness. The
 server knows no keys, so an accepted duplicate runs again.
 """
 

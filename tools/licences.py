@@ -30,7 +30,7 @@ ALLOWED = frozenset({
 })  # fmt: skip
 
 
-# Licences that were read in the package itself, because its metadata has a free text that the list leaves out.
+# Licences that were read in the package, because the metadata has a free text that the list leaves out.
 READ = {"protobuf": "BSD-3-Clause"}
 
 

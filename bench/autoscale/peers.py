@@ -56,7 +56,7 @@ class Keda:
     _downs: deque[tuple[float, int]] = field(default_factory=deque)
 
     def size(self, state: State) -> int:
-        """Decide: KEDA between zero and non-zero at its polls, the HPA about the rest at each sync."""
+        """Decide: KEDA between zero and non-zero at each poll, the HPA about the rest at each sync."""
         current = len(state.workers)
         value = self.metric(state)
         if state.now - self._polled_at >= KEDA_POLL_SECONDS:
@@ -95,7 +95,7 @@ class Keda:
 
 @dataclass(slots=True)
 class Knative:
-    """Knative's pod autoscaler on concurrency, with its defaults: stable 60 s, panic 6 s at 200 per cent."""
+    """Knative's pod autoscaler on concurrency, with the defaults: stable 60 s, panic 6 s at 200 per cent."""
 
     name: str
     target: float  # concurrency of a worker: slots times the default utilisation of 70 per cent

@@ -37,11 +37,11 @@ FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class AppPool:
-    """A pool for an App, `module:attribute`, whose workers run in `directory`."""
+    """A pool for an App, `module:attribute`, with workers that run in `directory`."""
 
     app: str
     directory: Path  # absolute: the working directory of the pods
-    name: str  # of the AgentPool, and of its pods' image
+    name: str  # of the AgentPool, and of the image of the pods
 
     @classmethod
     def of(cls, app: str, directory: Path) -> Self:
@@ -67,7 +67,7 @@ class AppPool:
 
     @property
     def image(self) -> str:
-        """The image of the pods, as `agentpool devcluster --image` takes it."""
+        """The image of the pods, in the form of `agentpool devcluster --image`."""
         return f"dev/{self.name}={self.directory}"
 
     def manifest(self, restarted_at: str | None = None) -> dict[str, Any]:
@@ -87,7 +87,7 @@ class AppPool:
         }
 
     async def start(self, kubeconfig: Path) -> None:
-        """Apply the pool and wait until it takes jobs. Raises NotReadyError."""
+        """Apply the pool and wait until the pool takes jobs. Raises NotReadyError."""
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         async with open_kubeconfig(kubeconfig) as cluster:
             await self._apply(cluster, None)

@@ -1,7 +1,7 @@
 """Open a connection to the Kubernetes API: a kubeconfig, or the pod's own service account.
 
-The `kubernetes` package reads kubeconfigs, service accounts and exec plugins; it is imported when a connection is
-opened, which keeps this package light. `agentpool_core.kube.client` sends the requests.
+The `kubernetes` package reads kubeconfigs, service accounts and exec plugins. The import waits for the first
+connection, which keeps this package light. `agentpool_core.kube.client` sends the requests.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ class Access:
     """How to reach the API server."""
 
     settings: Any  # `kubernetes.aio`'s Configuration, only partly typed
-    renew: Any = None  # the loader of a kubeconfig whose token is to be renewed while it is used
+    renew: Any = None  # the loader of a kubeconfig with a token that must be renewed during use
 
 
 @asynccontextmanager
 async def open_cluster(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]:
-    """Yield a connection; close it at the end of the block.
+    """Yield a connection; close the connection at the end of the block.
 
     `kubeconfig` None: the files of KUBECONFIG, else ~/.kube/config, else the pod's own service account. Raises
-    SettingError where none can be used, or the package `kubernetes` is missing.
+    SettingError if no source can be used, or if the package `kubernetes` is missing.
     """
     access = await load(kubeconfig)  # reports a missing package
     async with connect(access) as cluster:
@@ -55,12 +55,12 @@ async def open_cluster(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]
 
 @asynccontextmanager
 async def connect(access: Access) -> AsyncIterator[Cluster]:
-    """Yield a connection with a renewed token; close it at the end of the block."""
+    """Yield a connection with a renewed token; close the connection at the end of the block."""
     from kubernetes.aio import client, config
 
     from agentpool_core.kube.client import Cluster
 
-    loaders: Any = config  # only partly typed, as is its client
+    loaders: Any = config  # only partly typed, like its client
     api: Any = client.ApiClient(access.settings)
     renewing = access.renew and asyncio.create_task(loaders.refresh_token(access.renew, access.settings, RENEW_SECONDS))
     try:
@@ -94,12 +94,12 @@ async def load(kubeconfig: Path | None) -> Access:
 
 
 async def _fill(settings: Any, sources: Sequence[Path]) -> Any:
-    """Fill the settings from kubeconfig files, or without any from the pod; return a loader whose token is renewed."""
+    """Fill the settings from kubeconfig files, or else from the pod; return a loader if the token needs renewal."""
     from kubernetes.aio import config
 
     loaders: Any = config
     if not sources:
-        loaders.load_incluster_config(client_configuration=settings)  # which renews its token at each request
+        loaders.load_incluster_config(client_configuration=settings)  # the token is renewed at each request
         return None
     current = kubeconfigs.current(sources)
     with _plugin_failures() as failures:
@@ -120,7 +120,7 @@ def _renewable(loader: Any, current: Current) -> bool:
 
 
 def _set_proxy(settings: Any) -> None:
-    """Decide about the proxy here: aiohttp, left to itself, ignores CIDRs in NO_PROXY."""
+    """Set the proxy here: aiohttp alone ignores CIDRs in NO_PROXY."""
     field = "proxy-url" if settings.proxy else "HTTPS_PROXY"
     settings.proxy = settings.proxy or environment_proxy(settings.host)
     if settings.proxy:
@@ -130,7 +130,7 @@ def _set_proxy(settings: Any) -> None:
 
 @contextlib.contextmanager
 def _translate_errors(sources: Sequence[Path]) -> Iterator[None]:
-    """Raise SettingError for the errors of the loaders, which are TypeError, KeyError and others for a wrong file."""
+    """Raise SettingError for the errors of the loaders: TypeError, KeyError and more for a wrong file."""
     from kubernetes.aio import config
 
     try:

@@ -11,7 +11,7 @@ import json
 import re
 from typing import Any
 
-READABLE_DEPTH = 200  # above every limit on what is read, so that an object is seen to be too deep; below Python's own
+READABLE_DEPTH = 200  # above every limit on objects, so a deep object is recognised; below Python's limit
 CUT = '"…"'  # replaces a removed part
 _TOKEN = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|[\[\]{}]', re.DOTALL)
 

@@ -1,8 +1,8 @@
 """Limits of single keys and tenants that differ from the number in the spec, set at run time.
 
 The AgentPool has the number for every key (`spec.queue.limits`); a customer with a larger plan gets an override. The
-override lasts until a reset, also when the AgentPool changes. `scripts/lib/limits.lua` applies it from the next start
-on.
+override lasts until a reset, also when the AgentPool changes. `scripts/lib/limits.lua` applies the override from the
+next start on.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _NUMBERS = re.compile(r"([1-9]\d{0,14})(?: ([1-9]\d{0,14}) ([1-9]\d{0,14}))?\n(.
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Override:
-    """The number that applies to one key or tenant."""
+    """The number that applies to a single key or tenant."""
 
     limit: str  # name
     subject: str  # the key or tenant

@@ -34,7 +34,7 @@ class LimitSnapshot:
     """A limit of the pool, beside the routes' own."""
 
     name: str
-    by: LimitBy | None  # each key or tenant has a limit of its own
+    by: LimitBy | None  # each key or tenant has a separate limit
     text: str  # the bound in words, such as "2 at once"
     waiting: int  # jobs that no worker may start before the limit has room
     routes: tuple[str, ...] | None  # whose jobs it covers whole, () = all; None: only some of their jobs
@@ -48,10 +48,10 @@ class WorkerSnapshot:
 
     name: WorkerId
     slots: int  # concurrent jobs
-    running: int  # running jobs; in a reading of many pools, those of its last heartbeat
+    running: int  # running jobs; in a reading of many pools, from the last heartbeat
     host: str
-    note: str = ""  # why it takes no jobs at present; `slots` is 0 then
-    lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: lost, its jobs are about to be recovered
+    note: str = ""  # the reason why the worker takes no jobs at present; `slots` is 0 then
+    lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: lost, and the jobs are about to be recovered
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -72,11 +72,11 @@ class QueueSnapshot:
     paused: bool
     settings_revision: str
     cordoned: frozenset[WorkerId] = frozenset()  # workers that take no more jobs, registered or not
-    retired: bool = False  # the AgentPool was deleted: its jobs can be read, new jobs are refused
+    retired: bool = False  # the AgentPool was deleted: jobs can be read, new jobs are refused
     quarantined: int = 0  # of the ready jobs, those that wait to run alone
     reserved: WorkerId | None = None  # the worker that runs them, in sequence, and nothing else
     limits: tuple[LimitSnapshot, ...] = ()
-    due: int = 0  # jobs, limits and schedules whose time has come: the maintenance of any worker makes jobs ready
+    due: int = 0  # due jobs, limits and schedules: the maintenance of any worker makes jobs ready
     held: int = 0  # jobs that wait for a limit, in addition to the ready jobs
     waiting: int = 0  # started jobs that wait for a signal or a time, without a slot
     attempts_total: int = 0  # ended attempts with any outcome; `run_ms_total` is their total time
@@ -97,5 +97,5 @@ class QueueSnapshot:
         return tuple(worker for worker in self.workers if self.lives(worker))
 
     def lives(self, worker: WorkerSnapshot) -> bool:
-        """Return whether this worker's lease was unexpired; other workers recover the jobs of a lost worker."""
+        """Return whether this worker's lease was unexpired; the remaining workers recover the jobs of a lost worker."""
         return worker.lease_expires_at_ms > self.taken_at_ms

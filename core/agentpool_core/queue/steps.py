@@ -1,8 +1,8 @@
-"""Reading the durable steps of a job, from its hash: for a worker with results, for a record without.
+"""Read the durable steps of a job from its hash: with results for a worker, without results for a record.
 
-A worker writes steps through `Consumer.record_steps`; `codec/layout.py` has the text of a step. A step whose text or
-result cannot be read is left out: the worker runs it again, and no different step is affected. Without a readable
-number of steps there are none.
+A worker writes steps through `Consumer.record_steps`; `codec/layout.py` has the text of a step. An unreadable step is
+left out: the worker runs the step again, and the remaining steps are not affected. Without a readable number of steps
+the list is empty.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A message as the request of a job. Pure.
 
 A repeated message, with the same caller, id and content, gets the same task. Clients reuse an id for different content,
-so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` in it has the fields of
-the job.
+so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` has the fields of the
+job.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.tasks import NAMESPACE
 from agentpool_gateway.a2a.values import document_of, whole
 
-KIND = "message"  # of a job whose message names no kind
-_NOT_FOR_SENDERS = ("payload", "job_id")  # the message is the payload, and the agent names its tasks
+KIND = "message"  # of a job for a message without a kind
+_NOT_FOR_SENDERS = ("payload", "job_id")  # the payload is the message, and the agent names the tasks
 
 
 def kinds_of(settings: PoolSettings) -> list[str]:

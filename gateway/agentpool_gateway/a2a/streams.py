@@ -1,7 +1,7 @@
-"""A task's stream: the task first, then its changes, until the task ends.
+"""A task's stream: the task first, then the task's changes, until the task ends.
 
-Changes follow the job's events in order, so all streams of a task get the same changes. After its end the job is read
-again: its artifacts come before its last status. `None` in a stream is a silence: a binding sends a comment.
+Changes follow the job's events in order, so all streams of a task get the same changes. After the end the job is read
+again: artifacts come before the last status. `None` in a stream is a silence: a binding sends a comment.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _WORKING = frozenset({"started", "progress", "yielding", "cancelling"})  # event
 
 
 async def single_update(task: Task) -> Updates:
-    """Yield a task and nothing else, for callers without `read`."""
+    """Yield a task and nothing more, for callers without `read`."""
     yield StreamResponse(task=task)
 
 
 async def open_stream(updates: Updates) -> Updates:
-    """Return the stream after its first update, so that an error before it is raised before the answer begins."""
+    """Return the stream after the first update, so an early error is raised before the answer begins."""
     return _after(await anext(updates), updates)
 
 
@@ -43,7 +43,7 @@ async def _after(first: StreamResponse | None, rest: Updates) -> Updates:
 
 
 async def follow(admission: Admission, job_id: JobId) -> Updates:
-    """Yield a task and its changes. Raises UnknownJobError, or the refusal of a caller who lost the permission."""
+    """Yield a task and its changes. Raises UnknownJobError, or the refusal after the caller lost the permission."""
     async with admission.queue.hub.listen() as events:
         job = await admission.queue.inspector.job(admission.pool, job_id)
         yield StreamResponse(task=task_of(job))
@@ -54,7 +54,7 @@ async def follow(admission: Admission, job_id: JobId) -> Updates:
 async def follow_new(
     admission: Admission, submit: Callable[[], Awaitable[Receipt]], history_length: int | None
 ) -> Updates:
-    """Submit a task, and yield it with all its changes, also the earliest. Raises as `follow` and `submit`."""
+    """Submit a task; yield the task with all changes, from the earliest on. Raises as `follow` and `submit`."""
     async with admission.queue.hub.listen() as events:
         receipt = await submit()
         job = await admission.queue.inspector.job(admission.pool, receipt.job_id)

@@ -1,7 +1,7 @@
-"""Wait for a job within a tool call, and report its changes as progress of the call.
+"""Wait for a job within a tool call, and report changes of the job as progress of the call.
 
-The call reports each event of the job, and repeats the latest one during silence, so that a client that resets its
-timeout by progress goes on waiting. An ended wait leaves the job as it is. `operations` takes over next.
+The call reports each event of the job, and repeats the latest event during silence, so a client that resets its timeout
+by progress goes on waiting. The end of the wait does not change the job. `operations` takes over next.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ async def _report_changes(admission: Admission, job_id: JobId, report: Report) -
                 async for event in feed:
                     words = words if event is None else words_of(event)
                     await report(words)
-    except AgentPoolError as error:  # the wait itself reports it to the caller
+    except AgentPoolError as error:  # the wait reports the error to the caller
         log.info("no more progress of job %s: %s", job_id, type(error).__name__)
 
 

@@ -34,7 +34,7 @@ UNREADABLE = "the pods' node requirements cannot be read; correct resources, nod
 
 
 def takes_part(pool: Pool) -> bool:
-    """Return whether the pool requests devices and has its own Deployment for pods that hold them."""
+    """Return whether the pool requests devices and has a Deployment of its own for pods that hold them."""
     return pool.gpu is not None and pool.owns_deployment and not pool.yielded_to
 
 
@@ -81,7 +81,7 @@ class Placement:
         return misfit(nodes, claim.shape) or (f"the scheduler places no worker: {refused}" if refused else "")
 
     def refusal_of(self, pool: PoolRef) -> str:
-        """Return the scheduler's reason for the limit of the pool; empty = it has refused no worker."""
+        """Return the scheduler's reason for the limit of the pool; empty = no refused worker."""
         limited = pool in self._claims and self._claims[pool].most is not None
         return self._refusals.reason_of(pool) if limited else ""
 

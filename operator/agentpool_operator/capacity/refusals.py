@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from agentpool_operator.pools.views import PodView
     from agentpool_operator.scaling.nodes import Shape
 
-REFUSED_AFTER_SECONDS = 10.0  # age of a Pending pod whose refusal counts: its node may become free meanwhile
+REFUSED_AFTER_SECONDS = 10.0  # age of a Pending pod with a refusal that counts: the node may become free meanwhile
 PAUSE_SECONDS = 30.0  # before a limit is tested the first time
 LONGEST_PAUSE_SECONDS = 600.0  # between later tests
 
@@ -26,9 +26,9 @@ LONGEST_PAUSE_SECONDS = 600.0  # between later tests
 class Refusal:
     """A limit that the scheduler has shown."""
 
-    most: int  # workers that it has placed
-    reason: str  # in its words
-    shape: Shape  # of the workers that it has refused
+    most: int  # workers that the scheduler has placed
+    reason: str  # the scheduler's message
+    shape: Shape  # of the refused workers
     nodes_version: int  # of the inventory at that time
     pause_s: float  # seconds before the limit is tested
     until: float  # seconds, monotonic

@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 BUDGET_RECHECK_SECONDS = 60.0  # between checks of the PodDisruptionBudget, which is not watched
-FORBIDDEN = " is forbidden: "  # part of every admission refusal, whatever its status
+FORBIDDEN = " is forbidden: "  # part of every admission refusal, at any status
 log = logging.getLogger(__name__)
 
 
@@ -133,7 +133,7 @@ class Applier:
     async def _secret(self, pool: Pool, spec: AgentPoolSpec) -> Problem | None:
         """Return the problem of a Secret that forbids new workers.
 
-        A Deployment would pass the Secret to the pods. An existing Deployment keeps its workers while a permitted
+        A Deployment would pass the Secret to the pods. An existing Deployment keeps the workers while a permitted
         Secret is missing or wrong for a while.
         """
         try:
@@ -176,7 +176,7 @@ class Applier:
         return None
 
     def _contest(self, pool: Pool, wanted: Json, found: DeploymentView) -> Problem | None:
-        """Return the problem of a Deployment that somebody changes back after each correction; None = correct it."""
+        """Return the problem of a Deployment with repeatedly reverted corrections; None = correct the Deployment."""
         marks = found.raw["metadata"].get("annotations") or {}
         other = str(marks.get(manifests.OPERATOR, ""))
         foreign = bool(self._operator) and other != self._operator
@@ -192,7 +192,7 @@ class Applier:
         return _contest_problem(name or "another client", _differences(wanted, found.raw))
 
     async def _why_unplaceable(self, pool: Pool, wanted: Json, live: Json) -> Problem | None:
-        """Return the problem of a changed template that no node could hold, while workers of the earlier one run."""
+        """Return the problem of a changed template that no node could hold, while workers of the old template run."""
         digests = {(body["metadata"].get("annotations") or {}).get(manifests.DIGEST) for body in (wanted, live)}
         misfit = await self._misfit(pool, wanted) if self._misfit is not None and len(digests) > 1 else ""
         if not misfit:
@@ -237,7 +237,7 @@ class Applier:
         if any(found.get(mark) != value for mark, value in wanted["metadata"]["annotations"].items()):
             return True
         if self._accepted.get(metadata["uid"]) == _fingerprint(wanted, live):
-            return False  # the server normalises the value: applying again would not change it
+            return False  # the server normalises the value: a second apply would change nothing
         paths_that_differ = _differences(wanted, live)
         if paths_that_differ:
             log.info("Deployment %s differs at %s", metadata["name"], ", ".join(paths_that_differ[:5]))
@@ -247,7 +247,7 @@ class Applier:
         self._accepted[live["metadata"]["uid"]] = _fingerprint(wanted, live)
 
     async def _budget_problem(self, pool: Pool) -> Problem | None:
-        """Return the problem of the PodDisruptionBudget; the workers run and are scaled without one."""
+        """Return the problem of the PodDisruptionBudget; the workers run and are scaled without the budget."""
         try:
             return await self._budget(pool)
         except WebhookError as error:
@@ -349,7 +349,7 @@ def _webhook_problem(child: str, detail: str) -> Problem:
 
 
 def _refusal_problem(detail: str) -> Problem:
-    """Return the API server's objection to a Deployment, with the user's names for its fields."""
+    """Return the API server's objection to a Deployment, with the AgentPool's names of the fields."""
     words = re.sub(r"(?<![\w.])\.?spec\.template\b", "spec.worker.template", _one_line(detail))
     if FORBIDDEN in words:
         return Problem(
@@ -366,7 +366,7 @@ def _refusal_problem(detail: str) -> Problem:
 
 
 def _beside_running_workers(problem: Problem) -> Problem:
-    """Return the problem of a change to a Deployment that exists: its workers go on, and are scaled."""
+    """Return the problem of a change to an existing Deployment: the workers go on, and are scaled."""
     message = f"{problem.message}; until then the workers keep the earlier template, and are scaled"
     return replace(problem, message=message, stops_scaling=False, refuses_spec=True)
 

@@ -21,7 +21,7 @@ class Checksums:
     """The checksum of each pool, by the AgentPool's uid; derived once for each value."""
 
     def __init__(self) -> None:
-        self._known: dict[str, tuple[str, str]] = {}  # URL, and its checksum
+        self._known: dict[str, tuple[str, str]] = {}  # URL and checksum
 
     def note(self, uid: str, address: Address) -> None:
         """Record the address that a pool uses now."""
@@ -35,7 +35,7 @@ class Checksums:
         return self._known.get(uid, ("", ""))[1]
 
     def forget(self, uid: str) -> None:
-        """Forget a deleted pool, and its address."""
+        """Forget a deleted pool and the pool's address."""
         self._known.pop(uid, None)
 
 

@@ -1,8 +1,8 @@
 """Contests about a Deployment: a different manager reverts each correction.
 
-A few corrections are immediate, as for a mistake by hand. Later corrections are damped, so that two controllers do not
-write without end, and a condition names the manager. A second AgentPool operator is recognised by a mark on the
-Deployment: of two operators of the same pool, the operator with the later name yields. Used by `applier`.
+A few corrections are immediate, as for a mistake by hand. Later corrections are damped, so two controllers do not write
+without end, and a condition names the manager. A mark on the Deployment identifies a second AgentPool operator: of two
+operators of the same pool, the operator with the later name yields. Used by `applier`.
 """
 
 from __future__ import annotations
@@ -47,9 +47,10 @@ class Contests:
         self._contests.setdefault(uid, _Contest()).corrections = [*self._recent(uid), self._clock()]
 
     def yields(self, uid: str, *, own: str, other: str) -> bool:
-        """Return whether this operator leaves the Deployment to the operator whose mark it has.
+        """Return whether this operator leaves the Deployment to the operator of the mark.
 
-        The mark is taken over once: its operator may be gone. If it comes back, its operator is alive.
+        The first conflict takes the mark over, in case the second operator is gone. If the mark returns, that operator
+        is alive.
         """
         contest = self._contests.get(uid)
         if contest is None:

@@ -30,7 +30,7 @@ CONTAINER = "worker"
 TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
 FIRST_LOOK_SECONDS = 2  # earlier probes fail, before the worker listens; the kubelet may count one second less
-LIVENESS_GRACE_SECONDS = 10  # a worker with a failed liveness probe cannot drain, and its jobs wait meanwhile
+LIVENESS_GRACE_SECONDS = 10  # a worker with a failed liveness probe cannot drain, and the jobs wait meanwhile
 START_WITHIN_SECONDS = 600  # for importing handlers before a worker counts as hung
 STARTUP_TIMEOUT_SECONDS = 60  # the worker listens at once and answers when ready: a slow import is no failed probe
 READY_PATH = "/readyz?draining=ready"  # an ending pod stays ready: each failed probe is a warning
@@ -109,7 +109,7 @@ def labels_of(pool: PoolRef) -> dict[str, str]:
 
 
 def marks_of(pool: PoolRef) -> dict[str, str]:
-    """Return the labels that identify a child of a pool after the loss of its owner."""
+    """Return the labels that identify a child of a pool after the loss of the owner."""
     labels = labels_of(pool)
     return {key: labels[key] for key in (POOL_LABEL, MANAGED_BY)}
 
@@ -196,14 +196,14 @@ def _complete(worker: Json, pool: PoolRef, spec: AgentPoolSpec, default_image: s
 
 
 def _device_container(containers: list[Json], worker: Json, spec: AgentPoolSpec, gpu: Gpu) -> Json:
-    """Return the container that gets the devices; only one does, so that a worker's devices count once."""
+    """Return the container that gets the devices: a single container, so a worker's devices count once."""
     named = [c for c in containers if c.get("name") == gpu.container]
     stating = [c for c in containers if _names_resource(c, gpu.resource_name)]
     return next(iter((*named, *stating, *_http_servers(containers, worker, spec))), worker)
 
 
 def _http_servers(containers: list[Json], worker: Json, spec: AgentPoolSpec) -> list[Json]:
-    """Return the containers that may serve the HTTP handler, those with its port first; empty = a different handler."""
+    """Return the containers that may serve the HTTP handler, first those with the port; empty = a different handler."""
     if spec.handler.http is None:
         return []
     port = spec.handler.http.port

@@ -50,5 +50,5 @@ class RefusedWrites:
         self._refused[uid] = _Refused(digest=digest, problem=problem, pause_s=pause_s, until=until)
 
     def forget(self, uid: str) -> None:
-        """Forget a pool after a successful write or its deletion."""
+        """Forget a pool after a successful write or a deletion."""
         self._refused.pop(uid, None)

@@ -92,7 +92,7 @@ def _asks_for_context(parameter: inspect.Parameter) -> bool:
 
 
 def _check_bound(name: str, function: Any, parameters: list[inspect.Parameter]) -> None:
-    """Raise HandlerError for a method without its object, such as a method registered inside its class."""
+    """Raise HandlerError for a method without an object, such as a method registered inside a class."""
     if parameters and parameters[0].name in {"self", "cls"} and parameters[0].default is inspect.Parameter.empty:
         owner, _, method = getattr(function, "__qualname__", "Agent.method").rpartition(".")
         raise HandlerError(

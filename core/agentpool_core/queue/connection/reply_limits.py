@@ -1,9 +1,9 @@
-"""Limits on the size of a reply, checked before a parser makes room for it.
+"""Limits on the size of a reply, checked before a parser makes room for the reply.
 
-The parser makes room for a list as soon as its size is announced, so a dozen bytes can cost 16 GiB and minutes. Each
-chunk of a short reply is searched for text that looks like such an announcement, which is cheap. Where one is found,
-and in long replies, the frames are counted. Each byte is counted once: a server that sends much must not keep the event
-loop busy. `wire` and `pools` feed the parser.
+The parser makes room for a list as soon as the size is announced, so a dozen bytes can cost 16 GiB and minutes. Each
+chunk of a short reply is searched for a possible announcement, which is cheap. After a match, and in long replies, the
+frames are counted. Each byte is counted once: a server that sends much must not keep the event loop busy. `wire` and
+`pools` feed the parser.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import re
 
 from redis.exceptions import InvalidResponse
 
-MAX_REPLY_BYTES = 536_870_912  # of one call: what a server may make us hold; Redis's own limit for one string
-MAX_ITEMS = 1_000_000  # of one reply, those of nested lists too; the largest replies have some 10,000
+MAX_REPLY_BYTES = 536_870_912  # of a call: the most that a server may make us hold; Redis's own limit for a string
+MAX_ITEMS = 1_000_000  # of a reply, nested lists included; the largest replies have some 10,000
 BYTES_PER_ITEM = 16  # on average, at least; short items cost ten times as much memory as they have bytes
-COUNTED_FROM_BYTES = 65_536  # of one call: longer replies are counted, so that there is never much to catch up with
+COUNTED_FROM_BYTES = 65_536  # of a call: longer replies are counted, so the uncounted rest stays small
 _SUSPICIOUS = re.compile(rb"\r\n[*%~>|]\+?\d{6}")
 _LISTS = b"*%~>|"
 _PAIRS = b"%|"  # lists that announce half of their items
@@ -26,7 +26,7 @@ _DIGITS = 20  # of a size that are read
 
 
 class Frames:
-    """The bytes of the replies to one call; with `each`, of one reply after another, each with limits of its own."""
+    """The bytes of the replies to a call; with `each`, of several replies in sequence, each with separate limits."""
 
     def __init__(self, most_bytes: int = MAX_REPLY_BYTES, *, each: bool = False) -> None:
         self._most_bytes = most_bytes
@@ -35,7 +35,7 @@ class Frames:
         self.begin()
 
     def begin(self) -> None:
-        """Forget what came before: a new reply begins."""
+        """Start a new reply."""
         self._chunks: list[bytes] = []  # not counted yet
         self._size = 0
         self._last = b"\r\n"
@@ -46,7 +46,7 @@ class Frames:
         if self._count is not None:
             self._add(self._count, data)
             return
-        if len(data) < _SHORTEST_HEADER and not self._chunks:  # most replies: one short line
+        if len(data) < _SHORTEST_HEADER and not self._chunks:  # most replies: a single short line
             self._chunks.append(data)
             self._last = b"\r\n" + data
             return
@@ -95,7 +95,7 @@ class _Count:
             kind, digits = data[position], data[position + 1 : end].lstrip(b"+")
             position = end + 2
             number = int(digits[:_DIGITS]) if digits.isdigit() else 0
-            owed = (self._owed or 1) - (kind != ord("|"))  # an attribute stands before what it belongs to
+            owed = (self._owed or 1) - (kind != ord("|"))  # an attribute precedes its value
             if kind in _LISTS:
                 items = 2 * number if kind in _PAIRS else number
                 owed += items
@@ -108,6 +108,6 @@ class _Count:
             if not owed:
                 self._items, ended_at = 0, position if position <= size else ended_at
         self._skip, self._rest = max(0, position - size), data[position:]
-        if len(self._rest) > _LONGEST_HEADER:  # a long line; only its beginning and its end are of interest
+        if len(self._rest) > _LONGEST_HEADER:  # a long line; only the beginning and the end matter
             self._rest = self._rest[:_LONGEST_HEADER] + self._rest[-1:]
         return None if ended_at is None else size - ended_at
