@@ -1,4 +1,4 @@
-"""The fan-out case in small: what the bench measures, it measures rightly."""
+"""The fan-out case in small: the bench's figures are correct."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from bench.fanout_queued import queued
 from bench.fanout_refusing import refusing
 
 
-def test_the_mix_is_the_case_that_was_asked_for():
-    """A tenth are duplicates of others, a twentieth critical, a fifth info; the order is the seed's."""
+def test_the_mix_has_the_requested_shares():
+    """A tenth are duplicates, a twentieth critical, a fifth info; the seed decides the order."""
     sent = delegations(seed=1)
     first = {delegation.key: delegation for delegation in sent}
     assert (len(sent), len(sent) - len(first)) == (TOTAL, DUPLICATES)
@@ -18,7 +18,7 @@ def test_the_mix_is_the_case_that_was_asked_for():
 
 
 async def test_queued_nothing_is_dropped_and_nothing_runs_twice():
-    """Through a gateway and workers of its own, duplicates included."""
+    """The case has its own gateway and workers, and includes duplicates."""
     sent = delegations(seed=1)[:60]
     outcome = await queued([*sent, *sent[:10]])
     assert (outcome.dropped, outcome.run_twice, outcome.ran) == (0, 0, len({one.key for one in sent}))
@@ -26,7 +26,7 @@ async def test_queued_nothing_is_dropped_and_nothing_runs_twice():
 
 
 async def test_refused_some_are_dropped():
-    """Twenty slots, all taken at once, and callers that give up."""
+    """Twenty slots are all taken at once, and callers give up."""
     outcome = await refusing(delegations(seed=1)[:1000])
     assert outcome.dropped > 0
     assert outcome.ran + outcome.dropped == 1000

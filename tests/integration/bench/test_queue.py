@@ -1,4 +1,4 @@
-"""The queue's own figures, in small: what the bench measures, it measures rightly."""
+"""The queue's bench in small: the figures are correct."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from bench.queue.profile import profiled
 
 
 async def test_a_queued_job_takes_more_than_a_bare_entry(redis_server_factory):
-    """Ours has a record beside the entry; both are positive, whatever the server frees meanwhile."""
+    """A job has a record beside the entry; both figures are positive, whatever memory the server frees meanwhile."""
     found = await memory(redis_server_factory().tcp_url, 2_000)
     assert 200 < found["bare stream entry bytes"] < found["queued job bytes"]
 
 
 async def test_claims_are_measured_at_every_depth(redis_server_factory):
-    """From a thousand jobs, in powers of ten."""
+    """The depths go from a thousand jobs up, in powers of ten."""
     found = await claims(redis_server_factory().tcp_url, 10_000)
     assert set(found) == {"claim of 1,000 queued us", "claim of 10,000 queued us"}
     assert all(cost > 0 for cost in found.values())
@@ -40,8 +40,8 @@ def test_the_worst_round_of_a_recovery_counts():
     assert {name for name in ratios if not name.startswith("memory")} <= set(LEAST)
 
 
-async def test_a_profile_tells_whose_code_took_the_time(redis_server_factory):
-    """Each measure has a table, with our own code and the server's in it; a submit uses no code of redis-py."""
+async def test_a_profile_divides_the_time_between_packages(redis_server_factory):
+    """Each measure has a table with code of AgentPool and of the server; a submit uses no code of redis-py."""
     tables = await profiled(redis_server_factory().tcp_url, 200)
     assert [table.split(":")[0] for table in tables] == ["one by one submit", "bulk submit", "drain"]
     for whose in ("client and queue", "server: Lua"):

@@ -1,4 +1,4 @@
-"""What a job says moves no terminal: each command escapes control characters, and its JSON remains what it was."""
+"""A job's text cannot control a terminal: each command escapes control characters, and the JSON output stays exact."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OBEYED = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066
 
 @pytest.fixture
 def agentpool(redis_url: str, pool: PoolRef):
-    """Runs a command as a user would, in a thread of its own, against the test's pool."""
+    """Run a command as a user would, in a separate thread, against the test's pool."""
     environment = {"REDIS_URL": redis_url, "AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": None, "KUBECONFIG": "/-"}
 
     async def run(*args: str) -> Result:
@@ -35,7 +35,7 @@ def agentpool(redis_url: str, pool: PoolRef):
 
 @pytest.fixture
 async def jobs(redis, pool: PoolRef) -> dict[str, str]:
-    """A dead, a succeeded, a running and a bent job, all of whose texts are hostile."""
+    """A dead, a succeeded, a running and a corrupt job, all with hostile texts."""
     await Inspector(redis).configure(pool, PoolSettings())
     worker = Consumer(redis, pool, WorkerId("w\x1b[31m\u202e"))
     await worker.register(slots=4, host=EVIL)
@@ -80,8 +80,8 @@ async def jobs(redis, pool: PoolRef) -> dict[str, str]:
         "get {running} -o yaml",
     ],
 )
-async def test_nothing_that_a_terminal_obeys_is_printed(agentpool, jobs, command: str):
-    """Neither output nor error holds an escape sequence, a reordering mark or half a character."""
+async def test_no_control_sequence_of_a_terminal_is_printed(agentpool, jobs, command: str):
+    """Neither output nor error contains an escape sequence, a reordering mark or half a character."""
     result = await agentpool(*command.format(**jobs).split())
     assert result.output or result.exception
     assert OBEYED.findall(result.output) == []
@@ -89,20 +89,20 @@ async def test_nothing_that_a_terminal_obeys_is_printed(agentpool, jobs, command
 
 @pytest.mark.parametrize("command", ["get -o json", "get {dead} -o json", "dead list -o json", "wait {succeeded}"])
 async def test_json_is_exact(agentpool, jobs, command: str):
-    """Escapes are JSON's own, so a program reads what the job said."""
+    """The output has JSON's own escapes, so a program reads the job's exact text."""
     result = await agentpool(*command.format(**jobs).split())
     assert OBEYED.findall(result.output) == []
     assert _holds(json.loads(result.output), EVIL)
 
 
 async def test_yaml_is_exact(agentpool, jobs):
-    """A text that needs an escape is quoted, and read as what it was."""
+    """A text that needs an escape is quoted, and a reader gets the original text."""
     document = yaml.safe_load((await agentpool("get", jobs["running"], "-o", "yaml")).output)
     assert document["progress"] == EVIL
 
 
 async def test_events_as_json_are_one_line_each(agentpool, jobs):
-    """A line is a document, whatever the job said."""
+    """Each line is a document, for any text of the job."""
     lines = (await agentpool("events", "-o", "json")).output.splitlines()
     assert any(json.loads(line)["detail"] == EVIL for line in lines)
 
@@ -112,7 +112,7 @@ async def test_events_as_json_are_one_line_each(agentpool, jobs):
                 "submit k --id X", "submit k --key X", "submit k --after X", "events --job X", "get --pool X"],
 )  # fmt: skip
 async def test_a_name_that_is_not_utf_8_is_answered(agentpool, jobs, command: str):
-    """A byte that the shell could not decode is a name that nobody has: an answer or an error of ours, no traceback."""
+    """A byte that the shell could not decode is an unknown name: an answer or a typed error, no traceback."""
     result = await agentpool(*command.replace("X", "\udcff").split())
     assert result.exception is None or isinstance(result.exception, AgentPoolError), repr(result.exception)
     assert OBEYED.findall(result.output) == []

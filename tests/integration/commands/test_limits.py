@@ -1,4 +1,4 @@
-"""`agentpool limits`, and the places where the command line names a limit."""
+"""`agentpool limits`, and the commands that name a limit."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STARTS = Limit(name="starts", by=LimitBy.TENANT, rate=Rate(count=60, period_ms=6
 
 @pytest.fixture
 async def agentpool(redis, pool, redis_url):
-    """Runs a command on a pool with limits, in a thread, for it brings an event loop of its own."""
+    """Run a command on a pool with limits, in a thread, because the command starts an event loop."""
     await Inspector(redis).configure(pool, PoolSettings(limits=(PER_CUSTOMER, STARTS)))
 
     async def run(*args: str) -> Result:
@@ -29,7 +29,7 @@ async def agentpool(redis, pool, redis_url):
 
 
 async def test_a_held_job_and_its_limit_are_shown(agentpool, redis, pool):
-    """Submit names key and tenant; get names the limit; queue counts the jobs that wait for it."""
+    """Submit names key and tenant; get names the limit; queue counts the jobs that wait for the limit."""
     for _ in range(2):
         submitted = await agentpool("submit", "k", "--limit-key", "acme", "--tenant", "research", "-o", "name")
     worker = Consumer(redis, pool, WorkerId("w"))
@@ -47,7 +47,7 @@ async def test_a_held_job_and_its_limit_are_shown(agentpool, redis, pool):
 
 
 async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
-    """Each command says what it did, and the list shows the bounds that differ from the spec."""
+    """Each command reports the change, and the list shows the bounds that differ from the spec."""
     done = await agentpool("limits", "set", "per-customer", "--key", "acme", "--max-running", "7")
     assert done.output == "limit per-customer of 'acme' is set\n", done.exception
     done = await agentpool("limits", "set", "starts", "--tenant", "research", "--rate", "120/30s", "--burst", "3")
@@ -74,7 +74,7 @@ async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
     ],
 )
 async def test_an_impossible_bound_is_refused(agentpool, args, says):
-    """The message names the limit, and the limits that there are."""
+    """The message names the limit, and the existing limits."""
     result = await agentpool("limits", "set", *args)
     assert result.exit_code != 0
     assert says in result.output + str(result.exception)

@@ -15,7 +15,7 @@ from agentpool_core.queue import Inspector, PoolSettings
 
 @pytest.fixture
 def agentpool():
-    """Runs a command in this process, in a thread, for it brings an event loop of its own."""
+    """Run a command in this process, in a thread, because the command starts an event loop."""
 
     async def run(*args: str) -> Result:
         return await asyncio.to_thread(CliRunner().invoke, root, args, standalone_mode=False)
@@ -26,7 +26,7 @@ def agentpool():
 async def test_a_declared_pool_is_paused_in_its_agentpool(
     agentpool, pool_of, cluster, namespace, redis, api_kubeconfig, redis_server, monkeypatch
 ):
-    """There it lasts: the operator publishes what stands there. The Redis is found through it, too."""
+    """The pause lasts in the AgentPool, because the operator publishes the spec; the AgentPool also leads to Redis."""
     monkeypatch.setenv("KUBECONFIG", str(api_kubeconfig))
     pool = PoolRef(namespace, "agents")
     await pool_of()
@@ -40,10 +40,10 @@ async def test_a_declared_pool_is_paused_in_its_agentpool(
     await Inspector(redis).purge(pool)
 
 
-async def test_a_pool_that_nothing_declares_is_paused_at_its_queue(
+async def test_an_undeclared_pool_is_paused_in_the_queue(
     agentpool, pool: PoolRef, redis, redis_url, monkeypatch, tmp_path
 ):
-    """A worker run by hand, on a laptop without a cluster."""
+    """The case of a worker on a laptop without a cluster."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "nosuch"))
     for command, words, paused in (("pause", "paused", True), ("resume", "resumed", False)):
         result = await agentpool(command, "--pool", str(pool), "--redis", redis_url)

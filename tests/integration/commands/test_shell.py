@@ -1,4 +1,4 @@
-"""The commands as a shell has them: beside kubectl, under the tab key, and on a terminal."""
+"""The commands in a shell: beside kubectl, with the tab key, and on a terminal."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.mark.parametrize("name", root.list_commands(click.Context(root)))
 def test_help_has_examples_and_exit_codes(name: str):
-    """What a script needs to know stands where it is looked for."""
+    """The help of each command has the information that a script needs."""
     context = click.Context(root)
     command = root.get_command(context, name)
     assert command is not None
@@ -36,8 +36,8 @@ def test_help_has_examples_and_exit_codes(name: str):
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
-def test_kubectl_runs_it_as_a_plugin(tmp_path: Path):
-    """`kubectl agentpool` is the same command, and calls itself so."""
+def test_kubectl_runs_agentpool_as_a_plugin(tmp_path: Path):
+    """`kubectl agentpool` is the same command, and uses that name in messages."""
     done = subprocess.run(
         ["kubectl", "agentpool", "queue", "--help"],
         env={**os.environ, "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HOME": str(tmp_path)},
@@ -49,7 +49,7 @@ def test_kubectl_runs_it_as_a_plugin(tmp_path: Path):
 
 @pytest.mark.parametrize(("words", "found"), [("agentpool que", "queue"), ("agentpool get --state r", "running")])
 def test_the_tab_key_completes_commands_and_choices(words: str, found: str):
-    """What the printed script asks for is answered."""
+    """The printed script asks for completions, and the command answers."""
     wanted = {"COMP_WORDS": words, "COMP_CWORD": str(words.count(" ")), "_AGENTPOOL_COMPLETE": "bash_complete"}
     done = subprocess.run(
         [BIN / "agentpool"], env={**os.environ, **wanted}, capture_output=True, text=True, check=False, timeout=60
@@ -58,7 +58,7 @@ def test_the_tab_key_completes_commands_and_choices(words: str, found: str):
 
 
 class Terminal:
-    """A terminal with one of our commands in it, and all that the command has drawn."""
+    """A terminal that runs an agentpool command and records all output."""
 
     def __init__(self, *args: str) -> None:
         self._ours, theirs = pty.openpty()
@@ -72,26 +72,26 @@ class Terminal:
         self.drawn = bytearray()
 
     def shows(self, *words: bytes) -> bool:
-        """Whether all of these have been drawn."""
-        with contextlib.suppress(OSError):  # nothing new, or it has ended
+        """Return whether all of these texts have been drawn."""
+        with contextlib.suppress(OSError):  # no new output, or the command has ended
             self.drawn.extend(os.read(self._ours, 65_536))
         return all(word in self.drawn for word in words)
 
     async def ended(self) -> int:
-        """The command's exit code, once it has ended and all is read."""
+        """Return the command's exit code, after its end and all output."""
         await wait_until(lambda: self.shows() and self.process.poll() is not None, "it has ended")
         self.shows()
         return self.process.returncode
 
     def close(self) -> None:
-        """Ends the command, whatever state it is in."""
+        """End the command in any state."""
         self.process.kill()
         self.process.wait()
         os.close(self._ours)
 
 
 async def test_top_is_live_on_a_terminal_until_it_is_interrupted(redis_url: str, pool: PoolRef, consumer):
-    """It draws the pool and its worker, and Ctrl-C gives the terminal back."""
+    """The command draws the pool and a worker, and Ctrl-C releases the terminal."""
     with contextlib.closing(Terminal("top", "--every", "100ms", "--pool", str(pool), "--redis", redis_url)) as terminal:
         await wait_until(
             lambda: terminal.shows(str(pool).encode(), b"0/10", b"finished/s"), "the pool and rates are drawn"
@@ -101,10 +101,8 @@ async def test_top_is_live_on_a_terminal_until_it_is_interrupted(redis_url: str,
         assert b"\x1b[?1049l" in terminal.drawn, "the screen is not given back"
 
 
-async def test_a_file_shows_how_far_it_is_on_a_terminal_and_nothing_where_it_is_piped(
-    redis_url: str, pool: PoolRef, tmp_path: Path
-):
-    """The bar knows the whole, blank lines left out; a script's standard error stays empty."""
+async def test_a_file_shows_progress_on_a_terminal_and_none_in_a_pipe(redis_url: str, pool: PoolRef, tmp_path: Path):
+    """The bar knows the total without blank lines; a script's standard error stays empty."""
     jobs = tmp_path / "jobs.ndjson"
     jobs.write_text('{"kind": "greet"}\n\n' * 7)
     command = ["submit", "--file", str(jobs), "--pool", str(pool), "--redis", redis_url]
@@ -117,8 +115,8 @@ async def test_a_file_shows_how_far_it_is_on_a_terminal_and_nothing_where_it_is_
     assert await piped.communicate() == (b"7 jobs submitted, 0 of them were known already\n", b"")
 
 
-def test_a_port_that_is_taken_is_told_by_the_devcluster_with_its_remedy(tmp_path: Path):
-    """One line, and wrong usage: another port would do."""
+def test_the_devcluster_reports_a_port_in_use_with_the_remedy(tmp_path: Path):
+    """A single line with the exit code of wrong usage: a different port would work."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = subprocess.run(
@@ -133,8 +131,8 @@ def test_a_port_that_is_taken_is_told_by_the_devcluster_with_its_remedy(tmp_path
     assert done.returncode == 2
 
 
-async def test_a_wait_tells_on_a_terminal_why_the_job_has_not_begun(redis_url: str, pool: PoolRef, redis):
-    """After a while, once; a script that waits reads nothing but the result."""
+async def test_a_wait_shows_the_pending_reason_on_a_terminal(redis_url: str, pool: PoolRef, redis):
+    """The reason appears once, after a while; a waiting script reads only the result."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="greet"))
     command = ["wait", receipt.job_id, "--timeout", "8s", "--pool", str(pool), "--redis", redis_url]
     with contextlib.closing(Terminal(*command)) as terminal:

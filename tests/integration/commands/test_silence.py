@@ -1,4 +1,4 @@
-"""What the commands say when Redis does not answer: one line, soon, and exit code 1."""
+"""The commands with an unreachable Redis: a single line, soon, and exit code 1."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ COMMANDS = [
 
 
 async def agentpool(*args: str) -> Result:
-    """Runs a command in a thread of its own."""
+    """Run a command in a separate thread."""
     runner = CliRunner(env={"AGENTPOOL_POOL": "test/nobody", "KUBECONFIG": "/-"})
     return await asyncio.to_thread(runner.invoke, root, args, standalone_mode=False)
 
 
 @pytest.fixture
 async def silent_url() -> AsyncIterator[str]:
-    """A server that takes connections and never says a word."""
+    """A server that accepts connections and never answers."""
     async with hostile_redis(None) as url:
         yield url
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-async def test_a_silent_redis_is_told_by_every_command(command: str, silent_url: str, monkeypatch: pytest.MonkeyPatch):
-    """What takes connections and answers nothing is not waited for with the patience of a worker."""
+async def test_every_command_reports_a_silent_redis(command: str, silent_url: str, monkeypatch: pytest.MonkeyPatch):
+    """Every command gives up on a silent server earlier than a worker would."""
     monkeypatch.setattr(connection, "REACH_SECONDS", 0.2)
     result = await agentpool(*command.split(), "--redis", silent_url)
     assert isinstance(result.exception, QueueUnreachableError)
@@ -50,16 +50,16 @@ async def test_a_silent_redis_is_told_by_every_command(command: str, silent_url:
 
 
 @pytest.mark.parametrize("scheme", ["redis", "redis+cluster", "redis+sentinel"])
-async def test_a_redis_that_is_not_there_is_told_in_one_line(scheme: str):
-    """Whatever kind of server the URL means; no innards of the client are shown."""
+async def test_an_absent_redis_is_a_single_line(scheme: str):
+    """The line is the same for any kind of server in the URL, without internals of the client."""
     result = await agentpool("wait", "abc", "--redis", f"{scheme}://127.0.0.1:1/0")
     assert isinstance(result.exception, QueueUnreachableError)
     assert "check that Redis runs and that the URL is correct" in str(result.exception)
     assert "<redis" not in str(result.exception)
 
 
-async def test_the_doctor_tells_it_once(silent_url: str, monkeypatch: pytest.MonkeyPatch):
-    """One finding for Redis; the pool behind it is not looked for."""
+async def test_the_doctor_reports_an_unreachable_redis_once(silent_url: str, monkeypatch: pytest.MonkeyPatch):
+    """The result has a single finding for Redis; the pool behind that Redis is not examined."""
     monkeypatch.setattr(connection, "REACH_SECONDS", 0.2)
     result = await agentpool("doctor", "--redis", silent_url, "-o", "name")
     assert result.output.split() == ["redis", "kubernetes"]
@@ -68,7 +68,7 @@ async def test_the_doctor_tells_it_once(silent_url: str, monkeypatch: pytest.Mon
 
 @pytest.fixture
 async def own(redis_server_factory) -> tuple[RedisServer, PoolRef]:
-    """A server of the test's own that keeps what it was given, with a pool."""
+    """A server of this test that keeps written data, with a pool."""
     server = redis_server_factory("--appendonly", "yes", "--appendfsync", "always")
     pool = PoolRef("test", "own")
     redis = connect(server.url)
@@ -78,7 +78,7 @@ async def own(redis_server_factory) -> tuple[RedisServer, PoolRef]:
 
 
 async def _waiting(server: RedisServer, pool: PoolRef) -> tuple[asyncio.Task[Result], str]:
-    """`agentpool wait` for a job, which has begun to wait."""
+    """`agentpool wait` for a job, after the start of the wait."""
     async with Client(server.url, pool=pool) as client:
         job = (await client.submit("greet", 1)).job_id
     task = asyncio.create_task(agentpool("wait", job, "--redis", server.url, "--pool", str(pool)))
@@ -90,8 +90,8 @@ async def _waiting(server: RedisServer, pool: PoolRef) -> tuple[asyncio.Task[Res
     return task, job
 
 
-async def test_a_redis_that_goes_away_ends_the_wait(own, monkeypatch: pytest.MonkeyPatch):
-    """It is told at once, given some time to come back, and then given up."""
+async def test_the_loss_of_redis_ends_the_wait(own, monkeypatch: pytest.MonkeyPatch):
+    """The outage is shown at once; after some time without Redis, the wait ends."""
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.05)
     monkeypatch.setattr(waiting, "PATIENCE_SECONDS", 0.3)
     server, pool = own
@@ -103,7 +103,7 @@ async def test_a_redis_that_goes_away_ends_the_wait(own, monkeypatch: pytest.Mon
 
 
 async def test_a_restart_of_redis_does_not_end_the_wait(own, monkeypatch: pytest.MonkeyPatch):
-    """The job ends after it, and its result is printed."""
+    """The job ends after the restart, and the result is printed."""
     monkeypatch.setattr(waiting, "LOOK_SECONDS", 0.05)
     server, pool = own
     task, _ = await _waiting(server, pool)

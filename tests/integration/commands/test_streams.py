@@ -1,4 +1,4 @@
-"""The commands as processes, with standard streams that are closed, full, cut off or of an odd encoding."""
+"""The commands as processes, with standard streams that are closed, full, cut off or of an unusual encoding."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ pytestmark = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Li
 
 @pytest.fixture
 async def job(redis: Redis, pool: PoolRef) -> str:
-    """A job whose payload only Unicode can express."""
+    """A job with a payload that only Unicode can express."""
     return (await Producer(redis, pool).submit(JobRequest(kind="greet", payload=TEXT))).job_id
 
 
 @pytest.fixture
 def shell(redis_url: str, pool: PoolRef):
-    """Runs a line of shell with `agentpool` in it."""
+    """Run a line of shell with `agentpool`."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith(("AGENTPOOL_", "PYTHON"))}
     environment = plain | {"REDIS_URL": redis_url, "AGENTPOOL_POOL": str(pool), "KUBECONFIG": "/-"}
 
@@ -43,7 +43,7 @@ def shell(redis_url: str, pool: PoolRef):
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "koi8-r", "utf-8:strict", "utf-16"])
 def test_any_encoding_shows_a_job(shell, job: str, encoding: str):
-    """JSON stays the same JSON, with escapes for what the encoding lacks; a table and YAML show escapes."""
+    """JSON stays equal, with escapes for missing characters of the encoding; a table and YAML show escapes."""
     done = shell(f"agentpool get {job} -o json", PYTHONIOENCODING=encoding)
     assert (
         json.loads(done.stdout.decode(encoding.partition(":")[0] if encoding != "ascii" else "utf-8"))["payload"]
@@ -55,14 +55,14 @@ def test_any_encoding_shows_a_job(shell, job: str, encoding: str):
 
 @pytest.mark.parametrize("command", ["submit greet", "queue", "crd", "--version", "--help", "completion bash"])
 def test_a_full_disk_is_one_line(shell, command: str):
-    """It names the stream and the reason, and the exit code is that of a failure."""
+    """The line names the stream and the reason, and the exit code is that of a failure."""
     done = shell(f"agentpool {command} > /dev/full")
     assert (done.returncode, done.stderr) == (1, b"error: standard output: No space left on device\n")
 
 
 @pytest.mark.parametrize("command", ["queue", "events", "crd", "get", "doctor"])
 def test_a_reader_may_stop_reading(shell, job: str, command: str):
-    """As `head` does: nothing is said on standard error."""
+    """As with `head`, standard error stays empty."""
     done = shell(f"agentpool {command} | head -n 1")
     assert done.stdout.count(b"\n") == 1
     assert done.stderr == b""
@@ -71,19 +71,19 @@ def test_a_reader_may_stop_reading(shell, job: str, command: str):
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("command", ["submit greet", "queue", "get"])
 def test_a_stream_may_be_closed(shell, command: str, closed: str):
-    """The command does its work without it."""
+    """The command does the work without the stream."""
     assert shell(f"agentpool {command} {closed}").returncode == 0
 
 
 def test_a_payload_from_a_closed_standard_input_is_refused(shell):
-    """By the name of its source, like any other that is no JSON."""
+    """The error names the source, as for any input that is no JSON."""
     done = shell("agentpool submit greet - <&-")
     assert (done.returncode, done.stderr.startswith(b"error: standard input: '': not JSON")) == (2, True)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8:strict", "utf-8:surrogateescape"])
 def test_bytes_that_are_no_text_are_refused_from_standard_input(shell, encoding: str):
-    """In any locale; Python's own choice depends on it."""
+    """The refusal is the same in any locale, although Python's default depends on the locale."""
     for line in (
         r"""printf '"\xff"' | agentpool submit greet -""",
         r"""printf '"\xff"\n' | agentpool submit greet --file -""",
@@ -93,7 +93,7 @@ def test_bytes_that_are_no_text_are_refused_from_standard_input(shell, encoding:
 
 
 def test_an_argument_is_utf8_in_any_locale(shell):
-    """Other bytes are refused as from standard input; what the locale lacks is no half character in the queue."""
+    """Invalid bytes are refused as from standard input; no half character reaches the queue in any locale."""
     done = shell(r"""agentpool submit greet $'"\xff"' -o name""")
     assert (done.returncode, b"PAYLOAD" in done.stderr, b"not UTF-8" in done.stderr) == (2, True, True)
     job = shell(f"agentpool submit greet '{json.dumps(TEXT, ensure_ascii=False)}' -o name", LC_ALL="C", PYTHONUTF8="0")
@@ -105,6 +105,6 @@ def test_an_argument_is_utf8_in_any_locale(shell):
     "variables", [{"COLUMNS": "1"}, {"COLUMNS": "x"}, {"TERM": ""}, {"NO_COLOR": "1"}, {"HOME": ""}]
 )
 def test_odd_variables_change_nothing(shell, job: str, variables: dict[str, str]):
-    """A command prints the same table, whatever the terminal is said to be."""
+    """A command prints the same table for any description of the terminal."""
     assert shell("agentpool get", **variables).stdout.startswith(b"JOB ")
     assert shell(f"agentpool get {job} | cat", **variables).returncode == 0

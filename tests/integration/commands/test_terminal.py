@@ -1,4 +1,4 @@
-"""The commands against a real Redis, with a consumer of the test's own as the worker."""
+"""The commands against a real Redis, with a consumer in the test as the worker."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CLOSED = PoolSettings(routes=(Route(name="r", kinds=("known",)),), refuse_unlist
 
 @pytest.fixture
 def agentpool(redis_url: str, pool: PoolRef):
-    """Runs a command as a user would, in a thread of its own, against the test's pool."""
+    """Run a command as a user would, in a separate thread, against the test's pool."""
     environment = {"REDIS_URL": redis_url, "AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": None, "KUBECONFIG": "/-"}
 
     async def run(*args: str, stdin: str | None = None, **more: str | None) -> Result:
@@ -36,7 +36,7 @@ def agentpool(redis_url: str, pool: PoolRef):
 
 
 async def test_submit_prints_the_id_and_get_shows_the_job(agentpool):
-    """`JOB=$(agentpool submit … -o name)` is all a script needs."""
+    """A script needs only `JOB=$(agentpool submit … -o name)`."""
     submitted = await agentpool("submit", "greet", '{"name": "you"}', "--priority", "critical", "-o", "name")
     job = submitted.output.strip()
     found = json.loads((await agentpool("get", job, "-o", "json")).output)
@@ -45,7 +45,7 @@ async def test_submit_prints_the_id_and_get_shows_the_job(agentpool):
 
 
 async def test_submit_waits_for_the_result(agentpool, consumer):
-    """`--wait` prints the result as JSON and ends with 0."""
+    """`--wait` prints the result as JSON and exits with 0."""
     waiting = asyncio.create_task(agentpool("submit", "greet", "-", "--wait", stdin="[1, 2]"))
     await consumer.serve_one()
     result = await waiting
@@ -53,7 +53,7 @@ async def test_submit_waits_for_the_result(agentpool, consumer):
 
 
 async def test_a_job_that_fails_ends_the_wait_with_exit_code_3(agentpool, consumer):
-    """The reason goes to standard error, the code tells scripts."""
+    """The reason goes to standard error, and scripts read the code."""
     waiting = asyncio.create_task(agentpool("submit", "greet", "--wait"))
     await consumer.serve_one(error="no good")
     result = await waiting
@@ -62,7 +62,7 @@ async def test_a_job_that_fails_ends_the_wait_with_exit_code_3(agentpool, consum
 
 
 async def test_waiting_too_long_ends_with_exit_code_4(agentpool):
-    """The job goes on; only the wait ends."""
+    """The job continues; only the wait ends."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     result = await agentpool("wait", job, "--timeout", "50ms")
     assert result.return_value == 4
@@ -70,7 +70,7 @@ async def test_waiting_too_long_ends_with_exit_code_4(agentpool):
 
 
 async def test_a_file_of_jobs_is_submitted_in_order(agentpool, tmp_path: Path):
-    """Each line is a job; blank lines do not count; a known key is told as known."""
+    """Each line is a job; blank lines do not count; a known key is reported as known."""
     lines = [{"kind": "greet", "payload": n, "idempotency_key": f"k{n % 3}"} for n in (0, 1, 2)]
     file = tmp_path / "jobs.ndjson"
     file.write_text("\n\n".join(json.dumps(line) for line in lines) + "\n")
@@ -87,7 +87,7 @@ async def test_with_a_kind_each_line_is_a_payload(agentpool):
 
 
 async def test_a_wrong_line_is_named(agentpool):
-    """The error says which line, which field, and the remedy; nothing of its slice was sent."""
+    """The error names the line, the field and the remedy; no job of the line's slice was sent."""
     result = await agentpool("submit", "--file", "-", stdin='{"kind": "a"}\n{"kind": "a", "prio": 1}\n')
     assert isinstance(result.exception, AgentPoolError)
     assert "standard input:2: prio: 1: no such field; use kind" in str(result.exception)
@@ -96,7 +96,7 @@ async def test_a_wrong_line_is_named(agentpool):
 
 
 async def test_a_line_that_the_queue_refuses_is_named(agentpool, redis, pool: PoolRef):
-    """The blank lines count, and what became of the other lines is said; the exit code is that of a refusal."""
+    """Blank lines count, and the message reports the remaining lines; the exit code is that of a refusal."""
     await Inspector(redis).configure(pool, CLOSED)
     for line, problem in (
         ('{"kind": "other"}', "kind: 'other': not listed by a route"),
@@ -114,7 +114,7 @@ async def test_a_line_that_the_queue_refuses_is_named(agentpool, redis, pool: Po
 async def test_a_refused_line_is_named_though_the_queue_was_full_in_between(
     agentpool, consumer, redis, pool: PoolRef, monkeypatch: pytest.MonkeyPatch
 ):
-    """What was kept before the wait is counted, and does not shift the line."""
+    """Jobs stored before the wait count, and do not shift the line number."""
     monkeypatch.setattr("agentpool_core.queue.producer.JOBS_A_CALL", 1)
     await Inspector(redis).configure(pool, replace(CLOSED, max_depth=1))
     lines = '{"kind": "known"}\n{"kind": "known"}\n{"kind": "other"}\n'
@@ -127,7 +127,7 @@ async def test_a_refused_line_is_named_though_the_queue_was_full_in_between(
 
 
 async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
-    """The round that an operator makes after a bad deploy."""
+    """The commands after a bad deploy, in order."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     await consumer.serve_one(error="first line\nsecond line")
     listed = (await agentpool("dead", "list")).output
@@ -147,8 +147,8 @@ async def test_dead_letters_are_listed_replayed_and_purged(agentpool, consumer):
     assert events.exception is None
 
 
-async def test_cancel_says_what_became_of_the_job(agentpool, consumer):
-    """A waiting job ends at once; one that ended before stays as it was."""
+async def test_cancel_reports_the_outcome(agentpool, consumer):
+    """A waiting job ends at once; an ended job stays unchanged."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     assert f"job {job} cancelled" in (await agentpool("cancel", job)).output
     assert f"job {job} had ended before" in (await agentpool("cancel", job)).output
@@ -156,7 +156,7 @@ async def test_cancel_says_what_became_of_the_job(agentpool, consumer):
 
 
 async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer, redis, pool: PoolRef):
-    """Figures agree between the table and the document."""
+    """The figures of the table and the document agree."""
     for priority in ("critical", "task", "task", "info"):
         await agentpool("submit", "greet", "--priority", priority)
     document = json.loads((await agentpool("queue", "-o", "json")).output)
@@ -171,8 +171,8 @@ async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer, red
     assert "10 slots in 1 worker, PAUSED\n" in shown
 
 
-async def test_what_runs_in_the_pool_is_what_its_workers_hold(agentpool, consumer):
-    """Both are counted at once; a worker's own report would be a heartbeat old."""
+async def test_the_running_jobs_of_pool_and_workers_agree(agentpool, consumer):
+    """Both are counted at once; a worker's report would be a heartbeat old."""
     for _ in range(4):
         await agentpool("submit", "greet")
     assert len(await consumer.claim(3)) == 3
@@ -183,8 +183,8 @@ async def test_what_runs_in_the_pool_is_what_its_workers_hold(agentpool, consume
     assert [worker["running"] for worker in document["workers"]] == [document["running"]] == [3]
 
 
-async def test_events_and_history_tell_the_story(agentpool, consumer, pool: PoolRef):
-    """The pool's events as JSON lines, and the job's own history."""
+async def test_events_and_history_show_every_change(agentpool, consumer, pool: PoolRef):
+    """The pool's events are JSON lines, and the job has a history."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     await consumer.serve_one()
     lines = [json.loads(line) for line in (await agentpool("events", "-o", "json", "--job", job)).output.splitlines()]
@@ -196,8 +196,8 @@ async def test_events_and_history_tell_the_story(agentpool, consumer, pool: Pool
     assert f"job 'nosuch' is not in pool '{pool}'" in str(unknown.exception)
 
 
-async def test_one_jobs_record_has_its_history_and_the_history_its_reasons(agentpool, consumer):
-    """An error stands at the change that left it, a reason at the one that it is of; nothing is said of the others."""
+async def test_the_record_of_a_job_has_a_history_with_reasons(agentpool, consumer):
+    """Each change that left an error or has a reason shows the text; all further changes show none."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     lease = await consumer.take_one()
     error = "no good\nat all"
@@ -211,7 +211,7 @@ async def test_one_jobs_record_has_its_history_and_the_history_its_reasons(agent
 
 
 async def test_get_shows_the_reason_of_an_end_without_a_result(agentpool, consumer):
-    """The first line of the error, or the reason of the cancel, below the job's own row."""
+    """The first line of the error, or the reason of the cancel, is below the job's row."""
     failed = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     lease = await consumer.take_one()
     await consumer.settle([Failed(job_id=lease.job_id, token=lease.token, error="no good\nat all", retry=False)])
@@ -222,8 +222,8 @@ async def test_get_shows_the_reason_of_an_end_without_a_result(agentpool, consum
     assert (await agentpool("get", cancelled)).output.endswith("\n\ncancelled: too late\n")
 
 
-async def test_get_tells_why_a_job_has_not_begun(agentpool, redis, pool: PoolRef):
-    """Below the job's own row; once it is more than one job, there is no room for it."""
+async def test_get_shows_the_pending_reason_of_a_job(agentpool, redis, pool: PoolRef):
+    """The reason is below the row of a single job; a table of several jobs has no room."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     assert "\n\nnot started: no worker claims jobs" in (await agentpool("get", job)).output
     await Inspector(redis).configure(pool, PoolSettings(paused=True))
@@ -231,8 +231,8 @@ async def test_get_tells_why_a_job_has_not_begun(agentpool, redis, pool: PoolRef
     assert "not started" not in (await agentpool("get", job, job)).output
 
 
-async def test_an_error_is_told_with_the_attempt_that_it_is_of(agentpool, consumer):
-    """What succeeded in the end has no why; its record and its log name the attempt that failed or was lost."""
+async def test_an_error_is_shown_with_its_attempt(agentpool, consumer):
+    """A job that succeeded has no reason; the record and the log name the failed or lost attempt."""
     job, other = [(await agentpool("submit", "greet", "-o", "name")).output.strip() for _ in range(2)]
     lease = await consumer.take_one()
     await consumer.serve_one(error="first line\nsecond line")
@@ -253,18 +253,18 @@ async def test_an_error_is_told_with_the_attempt_that_it_is_of(agentpool, consum
 
 
 async def record(agentpool, job: str) -> tuple[str, int, str, int]:
-    """State, attempts, the error and whose it is."""
+    """Return state, attempts, the error and the error's attempt."""
     found = json.loads((await agentpool("get", job, "-o", "json")).output)
     return found["state"], found["attempt"], found["error"], found["error_attempt"]
 
 
 async def test_top_prints_plainly_when_piped(agentpool, consumer):
-    """One reading with rates, then it ends."""
+    """The output is a single reading with rates."""
     assert "finished/s" in (await agentpool("top", "--once", "--every", "100ms")).output
 
 
 async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
-    """Every finding of the test's server is told; the pool is looked at too."""
+    """Every finding of the test's server is listed, and the pool is examined too."""
     result = await agentpool("doctor", "-o", "json")
     levels = {finding["check"]: finding["level"] for finding in json.loads(result.output)}
     assert levels["permissions"] == levels["pool"] == levels["workers"] == "ok"
@@ -272,8 +272,8 @@ async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
     assert result.return_value == 0
 
 
-async def test_the_doctor_tells_and_repairs_a_queue_that_contradicts_itself(agentpool, consumer, redis, pool):
-    """Kind, count and job are told, nothing is changed before --repair, and no worker needs to run."""
+async def test_the_doctor_reports_and_repairs_contradictions_of_a_queue(agentpool, consumer, redis, pool):
+    """The output has kind, count and job, nothing changes before --repair, and no worker is needed."""
     job = (await Producer(redis, pool).submit(JobRequest(kind="k"))).job_id
     assert len(await consumer.claim(1)) == 1
     await redis.delete(f"ap:{{{pool}}}:job:{job}", f"ap:{{{pool}}}:workers")
@@ -292,14 +292,14 @@ async def test_the_doctor_tells_and_repairs_a_queue_that_contradicts_itself(agen
 
 
 async def test_only_a_named_pool_can_be_repaired(agentpool):
-    """Without --pool it is wrong usage, told before anything is asked."""
+    """Without --pool the command is wrong usage, before any request."""
     result = await agentpool("doctor", "--repair", AGENTPOOL_POOL=None)
     assert isinstance(result.exception, click.UsageError)
     assert "--repair needs --pool" in str(result.exception)
 
 
-async def test_the_doctor_tells_a_clock_that_is_off(agentpool, monkeypatch: pytest.MonkeyPatch):
-    """By how much, and what to do; a little is no reason to worry."""
+async def test_the_doctor_reports_a_wrong_clock(agentpool, monkeypatch: pytest.MonkeyPatch):
+    """The finding has the offset and the remedy; a small offset is no finding."""
     now = time.time
     for ahead_s, level in ((0.0, "ok"), (5.0, "warning"), (-5.0, "warning")):
         monkeypatch.setattr("agentpool_core.doctor.redis.time", SimpleNamespace(time=lambda: now() + ahead_s))  # noqa: B023
@@ -309,8 +309,8 @@ async def test_the_doctor_tells_a_clock_that_is_off(agentpool, monkeypatch: pyte
         assert (clock["remedy"] is None) is (level == "ok")
 
 
-async def test_the_doctor_tells_what_a_redis_user_may_not(agentpool, redis_server_factory):
-    """The rules of who submits or works are enough, on the pools they are for; the probe leaves nothing behind."""
+async def test_the_doctor_reports_the_missing_rights_of_a_redis_user(agentpool, redis_server_factory):
+    """The documented rules of submitters and workers are enough on their pools; the probe leaves nothing behind."""
     server = redis_server_factory()
     async with connect(server.url) as admin:
         major, minor, *_ = (await check_server(admin)).split(".")
@@ -333,15 +333,15 @@ async def test_the_doctor_tells_what_a_redis_user_may_not(agentpool, redis_serve
         assert await admin.keys("*") == []
 
 
-async def test_the_doctor_names_a_kubeconfig_that_is_not_there(agentpool):
-    """It was named, so leaving it out in silence would mislead."""
+async def test_the_doctor_names_an_absent_kubeconfig(agentpool):
+    """The user named the kubeconfig, so skipping the file in silence would mislead."""
     result = await agentpool("doctor")
     finding = "! kubernetes: KUBECONFIG names /-, which does not exist\n    → correct KUBECONFIG, or unset it"
     assert finding in result.output
 
 
 async def test_a_payload_that_is_no_json_is_wrong_usage(agentpool):
-    """Exit code 2, before the queue is asked; the remedy is about quoting."""
+    """Exit code 2 comes before any request to the queue; the remedy is about quoting."""
     result = await agentpool("submit", "greet", "{bad", "--redis", "redis://127.0.0.1:1/0")
     assert isinstance(result.exception, AgentPoolError)
     assert result.exception.exit_code == 2
@@ -349,20 +349,20 @@ async def test_a_payload_that_is_no_json_is_wrong_usage(agentpool):
 
 
 async def test_the_doctor_says_that_redis_does_not_answer(agentpool, tmp_path: Path):
-    """A failure ends with exit code 1, and no traceback."""
+    """The failure exits with code 1, without a traceback."""
     result = await agentpool("doctor", "--redis", f"unix://{tmp_path}/nothing")
     assert result.return_value == 1
     assert "✗ redis: Redis did not answer" in result.output
 
 
 async def test_completion_scripts_are_printed(agentpool):
-    """For each shell that click knows."""
+    """The command prints a script for each shell that click knows."""
     for shell in ("bash", "zsh", "fish"):
         assert "_AGENTPOOL_COMPLETE" in (await agentpool("completion", shell)).output
 
 
 async def test_a_trace_is_replayed_at_its_pace(agentpool, tmp_path: Path):
-    """A thousand times as fast; what was sent and how late is told."""
+    """The replay is a thousand times as fast; the output has the number of sent jobs and the delay."""
     rows = [f"2023-11-16 18:17:{second:02d}.5000000,{second},1" for second in range(40)]
     trace = tmp_path / "trace.csv"
     trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
@@ -374,8 +374,8 @@ async def test_a_trace_is_replayed_at_its_pace(agentpool, tmp_path: Path):
     assert {job["priority"] for job in jobs} == {"info"}
 
 
-async def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice(agentpool, consumer, redis, pool: PoolRef):
-    """`submit --file` goes on when there is room again."""
+async def test_submit_waits_for_a_full_queue_and_sends_no_job_twice(agentpool, consumer, redis, pool: PoolRef):
+    """`submit --file` continues when the queue has room again."""
     await Inspector(redis).configure(pool, PoolSettings(max_depth=3))
     await agentpool("submit", "greet", "--file", "-", stdin="1\n2\n3\n")
     waiting = asyncio.create_task(agentpool("submit", "greet", "--file", "-", stdin="4\n5\n"))
@@ -385,8 +385,8 @@ async def test_a_full_queue_is_waited_for_and_nothing_is_sent_twice(agentpool, c
     assert (await Inspector(redis).snapshot(pool)).queued == 2
 
 
-async def test_logs_say_what_they_cannot_know(agentpool, consumer):
-    """Without a cluster the job's own error is all there is, and the exit code says that more is missing."""
+async def test_logs_report_the_missing_part(agentpool, consumer):
+    """Without a cluster the command has only the job's error, and the exit code says that logs are missing."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     assert "no worker has started it" in (await agentpool("logs", job)).stderr
     await consumer.serve_one(error="no good")
@@ -397,7 +397,7 @@ async def test_logs_say_what_they_cannot_know(agentpool, consumer):
 
 
 async def test_logs_of_a_worker_that_is_no_pod_say_so(agentpool, consumer, server_kubeconfig: Path):
-    """The API server's own words would be no help."""
+    """The API server's own message would not help."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     await consumer.serve_one()
     result = await agentpool("logs", job, KUBECONFIG=str(server_kubeconfig))
@@ -416,7 +416,7 @@ async def test_the_example_of_the_help_reaches_every_job(agentpool, redis, pool)
 
 
 async def test_a_list_that_was_cut_says_so(agentpool, redis, pool):
-    """On standard error, in every form; a list that is complete says nothing."""
+    """The hint is on standard error, in every format; a complete list has no hint."""
     await Producer(redis, pool).submit_many([JobRequest(kind="greet")] * 101)
     for form in ("table", "json"):
         shown = await agentpool("get", "-o", form)
@@ -462,7 +462,7 @@ async def test_dead_letters_are_replayed_and_purged_by_kind(agentpool, consumer)
         (("purge", "--state", "succeeded"), "--yes"),
     ],
 )
-async def test_a_selection_that_cannot_be_meant_is_wrong_usage(agentpool, args, named):
+async def test_a_meaningless_selection_is_wrong_usage(agentpool, args, named):
     """The error names the option or the value."""
     failed = await agentpool(*args)
     assert named in str(failed.exception)

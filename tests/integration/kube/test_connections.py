@@ -1,4 +1,4 @@
-"""Connections of the one Kubernetes client, and of kopf, over plugins, proxies and TLS."""
+"""Connections of the single Kubernetes client, and of kopf, over plugins, proxies and TLS."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from tests.fixtures.redis import free_port, wait_until
 
 
 class Api:
-    """An API server that answers everything with the request's headers."""
+    """An API server that answers every request with the request's headers."""
 
     port = 0
 
@@ -59,13 +59,13 @@ def no_proxies(monkeypatch):
 
 
 async def asked(path: Path | None) -> dict:
-    """What the API server answers to the client."""
+    """Return the API server's answer to the client."""
     async with open_cluster(path) as cluster:
         return await cluster.get("/api")
 
 
 async def asked_by_kopf(path: Path) -> dict:
-    """What the API server answers over the connection that kopf gets, used as kopf uses it."""
+    """Return the API server's answer over kopf's connection, used as kopf does."""
     info = await kopf_connection((await load(path)).settings)
     connector = aiohttp.TCPConnector(ssl=info.as_ssl_context())
     async with (
@@ -76,7 +76,7 @@ async def asked_by_kopf(path: Path) -> dict:
 
 
 async def test_the_plugin_of_a_kubeconfig_gives_the_token(api, tmp_path):
-    """As those of EKS, GKE and AKS do: a program that prints an ExecCredential, with its variables set."""
+    """As the plugins of EKS, GKE and AKS, a program prints an ExecCredential, with the configured variables set."""
     plugin = token_plugin(tmp_path)
     path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{api.port}"}, user={"exec": plugin})
     assert (await asked(path))["authorization"] == f"Bearer {TOKEN}"
@@ -92,7 +92,7 @@ async def test_the_plugin_of_a_kubeconfig_gives_the_token(api, tmp_path):
     ids=["absent", "failing"],
 )
 async def test_a_plugin_without_credentials_is_named_with_its_hint(tmp_path, caplog, change, told):
-    """The error has the reason and the hint of the kubeconfig; nothing else is logged, and nothing is asked."""
+    """The error has the reason and the kubeconfig's hint; nothing else is logged, and no request is sent."""
     plugin = exec_plugin(tmp_path, "sys.exit('not logged in')") | change
     path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": plugin})
     with pytest.raises(SettingError) as refused:
@@ -104,8 +104,8 @@ async def test_a_plugin_without_credentials_is_named_with_its_hint(tmp_path, cap
     assert caplog.messages == []
 
 
-async def test_a_plugin_that_asks_a_question_is_not_waited_for_without_end(tmp_path, monkeypatch):
-    """Such as a login that waits for a browser."""
+async def test_a_plugin_with_a_question_has_a_time_limit(tmp_path, monkeypatch):
+    """A login that waits for a browser is such a plugin."""
     monkeypatch.setattr("agentpool_core.kube.connection.PLUGIN_SECONDS", 0.2)
     plugin = exec_plugin(tmp_path, "import time", "time.sleep(600)")
     path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": plugin})
@@ -114,7 +114,7 @@ async def test_a_plugin_that_asks_a_question_is_not_waited_for_without_end(tmp_p
 
 
 async def test_a_token_of_a_plugin_is_renewed_before_it_expires(api, tmp_path, monkeypatch):
-    """The plugin runs again while the connection is open; a token that stands in the kubeconfig needs no renewal."""
+    """The plugin runs again while the connection is open; a token in the kubeconfig needs no renewal."""
     monkeypatch.setattr("agentpool_core.kube.connection.RENEW_SECONDS", 0.01)
     runs = tmp_path / "runs"
     plugin = exec_plugin(
@@ -138,7 +138,7 @@ async def test_a_token_of_a_plugin_is_renewed_before_it_expires(api, tmp_path, m
 
 @pytest.mark.parametrize("ask", [asked, asked_by_kopf], ids=["client", "kopf"])
 async def test_proxy_url_and_tls_server_name_are_honoured(api, tmp_path, certificate, ask):
-    """A server whose name only the proxy knows, with a certificate for a third name, and a token from a plugin."""
+    """Only the proxy knows the server's name; the certificate has a third name, and a plugin gives the token."""
     async with tls_front(certificate, api.port) as front, connect_proxy(front) as proxy:
         cluster = {
             "server": f"https://{UNRESOLVABLE}",
@@ -163,8 +163,8 @@ async def test_tls_server_name_without_a_proxy(api, certificate, ask):
         assert (await ask(path))["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_a_proxy_that_cannot_be_used_is_named(tmp_path):
-    """By its scheme only: its URL may have a password."""
+async def test_an_unusable_proxy_is_named(tmp_path):
+    """The error has only the scheme, because the URL may have a password."""
     cluster = {"server": "https://h", "proxy-url": "socks5://user:secret@proxy:1080"}
     with pytest.raises(SettingError, match=r"^proxy-url: 'socks5': is the scheme .*; name an HTTP proxy") as refused:
         await load(write_kubeconfig(tmp_path / "c", cluster=cluster))
@@ -191,7 +191,7 @@ NEAR, FAR = "https://10.1.2.3:6443", "https://kube.example.com:6443"
     ],
 )
 async def test_no_proxy_is_read_as_kubectl_reads_it(tmp_path, monkeypatch, server, without, through):
-    """CIDRs, domains and addresses; a server on this machine has no proxy; HTTPS_PROXY is for https only."""
+    """CIDRs, domains and addresses work; a server on this machine has no proxy; HTTPS_PROXY applies to https only."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
     monkeypatch.setenv("NO_PROXY", without)
     settings = (await load(write_kubeconfig(tmp_path / "c", cluster={"server": server}))).settings
@@ -201,7 +201,7 @@ async def test_no_proxy_is_read_as_kubectl_reads_it(tmp_path, monkeypatch, serve
 
 @pytest.mark.parametrize("ask", [asked, asked_by_kopf], ids=["client", "kopf"])
 async def test_a_server_in_a_cidr_of_no_proxy_is_reached_directly(api, tmp_path, monkeypatch, ask):
-    """Where nothing listens at the proxy's address, a request through it would fail."""
+    """No server listens at the proxy's address, so a request through the proxy would fail."""
     monkeypatch.setattr(proxies, "_is_local", lambda _server: False)
     monkeypatch.setenv("HTTP_PROXY", f"http://user:secret@127.0.0.1:{free_port()}")
     path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{api.port}"})
@@ -212,8 +212,8 @@ async def test_a_server_in_a_cidr_of_no_proxy_is_reached_directly(api, tmp_path,
     assert (await ask(path))["authorization"] == f"Bearer {TOKEN}"
 
 
-async def test_a_server_that_is_not_there_is_told_with_its_address(tmp_path):
-    """In the words of the operating system; the path of the URL, which may be a secret, is left out."""
+async def test_an_absent_server_is_reported_with_the_address(tmp_path):
+    """The error has the text of the operating system, without the path of the URL, which may be a secret."""
     port = free_port()
     path = write_kubeconfig(tmp_path / "c", cluster={"server": f"http://127.0.0.1:{port}/token/secret"})
     with pytest.raises(ClusterUnreachableError) as away:
@@ -223,7 +223,7 @@ async def test_a_server_that_is_not_there_is_told_with_its_address(tmp_path):
 
 
 async def test_several_kubeconfigs_are_merged_as_kubectl_merges_them(api, tmp_path, monkeypatch):
-    """The first file that has a value wins, relative names count from their file, others are skipped."""
+    """The first file with a value wins, relative names start at their file, and absent files are skipped."""
     folder = tmp_path / "folder"
     folder.mkdir()
     (folder / "token").write_text("of-a-file")
@@ -243,8 +243,8 @@ async def test_several_kubeconfigs_are_merged_as_kubectl_merges_them(api, tmp_pa
     assert (await asked(None))["authorization"] == "Bearer other"
 
 
-async def test_a_kubeconfig_that_is_named_but_absent_is_refused(tmp_path, monkeypatch):
-    """KUBECONFIG with a slip of the pen does not silently mean the pod's own account."""
+async def test_a_named_but_absent_kubeconfig_is_refused(tmp_path, monkeypatch):
+    """A typing error in KUBECONFIG does not silently select the pod's own account."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "absent"))
     with pytest.raises(SettingError, match=r"^kubeconfig: '.*absent': there is no such file"):
         await load(None)

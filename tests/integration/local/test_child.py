@@ -1,4 +1,4 @@
-"""Supervising real processes."""
+"""Supervision of real processes."""
 
 import os
 import signal
@@ -42,14 +42,14 @@ FOREVER = "import signal; print('up', flush=True); signal.pause()"
 
 
 async def test_lines_are_passed_on_under_the_childs_name(start, heard):
-    """Standard output and error come as labelled lines."""
+    """Standard output and error become labelled lines."""
     child = await start("import sys; print('out', flush=True); print('err', file=sys.stderr)")
     await child.died()
     assert heard == [("part", "out"), ("part", "err")]
 
 
-async def test_a_death_tells_who_how_and_the_last_lines(start):
-    """The error names the part, its exit code and what it said last."""
+async def test_a_death_is_reported_with_name_code_and_last_lines(start):
+    """The error names the component, the exit code and the last lines."""
     child = await start("import sys; print('cannot bind'); sys.exit(3)")
     error = await child.died()
     assert (error.name, error.code, error.tail) == ("part", 3, ("cannot bind",))
@@ -57,14 +57,14 @@ async def test_a_death_tells_who_how_and_the_last_lines(start):
 
 
 async def test_a_child_that_dies_before_it_is_ready_says_so(start):
-    """Waiting for it does not go on until the time is up."""
+    """The wait ends with the child, not at the time limit."""
     child = await start("import sys; sys.exit(1)")
     with pytest.raises(ChildDiedError):
         await child.until_ready(never, seconds=60, missing="it never answers")
 
 
 async def test_a_child_that_is_not_ready_in_time_is_named(start):
-    """The error tells what was missing."""
+    """The error names the missing event."""
     child = await start(FOREVER)
     with pytest.raises(NotReadyError, match="part is not ready after 0 s: it never answers"):
         await child.until_ready(never, seconds=0, missing="it never answers")
@@ -74,8 +74,8 @@ async def never():
     return False
 
 
-async def test_stopping_asks_first(start, heard):
-    """The child gets SIGTERM and time to end by itself."""
+async def test_stopping_sends_sigterm_first(start, heard):
+    """The child gets SIGTERM and time to end."""
     child = await start("""
         import signal, sys
         signal.signal(signal.SIGTERM, lambda *_: (print('bye', flush=True), sys.exit(0)))
@@ -87,8 +87,8 @@ async def test_stopping_asks_first(start, heard):
     assert ("part", "bye") in heard
 
 
-async def test_stopping_kills_what_does_not_listen_with_its_whole_group(start, heard):
-    """A child that ignores SIGTERM, and what it started, are gone afterwards."""
+async def test_stopping_kills_the_whole_group_of_a_deaf_child(start, heard):
+    """A child that ignores SIGTERM is killed together with all child processes."""
     child = await start("""
         import signal, subprocess, sys
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -106,7 +106,7 @@ def runs(pid):
     return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
-async def test_a_program_that_is_not_there_is_named(tmp_path):
+async def test_an_absent_program_is_named(tmp_path):
     """The error names the program."""
     with pytest.raises(MissingPartError, match="/no/such/program"):
         await Child.start("part", ["/no/such/program"], cwd=tmp_path, sink=lambda *_: None)

@@ -1,4 +1,4 @@
-"""Starting and checking a real Redis-compatible server."""
+"""Start and check of a real Redis-compatible server."""
 
 import socket
 
@@ -14,7 +14,7 @@ def unheard(_name, _line):
 
 
 async def test_a_server_starts_on_a_free_port_and_stops(tmp_path):
-    """It answers at its URL while it runs, keeps its files in its directory, and is gone afterwards."""
+    """The server answers at the URL, keeps all files in the directory, and ends at the stop."""
     server = await start_redis(tmp_path, unheard, append_only=True)
     try:
         await check_redis(server.url)
@@ -29,21 +29,21 @@ async def test_a_server_starts_on_a_free_port_and_stops(tmp_path):
 
 
 async def test_a_port_in_use_is_refused_by_name(tmp_path):
-    """The flag, the port and the remedy are told."""
+    """The error has the flag, the port and the remedy."""
     refused = pytest.raises(SettingError, match=r"--redis-port: .*: the port is in use; choose a different port")
     with socket.create_server(("127.0.0.1", 0)) as taken, refused:
         await start_redis(tmp_path, unheard, port=taken.getsockname()[1])
 
 
 @pytest.mark.parametrize("url", ["http://localhost:6379", "localhost"])
-async def test_what_is_no_redis_url_is_refused(url):
-    """The URL is told as it was given, with how to write it."""
+async def test_an_invalid_redis_url_is_refused(url):
+    """The error has the given URL, and the valid form."""
     with pytest.raises(SettingError, match="write redis://"):
         await check_redis(url)
 
 
-async def test_a_password_is_not_told():
-    """An unreachable server's URL is shown without its password."""
+async def test_a_password_is_not_shown():
+    """An unreachable server's URL is shown without the password."""
     with pytest.raises(QueueUnreachableError) as raised:
         await check_redis("redis://:secret@127.0.0.1:1/0")
     assert "secret" not in str(raised.value)
