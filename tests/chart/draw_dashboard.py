@@ -1,6 +1,6 @@
 """Draw the picture in docs/operate.md: the dashboard over two minutes of a pool's life.
 
-Its name is not a test's, because it takes minutes and writes into docs/. Name the file to run it:
+The file has no test's name, because the run takes minutes and writes into docs/. Name the file to run the drawing:
 `.venv/bin/python -m pytest tests/chart/draw_dashboard.py`.
 """
 
@@ -23,8 +23,8 @@ from dashboard import PANELS
 from dashboard_picture import drawn
 
 FILE = ROOT / "docs/images/dashboard.png"
-ABSENT = {"workers with a GPU", "a failed pass"}  # what this pool never has
-# A morning in two minutes: waves of three kinds on three routes, of which some fail and some for good.
+ABSENT = {"workers with a GPU", "a failed pass"}  # absent in this pool
+# A morning in two minutes: waves of three kinds on three routes; some jobs fail, and some fail for good.
 STUDIO = """
 apiVersion: agentpool.dev/v1alpha1
 kind: AgentPool
@@ -55,12 +55,12 @@ WAVES = (
     ("plan", 40, "task"),
 )
 WAVE_GAP_SECONDS = 15.0
-QUIET_SECONDS = 25.0  # for the workers to go, within the picture
+QUIET_SECONDS = 25.0  # until the end of the workers, within the picture
 
 
 @pytest.mark.timeout(400)
-def test_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheus):
-    """Two minutes of a pool's life, drawn; only panels without a source here stay empty."""
+def test_draw_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheus):
+    """Draw two minutes of a pool's life; only panels without a source in this pool stay empty."""
     install(helm_ground, STUDIO, "studio")
     began = time.time()
     waves, next_at = list(WAVES), time.monotonic()
@@ -70,7 +70,7 @@ def test_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prometheu
             submit(helm_ground, "studio", kind, count, priority)
             next_at = time.monotonic() + WAVE_GAP_SECONDS
         prometheus.targets.write_text(json.dumps(targets(helm_ground)))
-        time.sleep(0.5)  # the pace of looking for new workers to scrape
+        time.sleep(0.5)  # the interval of the search for new workers to scrape
     variables = {"namespace": "agents", "pool": "studio", "__rate_interval": "5s"}
     empty = drawn(prometheus.url, FILE, variables=variables, began=began, ended=time.time())
     assert set(empty) == {view.title for view in PANELS if view.needs in ABSENT}

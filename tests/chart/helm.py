@@ -1,7 +1,7 @@
-"""The part of Helm's command line that the documents use, on Helm's own engine: for tests where no `helm` is.
+"""The part of Helm's command line that the documents use, on Helm's own engine, for tests without a `helm` binary.
 
-`AGENTPOOL_TEST_VALUES` names a file of values put below those of every install and upgrade: what a cluster needs that
-gives its pods no way to the API server of itself.
+`AGENTPOOL_TEST_VALUES` names a file of values below those of every install and upgrade: the needs of a cluster without
+a default way from pods to the API server.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ import yaml
 
 
 def main() -> None:
-    """Runs one command; its errors end it with one line, as Helm's do."""
+    """Run a command; an error exits with a single line, as in Helm."""
     arguments = _parser().parse_args()
     config = helm_python.Config(namespace=arguments.namespace)
     try:
-        print(COMMANDS[arguments.command](config, arguments))  # noqa: T201 - it is a command
+        print(COMMANDS[arguments.command](config, arguments))  # noqa: T201 - a command prints
     except helm_python.HelmError as error:
         sys.exit(f"Error: {error}")
 
@@ -45,7 +45,7 @@ def _seconds(text: str) -> int:
 
 
 def _values(settings: list[str]) -> dict[str, Any]:
-    """The values of `--set` over the cluster's own."""
+    """Return the values of `--set` over the cluster's own."""
     below = os.environ.get("AGENTPOOL_TEST_VALUES")
     values: dict[str, Any] = json.loads(Path(below).read_text()) if below else {}
     for setting in settings:
@@ -59,7 +59,7 @@ def _values(settings: list[str]) -> dict[str, Any]:
 
 
 def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
-    """Two trees of values as one; maps are merged."""
+    """Merge two trees of values; maps are merged."""
     both = below | above
     for name in below.keys() & above.keys():
         if isinstance(below[name], dict) and isinstance(above[name], dict):
@@ -68,7 +68,7 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(text: str) -> Any:
-    """As Helm reads it: `{a,b}` is a list."""
+    """Parse a value as Helm does: `{a,b}` is a list."""
     return text[1:-1].split(",") if text.startswith("{") and text.endswith("}") else yaml.safe_load(text)
 
 
@@ -91,7 +91,8 @@ def _install(config: helm_python.Config, arguments: argparse.Namespace) -> str:
 
 def _upgrade(config: helm_python.Config, arguments: argparse.Namespace) -> str:
     values = _values(arguments.set)
-    if arguments.reset_then_reuse_values:  # the new chart's defaults, then what the user gave before, then what is new
+    # The new chart's defaults, then the user's earlier values, then the new values.
+    if arguments.reset_then_reuse_values:
         values = _laid_over(config.get_values(arguments.release), values)
     release = config.upgrade(
         arguments.what,

@@ -1,4 +1,4 @@
-"""The chart rendered by Helm's own engine, and its manifests checked against Kubernetes' types."""
+"""The chart rendered by Helm's own engine, and the manifests checked against Kubernetes' types."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ RELEASE = "agentpool"
 NAMESPACE = "agents"
 Manifest = dict[str, Any]
 
-# Every way to install that the documents speak of.
+# Every kind of installation in the documents.
 MATRIX: dict[str, Manifest] = {
     "defaults": {},
     "own-redis": {"redis": {"existingSecret": "my-redis", "existingSecretKey": "address"}},
@@ -94,7 +94,7 @@ MATRIX: dict[str, Manifest] = {
 
 
 class StrictLoader(yaml.CSafeLoader):
-    """YAML as the API server's strict decoder takes it: a map has each key once."""
+    """YAML as the API server's strict decoder reads YAML: each key of a map occurs once."""
 
 
 def _map_without_repeats(loader: StrictLoader, node: yaml.MappingNode) -> Manifest:
@@ -114,25 +114,25 @@ def chart() -> helm_python.Chart:
 
 
 def sources(values: Manifest | None = None, *, release: str = RELEASE, namespace: str = NAMESPACE) -> dict[str, str]:
-    """What each template renders to, by its path below `templates`."""
+    """Return the rendered text of each template, by path below `templates`."""
     rendered = chart().render(values or {}, name=release, namespace=namespace)
     return {name.split("/templates/", 1)[1]: text for name, text in rendered.items()}
 
 
 def manifests(values: Manifest | None = None, **release: str) -> list[Manifest]:
-    """All objects of a release, hooks included."""
+    """Return all objects of a release, hooks included."""
     texts = (text for name, text in sources(values, **release).items() if not name.endswith(".txt"))
     return [document for text in texts for document in yaml.load_all(text, StrictLoader) if document]
 
 
 def only(found: list[Manifest], kind: str, name: str) -> Manifest:
-    """The one object of that kind and name."""
+    """Return the single object of that kind and name."""
     (match,) = [m for m in found if m["kind"] == kind and m["metadata"]["name"] == name]
     return match
 
 
 def pod_of(manifest: Manifest) -> Manifest | None:
-    """The pod that a manifest runs, as a pod template; None when it runs none."""
+    """Return the pod of a manifest as a pod template, or None without a pod."""
     match manifest["kind"]:
         case "Pod":
             return {"metadata": manifest["metadata"], "spec": manifest["spec"]}
@@ -144,7 +144,7 @@ def pod_of(manifest: Manifest) -> Manifest | None:
 
 
 def check_against_kubernetes(manifest: Manifest) -> None:
-    """Raises pydantic's ValidationError for a field that Kubernetes does not know, lacks, or types differently."""
+    """Raise pydantic's ValidationError for a field that Kubernetes does not have, lacks, or types differently."""
     group, _, version = manifest["apiVersion"].rpartition("/")
     del group
     model = getattr(kubernetes_models, f"{version[0].upper()}{version[1:]}{manifest['kind']}")
@@ -152,16 +152,17 @@ def check_against_kubernetes(manifest: Manifest) -> None:
 
 
 def check_against_the_prometheus_operator(manifest: Manifest) -> None:
-    """Raises pydantic's ValidationError for what the Prometheus operator's CustomResourceDefinitions refuse or prune.
+    """Raise pydantic's ValidationError for a field that the Prometheus operator's definitions refuse or prune.
 
-    The types are generated from its published definitions; the import takes seconds, so only who needs it pays.
+    The types are generated from the published definitions; the import takes seconds, so only tests with a need import
+    the types.
     """
     models = importlib.import_module("cloudcoil.models.prometheus_operator.v1")
     getattr(models, manifest["kind"]).model_validate(manifest, extra="forbid")
 
 
 def selects(selector: Manifest, labels: dict[str, str]) -> bool:
-    """Whether a label selector of our charts matches: equality, and `In`."""
+    """Return whether a label selector of the charts matches: equality, and `In`."""
     among = selector.get("matchExpressions", [])
     assert {one["operator"] for one in among} <= {"In"}
     return selector.get("matchLabels", {}).items() <= labels.items() and all(

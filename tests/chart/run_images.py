@@ -1,8 +1,8 @@
-"""Starts the images that `tools/images.sh` has built, as root in their file systems, and has them do a job.
+"""Start the images of `tools/images.sh` as root in their file systems, and let the images run a job.
 
-No test by its name, for it needs root, buildah and the images; pytest runs it where it is named:
-`tools/images.sh && .venv/bin/python -m pytest tests/chart/run_images.py`. What an engine adds to a process (namespaces,
-seccomp, limits, a root that cannot be written) is not tried.
+The file has no test's name, because the run needs root, buildah and the images; pytest runs the file by name:
+`tools/images.sh && .venv/bin/python -m pytest tests/chart/run_images.py`. The additions of an engine to a process
+(namespaces, seccomp, limits, a read-only root) are not covered.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ PARTS = ("operator", "worker", "gateway")
 USER = 65532
 STOP_WITHIN_SECONDS = 30
 TOKEN = "a-token-of-the-image-tests"
-# Nothing of these in a result; the worker keeps pip, with which users add packages.
+# None of these may be in a result; the worker keeps pip, with which users add packages.
 BUILDERS = {part: ["gcc", "make", "git", *([] if part == "worker" else ["pip", "pip3"])] for part in PARTS}
 
 
 def buildah(*arguments: str) -> str:
-    """What buildah prints; it must succeed."""
+    """Return the output of buildah, which must succeed."""
     environment = {**os.environ, "BUILDAH_ISOLATION": "chroot"}
     done = subprocess.run(["buildah", *arguments], capture_output=True, text=True, check=False, env=environment)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -39,30 +39,30 @@ def buildah(*arguments: str) -> str:
 
 
 def ours(outer: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """The image's own first processes, under those of buildah; a worker is the child of its supervisor."""
+    """Return the image's first processes, under those of buildah; a worker is the child of a supervisor."""
     found = []
     for one in psutil.Process(outer.pid).children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it has ended meanwhile
+        with contextlib.suppress(psutil.Error):  # the process has ended meanwhile
             parent = one.parent()
-            # buildah's own have its arguments too
+            # buildah's own processes have the same arguments too
             if one.name() == "agentpool" and (parent is None or parent.name() != "agentpool"):
                 found.append(one)
     return found
 
 
 class Container:
-    """A file system made from an image, in which commands run as the image's user."""
+    """A file system made from an image, for commands as the image's user."""
 
     def __init__(self, part: str) -> None:
         self.name = buildah("from", "--pull-never", f"localhost/agentpool-{part}")
         self._processes: list[subprocess.Popen[bytes]] = []
 
     def run(self, *command: str) -> str:
-        """What a command prints."""
+        """Return the output of a command."""
         return buildah("run", self.name, "--", *command)
 
     def start(self, *command: str, folder: Path) -> psutil.Process:
-        """Starts a command that goes on, with a folder of the host's at `/given`; the process itself."""
+        """Start a command in the background, with a folder of the host at `/given`; return the process."""
         argv = ["buildah", "run", "--isolation", "chroot", "--volume", f"{folder}:/given:ro", self.name, "--", *command]
         outer = subprocess.Popen(argv)
         self._processes.append(outer)
@@ -75,14 +75,14 @@ class Container:
         return ours(outer)[0]
 
     def stopped(self) -> list[int]:
-        """The exit codes of what was started, after SIGTERM to each process itself."""
+        """Send SIGTERM to each started process; return the exit codes."""
         for outer in self._processes:
             for one in ours(outer):
                 one.send_signal(signal.SIGTERM)
         return [outer.wait(STOP_WITHIN_SECONDS) for outer in self._processes]
 
     def close(self) -> None:
-        """Ends what still runs, and the file system goes."""
+        """End all running processes and remove the file system."""
         for outer in self._processes:
             outer.kill()
             outer.wait(STOP_WITHIN_SECONDS)
@@ -91,7 +91,7 @@ class Container:
 
 @pytest.fixture
 def container() -> Iterator[Callable[[str], Container]]:
-    """Makes containers of a part's image."""
+    """Create containers of a component's image."""
     made: list[Container] = []
 
     def make(part: str) -> Container:
@@ -105,7 +105,7 @@ def container() -> Iterator[Callable[[str], Container]]:
 
 @pytest.mark.parametrize("part", PARTS)
 def test_an_image_runs_its_command_as_a_plain_user(container, part: str):
-    """Its user owns nothing that it runs, and finds nothing that builds."""
+    """The user owns no executable of the image, and finds no build tool."""
     inside = container(part)
     assert inside.run("id", "-u") == str(USER)
     assert f"Usage: agentpool {part}" in inside.run("agentpool", part, "--help")
@@ -114,7 +114,7 @@ def test_an_image_runs_its_command_as_a_plain_user(container, part: str):
 
 
 def answered(url: str, document: object = None) -> str | None:
-    """The body of an answer; None: it does not answer yet."""
+    """Return the body of an answer, or None before the first answer."""
     data = None if document is None else json.dumps(document).encode()
     headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": "application/json"}
     try:
@@ -128,7 +128,7 @@ def answered(url: str, document: object = None) -> str | None:
 def test_a_job_goes_from_the_gateways_image_to_the_workers_and_back(
     container, tmp_path: Path, redis_server_factory: Callable[..., RedisServer]
 ):
-    """Over HTTP, both as the images' user; at SIGTERM both drain and end with 0."""
+    """Both run over HTTP as the images' user; at SIGTERM both drain and exit with 0."""
     redis, port, probes = redis_server_factory().tcp_url, free_port(), free_port()
     (tmp_path / "tokens.yaml").write_text(json.dumps({"tokens": [{"name": "lead", "token": TOKEN}]}))
     for path in (tmp_path, *tmp_path.parents[:3], tmp_path / "tokens.yaml"):
@@ -154,7 +154,7 @@ def test_a_job_goes_from_the_gateways_image_to_the_workers_and_back(
 
 @pytest.mark.timeout(180)
 def test_the_operators_image_leads_on_a_cluster(container, tmp_path: Path, program):
-    """It becomes ready on the devcluster, as the image's user, and ends with 0 at SIGTERM."""
+    """The operator becomes ready on the devcluster, as the image's user, and exits with 0 at SIGTERM."""
     cluster = program("devcluster", "--kubeconfig", str(tmp_path / "kubeconfig"))
     cluster.until(r"export KUBECONFIG=(\S+)")
     crd = Path(__file__).parents[2] / "crds/agentpools.yaml"

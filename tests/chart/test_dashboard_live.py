@@ -1,4 +1,4 @@
-"""The dashboard's queries, asked of a real Prometheus that scrapes the chart-installed operator and real workers."""
+"""The dashboard's queries, sent to a real Prometheus that scrapes the chart-installed operator and real workers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fixtures.local_system import eventually
 from tests.fixtures.release_ground import Ground
 from tests.fixtures.scraping import Prometheus, targets
 
-# Wants more workers than the node has GPUs, lets some jobs fail for good, and reads a GPU that is not there.
+# Requests more workers than the node has GPUs, lets some jobs fail for good, and reads an absent GPU.
 POOL = f"""
 apiVersion: agentpool.dev/v1alpha1
 kind: AgentPool
@@ -32,7 +32,7 @@ spec:
 """
 BINDING = "clusterrolebinding/agents-agentpool-operator"
 DOOMED = 3
-# What the panels must not only show, but show rightly: each of these has series.
+# Panels with correct content in this test: each of these has series.
 TELLING = {
     "what caps the pool": 'max_over_time(agentpool_pool_capped{pool="crunch",by="GPUCapacity"}[5m]) == 1',
     "two workers fit": 'agentpool_pool_placeable_workers{pool="crunch"} == 2',
@@ -45,7 +45,7 @@ TELLING = {
 
 
 def install(ground: Ground, pool: str, name: str) -> None:
-    """The chart, and a pool that the operator serves."""
+    """Install the chart, and a pool that the operator serves."""
     if ground.record is None:
         pytest.skip("a real cluster's pods cannot be scraped from here")
     ground.shell(
@@ -61,21 +61,21 @@ def install(ground: Ground, pool: str, name: str) -> None:
 
 
 def submit(ground: Ground, pool: str, kind: str, count: int, priority: str = "task") -> None:
-    """So many jobs of a kind; each one's payload is its number."""
+    """Submit this many jobs of a kind; each payload is a number."""
     to = f'--pool agents/{pool} --redis "$REDIS_URL" --priority {priority}'
     ground.shell(f'seq {count} > "$HOME/payloads"; agentpool submit {kind} --file "$HOME/payloads" {to}')
 
 
 @pytest.mark.timeout(400)
 def test_every_query_of_the_dashboard_has_data(helm_ground: Ground, prometheus: Prometheus):
-    """Each query of each panel, the annotation's and the variables', with a pool at work and an operator in trouble."""
+    """The queries are those of each panel, annotation and variable, with a pool at work and an operator in trouble."""
     install(helm_ground, POOL, "crunch")
 
     def seen(query: str) -> bool:
         prometheus.targets.write_text(json.dumps(targets(helm_ground)))
         return bool(prometheus.ask(query))
 
-    # A decision is marked where the size that Prometheus sees, a quarter of a minute apart, has changed: first none.
+    # Prometheus samples the size every quarter of a minute and marks a decision at a change: start without a decision.
     none_yet = 'count_over_time((agentpool_pool_desired_replicas{pool="crunch"} == 0)[1m:15s]) > 0'
     eventually(lambda: seen(none_yet), "Prometheus has seen the pool without workers", within_s=60)
     submit(helm_ground, "crunch", "doomed", DOOMED)
@@ -90,14 +90,14 @@ def test_every_query_of_the_dashboard_has_data(helm_ground: Ground, prometheus: 
     missing = without_data(prometheus)
     deadline = time.monotonic() + 60
     while missing and time.monotonic() < deadline:
-        time.sleep(0.5)  # the pace of looking: rates need a few scrapes, a decision is marked within 15 s
+        time.sleep(0.5)  # the polling interval: rates need a few scrapes, a decision is marked within 15 s
         missing = without_data(prometheus)
     assert missing == []
     assert unlawful(asked(helm_ground), allowed({})) == set()
 
 
 def without_data(prometheus: Prometheus) -> list[str]:
-    """The queries that return nothing, with what they are for."""
+    """Return the queries without a result, each with a label."""
     shipped = json.loads((CHART / "files/dashboard.json").read_text())
     panels = [(f"panel {panel['title']}", panel.get("targets", [])) for panel in shipped["panels"]]
     queries = [(name, target["expr"]) for name, targets_ in panels for target in targets_]
@@ -111,14 +111,14 @@ def without_data(prometheus: Prometheus) -> list[str]:
 
 
 def offers(prometheus: Prometheus, query: str) -> list[str]:
-    """What a variable offers: `label_values(SERIES, LABEL)`, as Grafana asks it."""
+    """Return the values of a variable: `label_values(SERIES, LABEL)`, as Grafana reads them."""
     found = re.fullmatch(r"label_values\((.+), (\w+)\)", query)
     assert found is not None, query
     return prometheus.values(found[2], as_grafana_asks(found[1]))
 
 
 def as_grafana_asks(query: str) -> str:
-    """The query with Grafana's variables filled in."""
+    """Fill Grafana's variables into the query."""
     filled = query.replace("$__rate_interval", "10s").replace("$namespace", "agents").replace("$pool", "crunch|.*test")
     assert not re.search(r"\$\w", filled), filled
     return filled

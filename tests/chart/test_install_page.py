@@ -1,4 +1,4 @@
-"""docs/install.md, run as a newcomer would, and what the operator was seen to ask of the API server meanwhile."""
+"""docs/install.md, run as by a new user, and the operator's recorded requests to the API server."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.fixtures.release_ground import Ground
 PAGE = ROOT / "docs/install.md"
 OPERATOR = "system:serviceaccount:agents:agentpool-operator"
 
-# Granted, and used only when somebody else writes the same object in the same moment: it is read again. On a cluster no
-# test can bring that about at will; tests/integration/operator/test_failures.py does, with a server that refuses (409).
+# Granted, and used only after a concurrent write of the same object, which is then read again. On a cluster no test can
+# provoke such a write at will; tests/integration/operator/test_failures.py does, with a server that refuses (409).
 CLASHES = {("apps", "deployments/scale", "get"), ("agentpool.dev", "agentpools", "get")}
-# Granted and never used: OpenShift's admission asks whether the account may delete an object that it gives an owner.
+# Granted and never used: OpenShift's admission checks whether the account may delete an object with an owner.
 OWNERS = {("coordination.k8s.io", "leases", "delete")}
 # Granted, and used only on clusters that serve Dynamic Resource Allocation.
 DEVICES = {
@@ -27,7 +27,7 @@ DEVICES = {
     for resource in ("resourceslices", "deviceclasses", "resourceclaims")
     for verb in ("list", "watch")
 }
-# Busy workers for two GPUs, more jobs than they can take, a size that is set by hand; and one that never comes up.
+# Busy workers for two GPUs, more jobs than the workers can take, a manual size; and a worker that never becomes ready.
 POOLS = """
 apiVersion: agentpool.dev/v1alpha1
 kind: AgentPool
@@ -49,12 +49,12 @@ spec:
 
 
 def page_blocks() -> list[str]:
-    """The commands of the page that say that they are tested."""
+    """Return the page's commands that are marked as tested."""
     return re.findall(r"<!-- tested -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
 
 
 def asked(ground: Ground, account: str = OPERATOR) -> set[tuple[str, str, str, str]]:
-    """What a ServiceAccount, the operator's by default, asked of the API server: group, resource, verb, namespace."""
+    """Return the recorded requests of a ServiceAccount, the operator's by default: group, resource, verb, namespace."""
     assert ground.record is not None
     requests = [json.loads(line) for line in ground.record.read_text().splitlines()]
     return {
@@ -65,7 +65,7 @@ def asked(ground: Ground, account: str = OPERATOR) -> set[tuple[str, str, str, s
 
 
 def allowed(values: dict[str, Any], account: str = "agentpool-operator") -> dict[str | None, set[tuple[str, str, str]]]:
-    """What the chart grants a ServiceAccount, by namespace; None is cluster-wide."""
+    """Return the chart's grants to a ServiceAccount, by namespace; None is cluster-wide."""
     found = manifests(values)
     places = {m["metadata"].get("namespace") for m in found if m["kind"].endswith("RoleBinding")}
     return {place: granted(roles_of(found, account, place)) for place in places}
@@ -73,7 +73,7 @@ def allowed(values: dict[str, Any], account: str = "agentpool-operator") -> dict
 
 @pytest.mark.timeout(300)
 def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
-    """Its commands, in order: install, test, a pool, a job's result, upgrade, rollback, uninstall, nothing left."""
+    """The commands, in order: install, test, a pool, a job's result, upgrade, rollback, uninstall, nothing left."""
     everything = "\n".join(helm_ground.shell(block) for block in page_blocks())
     assert "successfully rolled out" in everything
     assert '"from": "helm test"' in everything
@@ -89,10 +89,10 @@ def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
 
 @pytest.mark.timeout(400)
 @pytest.mark.parametrize("values", [{}, {"watchNamespaces": ["agents"]}], ids=["everywhere", "in-one-namespace"])
-def test_the_operator_asks_for_what_it_may_and_for_nothing_else(helm_ground: Ground, values: dict[str, Any]):
-    """Each call that it makes is granted where it is made, and each grant is used, by a pool's life and a restart.
+def test_the_operator_uses_exactly_the_granted_rights(helm_ground: Ground, values: dict[str, Any]):
+    """Each request is granted, and each grant is used, by a pool's life and a restart.
 
-    The new leader says once more what the old one said, which is counted on the event that is there.
+    The new leader repeats the old leader's event, which increases the count of the existing event.
     """
     if helm_ground.record is None:
         pytest.skip("only the devcluster records requests")
@@ -132,7 +132,7 @@ def test_the_operator_asks_for_what_it_may_and_for_nothing_else(helm_ground: Gro
 def unlawful(
     calls: set[tuple[str, str, str, str]], rights: dict[str | None, set[tuple[str, str, str]]]
 ) -> set[tuple[str, str, str, str]]:
-    """The calls that nothing grants where they were made."""
+    """Return the calls without a grant."""
     return {
         (group, resource, verb, namespace)
         for group, resource, verb, namespace in calls

@@ -1,6 +1,6 @@
-"""`tools/kind.sh` with stand-ins for docker, kind, kubectl, helm and pytest: what it calls, when, and where it stops.
+"""`tools/kind.sh` with stand-ins for docker, kind, kubectl, helm and pytest: the calls, their order, and the stops.
 
-No engine runs here. What its calls do is tested by other means: the page and the release on the devcluster.
+No engine runs here. Separate tests cover the effects of the calls: the page and the release on the devcluster.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ FRESH = "kubectl delete customresourcedefinition agentpools.agentpool.dev"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tools:
-    """A PATH with stand-ins, and what was called."""
+    """A PATH with stand-ins, and the recorded calls."""
 
     folder: Path
 
     def run(self, *arguments: str, failing: str = "docker inspect agentpool-redis") -> subprocess.CompletedProcess[str]:
-        """The script's end; a call that begins with `failing` is refused. By default Redis has to be started."""
+        """Run the script; refuse a call that begins with `failing`. By default the script starts Redis."""
         environment = {
             "PATH": str(self.folder),
-            "HOME": os.environ["HOME"],  # git asks it who may read the checkout
+            "HOME": os.environ["HOME"],  # git checks the owner of the checkout
             "CALLS": str(self.folder / "calls"),
             "FAILING": failing,
             "PYTHON": "python",
@@ -53,13 +53,13 @@ class Tools:
         return subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
 
     def calls(self, start: str) -> list[str]:
-        """The calls that begin so, in their order."""
+        """Return the calls with this beginning, in their order."""
         return [line for line in (self.folder / "calls").read_text().splitlines() if line.startswith(start)]
 
 
 @pytest.fixture
 def tools(tmp_path: Path) -> Tools:
-    """Stand-ins for everything that the script needs, and nothing else but the plain tools."""
+    """Stand-ins for all tools of the script, and only the plain tools beside."""
     for name in REAL:
         (tmp_path / name).symlink_to(str(shutil.which(name)))
     for name in TOOLS:
@@ -68,8 +68,8 @@ def tools(tmp_path: Path) -> Tools:
     return Tools(folder=tmp_path)
 
 
-def test_it_loads_the_images_that_the_chart_asks_for(tools: Tools):
-    """Built with the chart's appVersion as their tag, and loaded under the names that the rendered pods have."""
+def test_the_images_of_the_chart_are_loaded(tools: Tools):
+    """The images are built with the chart's appVersion as the tag, and loaded under the names in the rendered pods."""
     ended = tools.run()
     assert ended.returncode == 0, ended.stderr
     version = yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"]
@@ -82,8 +82,8 @@ def test_it_loads_the_images_that_the_chart_asks_for(tools: Tools):
     assert redis in tools.calls("docker run")[0].split()
 
 
-def test_it_runs_the_tests_each_on_a_fresh_cluster_then_installs_with_the_trial_redis(tools: Tools):
-    """The page and every way of the release, with a Redis that pods reach; what was left before goes first."""
+def test_each_test_has_a_fresh_cluster_before_the_install_with_the_bundled_redis(tools: Tools):
+    """The page and every kind of release run, with a Redis that pods reach; remains are removed first."""
     assert tools.run().returncode == 0
     order = [line.split()[0] for line in tools.calls("") if line.startswith((FRESH, "python", "helm install"))]
     assert order == ["kubectl", "python", "kubectl", "python", "kubectl", "helm"]
@@ -96,8 +96,8 @@ def test_it_runs_the_tests_each_on_a_fresh_cluster_then_installs_with_the_trial_
     assert len(tools.calls("helm test agentpool --namespace agentpool")) == 1
 
 
-def test_a_cluster_that_is_there_is_used_again(tools: Tools):
-    """A second run makes neither a cluster nor a Redis."""
+def test_an_existing_cluster_is_reused(tools: Tools):
+    """A second run creates neither a cluster nor a Redis."""
     assert tools.run().returncode == 0
     assert tools.run(failing="nothing").returncode == 0
     assert len(tools.calls("kind create cluster")) == 1
@@ -108,23 +108,23 @@ STEPS = ["kind create", "docker buildx", "kind load", "python", "helm install", 
 
 
 @pytest.mark.parametrize("failing", STEPS)
-def test_it_stops_at_the_first_failure(tools: Tools, failing: str):
-    """What fails is the last call, and the script fails with it."""
+def test_the_script_stops_at_the_first_failure(tools: Tools, failing: str):
+    """The failing call is the last call, and the script fails too."""
     assert tools.run(failing=failing).returncode != 0
     assert tools.calls("")[-1].startswith(failing)
 
 
 @pytest.mark.parametrize("name", TOOLS)
-def test_it_names_what_is_missing(tools: Tools, name: str):
-    """Before it does anything."""
+def test_missing_tools_are_named(tools: Tools, name: str):
+    """The script checks the tools before any call."""
     (tools.folder / name).unlink()
     ended = tools.run()
     assert (ended.returncode, ended.stderr) == (1, f"make kind needs {name}, which is not on PATH\n")
     assert not (tools.folder / "calls").exists()
 
 
-def test_down_takes_everything_away(tools: Tools):
-    """The cluster, the Redis beside it, and the way in."""
+def test_down_removes_everything(tools: Tools):
+    """The script removes the cluster, the Redis beside the cluster, and the kubeconfig."""
     assert tools.run().returncode == 0
     assert tools.run("down").returncode == 0
     assert [line.split(" TAG=")[0] for line in tools.calls("")[-2:]] == [

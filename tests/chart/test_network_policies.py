@@ -1,6 +1,6 @@
-"""Who reaches whom under the chart's NetworkPolicies: worked out from the rendered ones, as a network plugin would.
+"""Connections under the chart's NetworkPolicies, computed from the rendered policies, as a network plugin would.
 
-No plugin is at hand. `reaches` follows the API's words: a pod that no policy selects is open; else each side's policies
+No plugin runs here. `reaches` follows the API's words: a pod that no policy selects is open; else each side's policies
 must allow the connection, and a rule without peers or ports means all of them.
 """
 
@@ -29,7 +29,7 @@ OPEN = DEFAULT | {"networkPolicy": {"enabled": False}}
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Party:
-    """A pod, or something outside the cluster, which has no namespace."""
+    """A pod, or an address outside the cluster, which has no namespace."""
 
     namespace: str = ""
     labels: dict[str, str] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Party:
 
 
 def reaches(found: list[dict[str, Any]], source: Party, target: Party, port: int, protocol: str = "TCP") -> bool:
-    """Whether a connection comes about."""
+    """Return whether the connection is allowed."""
     return _allows(found, source, "Egress", target, target, (port, protocol)) and _allows(
         found, target, "Ingress", source, target, (port, protocol)
     )
@@ -78,7 +78,7 @@ def _matches(peer: dict[str, Any], other: Party, own_namespace: str) -> bool:
 
 
 def parties(found: list[dict[str, Any]]) -> dict[str, Party]:
-    """The release's own pods as they are rendered, workers as the operator makes them, and others."""
+    """The release's rendered pods, workers as the operator creates them, and foreign pods."""
     own = {}
     for manifest in found:
         if manifest["kind"] in {"Deployment", "StatefulSet", "Pod"} and (pod := pod_of(manifest)):
@@ -100,7 +100,8 @@ def parties(found: list[dict[str, Any]]) -> dict[str, Party]:
 @pytest.mark.parametrize(
     ("values", "source", "target", "port", "expected"),
     [
-        # The trial Redis answers who works with it, wherever workers are, and nobody else; it calls nobody.
+        # The bundled Redis accepts connections of its clients, in any worker namespace, and no further ones; it opens
+        # none.
         (DEFAULT, "operator", "redis", 6379, True),
         (DEFAULT, "gateway", "redis", 6379, True),
         (DEFAULT, "test", "redis", 6379, True),
@@ -110,7 +111,7 @@ def parties(found: list[dict[str, Any]]) -> dict[str, Party]:
         (DEFAULT, "operator", "redis", 22, False),
         (DEFAULT, "redis", "outside", 443, False),
         (DEFAULT, "redis", "operator", 8081, False),
-        # The operator reaches the API server and Redis, and nothing else; who may read metrics reaches it.
+        # The operator reaches the API server and Redis, and nothing else; readers of metrics reach the operator.
         (DEFAULT, "operator", "outside", 443, True),
         (DEFAULT, "operator", "outside", 6443, True),
         (DEFAULT, "operator", "outside", 80, False),
@@ -132,40 +133,39 @@ def parties(found: list[dict[str, Any]]) -> dict[str, Party]:
         (WALLED, "neighbour", "gateway", 8080, False),
         (DEFAULT, "gateway", "outside", 443, True),
         (DEFAULT, "gateway", "outside", 80, False),
-        # Workers go where they like until they are walled in.
+        # Workers have no restriction before their policy is enabled.
         (DEFAULT, "worker", "outside", 443, True),
         (WALLED, "worker", "outside", 443, False),
         (WALLED, "worker", "redis", 6379, True),
         (WALLED, "worker", "operator", 8081, False),
         (WALLED, "prometheus", "worker", 8080, True),
         (WALLED, "neighbour", "worker", 8080, False),
-        # Without policies everyone reaches everyone.
+        # Without policies every pod reaches every address.
         (OPEN, "neighbour", "redis", 6379, True),
         (OPEN, "redis", "outside", 443, True),
     ],
 )
-def test_who_reaches_whom(values: dict[str, Any], source: str, target: str, port: int, expected: bool):  # noqa: FBT001
-    """Each needs its way, and has no other."""
+def test_allowed_connections(values: dict[str, Any], source: str, target: str, port: int, expected: bool):  # noqa: FBT001
+    """Each component has the connections that it needs, and no more."""
     found = manifests(values)
     known = parties(found)
     assert reaches(found, known[source], known[target], port) is expected
 
 
 @pytest.mark.parametrize("part", ["operator", "gateway", "worker"])
-def test_whoever_is_walled_in_can_still_ask_for_names(part: str):
-    """DNS over UDP, and over TCP for long answers."""
+def test_restricted_pods_can_still_resolve_names(part: str):
+    """DNS works over UDP, and over TCP for long answers."""
     found = manifests(WALLED)
     known = parties(found)
     assert reaches(found, known[part], known["outside"], 53, "UDP")
     assert reaches(found, known[part], known["outside"], 53)
-    assert reaches(
-        found, known[part], known["outside"], 5353, "UDP"
-    )  # OpenShift's, after the Service's address is gone
+    # OpenShift's port, after the translation of the Service's address.
+    assert reaches(found, known[part], known["outside"], 5353, "UDP")
 
 
 @pytest.mark.parametrize("part", ["operator", "gateway"])
-def test_more_ways_out_can_be_opened(part: str):
-    """Such as to an HTTP proxy before the API server."""
+def test_further_egress_can_be_allowed(part: str):
+    """An HTTP proxy before the API server is such a case."""
     proxy = {"egress": [{"ports": [{"port": 3128, "protocol": "TCP"}]}]}
     found = manifests(DEFAULT | {"networkPolicy": proxy})
     known = parties(found)
@@ -176,7 +176,7 @@ def test_more_ways_out_can_be_opened(part: str):
 @pytest.mark.parametrize("name", ["dnsPorts", "apiServerPorts", "redisPorts"])
 @pytest.mark.parametrize("part", ["operator", "gateway", "worker"])
 def test_an_empty_list_of_ports_opens_nothing(part: str, name: str):
-    """A rule without ports would be a way to everywhere."""
+    """A rule without ports would allow every connection."""
     walls = WALLED["networkPolicy"]
     found = manifests(WALLED | {"networkPolicy": walls | {name: []}})
     known = parties(found)

@@ -1,4 +1,4 @@
-"""Metrics, dashboard and alerts: they agree with each other and with the code, and Prometheus understands them."""
+"""Metrics, dashboard and alerts agree with each other and with the code, and Prometheus accepts all of them."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ HISTOGRAM = ("_bucket", "_sum", "_count")
 
 
 def rules() -> list[dict[str, Any]]:
-    """All alerts."""
+    """Return all alerts."""
     return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
 
 
 def promtool(*arguments: str, text: str = "") -> str:
-    """What promtool says; it must be content."""
+    """Return the output of promtool, which must succeed."""
     program = shutil.which("promtool")
     if program is None:
         pytest.skip("promtool is not on PATH; Debian's package prometheus has it")
@@ -45,7 +45,7 @@ def promtool(*arguments: str, text: str = "") -> str:
 
 
 def unknown(expressions: list[str]) -> set[str]:
-    """Metrics that the expressions use and the code does not emit."""
+    """Return metrics in the expressions that the code does not emit."""
     rows = metrics_reference.rows()
     known = {row.name for row in rows if row.sort != "histogram"}
     known |= {row.name + end for row in rows if row.sort == "histogram" for end in HISTOGRAM}
@@ -54,27 +54,27 @@ def unknown(expressions: list[str]) -> set[str]:
 
 @pytest.mark.parametrize("registry", ["operator_registry", "worker_registry", "gateway_registry"])
 def test_metrics_follow_the_naming_rules(registry: str):
-    """Prometheus' own linter has nothing to say."""
+    """Prometheus' own linter has no complaint."""
     exposition = generate_latest(getattr(metrics_reference, registry)()).decode()
     ours = [line for line in exposition.splitlines(keepends=True) if "agentpool_" in line]
     assert promtool("check", "metrics", text="".join(ours)) == ""
 
 
-def test_every_metric_says_what_it_counts():
-    """Each has a sentence, and no two emitters share a name."""
+def test_every_metric_has_a_description():
+    """Each metric has a sentence, and no two emitters share a name."""
     rows = metrics_reference.rows()
     assert len({row.name for row in rows}) == len(rows)
     assert all(row.text.endswith(".") for row in rows)
 
 
-def test_the_dashboard_asks_only_for_what_is_emitted():
-    """Each query of each panel, of the annotation and of the variables uses metrics of the code."""
+def test_the_dashboard_uses_only_emitted_metrics():
+    """Each query of a panel, an annotation or a variable uses metrics of the code."""
     asked = [query for view in PANELS for query, _ in view.queries]
     assert unknown([*asked, SCALED, NAMESPACES, POOLS]) == set()
 
 
 def test_the_dashboard_works_with_any_datasource():
-    """Every panel asks the chosen datasource, and the variables offer namespace and pool."""
+    """Every panel queries the chosen datasource, and the variables offer namespace and pool."""
     found = json.loads((CHART / "files/dashboard.json").read_text())
     panels = [panel for panel in found["panels"] if panel["type"] != "row"]
     assert len(panels) == len(PANELS)
@@ -85,7 +85,7 @@ def test_the_dashboard_works_with_any_datasource():
 
 
 def test_two_releases_have_dashboards_of_their_own():
-    """Grafana keeps one dashboard for a uid, and one for a title of a folder."""
+    """Grafana keeps a single dashboard for each uid, and for each title in a folder."""
     values = {"metrics": {"dashboard": {"enabled": True}}}
 
     def shipped(namespace: str) -> dict[str, Any]:
@@ -97,8 +97,8 @@ def test_two_releases_have_dashboards_of_their_own():
     assert (first["title"], second["title"]) == ("AgentPool (team-a/agentpool)", "AgentPool (team-b/agentpool)")
 
 
-def test_the_picture_has_every_panel_and_tells_which_are_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    """It is drawn from a Prometheus' answers, with gaps and with numbers that are none."""
+def test_the_picture_has_every_panel_and_marks_empty_panels(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """The picture is drawn from a Prometheus' answers, with gaps and with values that are no numbers."""
 
     def asked(_url: str, query: str, began: float, _ended: float) -> list[Any]:
         if "gpu" in query:
@@ -115,7 +115,7 @@ def test_the_picture_has_every_panel_and_tells_which_are_empty(monkeypatch: pyte
 
 
 def test_the_service_monitor_finds_operator_and_gateway():
-    """It selects exactly the Services of those two, and each has the port that it names."""
+    """The monitor selects exactly the Services of operator and gateway, and each has the named port."""
     values = {"gateway": {"enabled": True}, "metrics": {"serviceMonitor": {"enabled": True}}}
     found = manifests(values)
     spec = only(found, "ServiceMonitor", "agentpool")["spec"]
@@ -126,7 +126,7 @@ def test_the_service_monitor_finds_operator_and_gateway():
 
 
 def test_the_gateways_metrics_are_not_on_the_service_of_its_api():
-    """A load balancer or an ingress may lead to that one, and the figures name the pools of all tenants."""
+    """A load balancer or an ingress may lead to that Service, and the figures name the pools of all tenants."""
     found = manifests({"gateway": {"enabled": True, "service": {"type": "LoadBalancer"}}})
     api, metrics = (only(found, "Service", f"agentpool-{name}")["spec"] for name in ("gateway", "gateway-metrics"))
     assert (api["type"], [port["targetPort"] for port in api["ports"]]) == ("LoadBalancer", ["http"])
@@ -137,7 +137,7 @@ def test_the_gateways_metrics_are_not_on_the_service_of_its_api():
 
 
 def test_the_pod_monitor_finds_workers_and_only_where_they_are_served():
-    """The operator's worker pods carry the labels and the port that it looks for, in the watched namespaces."""
+    """The operator's worker pods have the monitor's labels and port, in the watched namespaces."""
     values = {"watchNamespaces": ["research"], "metrics": {"podMonitor": {"enabled": True}}}
     spec = only(manifests(values), "PodMonitor", "agentpool-workers")["spec"]
     pool = AgentPoolSpec.model_validate({"handler": {"command": {"argv": ["cat"]}}})
@@ -152,13 +152,13 @@ def test_the_pod_monitor_finds_workers_and_only_where_they_are_served():
     }
 
 
-def test_alerts_ask_only_for_what_is_emitted():
+def test_alerts_use_only_emitted_metrics():
     """Each alert's expression uses metrics of the code."""
     assert unknown([rule["expr"] for rule in rules()]) == set()
 
 
 def test_each_alert_fires_when_it_should_and_only_then():
-    """The rules are valid, and pass their own tests, which speak of every alert."""
+    """The rules are valid, and pass their tests, which cover every alert."""
     promtool("check", "rules", str(ALERTS))
     tests = ROOT / "tests/chart/alerts_test.yaml"
     assert "SUCCESS" in promtool("test", "rules", str(tests))
@@ -176,8 +176,8 @@ def test_each_alert_has_a_runbook():
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
 
 
-def test_the_chart_ships_the_alerts_unchanged_but_for_what_was_asked():
-    """The PrometheusRule has every alert except the disabled ones, with links to where the runbooks are published."""
+def test_the_chart_ships_the_alerts_with_the_requested_changes_only():
+    """The PrometheusRule has every alert except the disabled alerts, with links to the published runbooks."""
     values = {"enabled": True, "disabled": ["AgentPoolGpuCapped"], "runbookBase": "https://example.com/runbooks"}
     shipped = only(manifests({"metrics": {"prometheusRule": values}}), "PrometheusRule", "agentpool")
     found = {rule["alert"]: rule for group in shipped["spec"]["groups"] for rule in group["rules"]}

@@ -1,7 +1,7 @@
-"""The commands of the pages to operate with (PAGES), run as they stand there for a pool that serves.
+"""The commands of the operating pages (PAGES), run unchanged for a pool that serves.
 
-`NS` and `POOL` are filled in. The devcluster gets the Prometheus operator's kinds by name only: test_rendering checks
-their fields.
+The test fills in `NS` and `POOL`. The devcluster gets the Prometheus operator's kinds by name only: test_rendering
+checks their fields.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ kind: AgentPool
 metadata: {name: echo, namespace: research}
 spec: {handler: {command: {argv: [cat]}}, scaling: {minReplicas: 1}}
 """
-SECRET = "create secret generic agentpool-redis"  # what a pool needs before it serves
+SECRET = "create secret generic agentpool-redis"  # the prerequisites of a serving pool
 
 
 def commands(page: str) -> list[str]:
-    """Every command of a page: the lines of its shell blocks, and what stands in its sentences as code."""
+    """Return every command of a page: the lines of the shell blocks, and the code within sentences."""
     text = (ROOT / f"docs/{page}.md").read_text()
     blocks = re.findall(r"```sh\n(.*?)```", text, re.DOTALL)
     prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
@@ -49,7 +49,7 @@ def commands(page: str) -> list[str]:
 
 @pytest.mark.timeout(300)
 def test_the_commands_of_the_operating_pages_work(helm_ground: Ground):
-    """None of them is refused, and what they change is changed."""
+    """No command is refused, and each change takes effect."""
     if helm_ground.record is None:
         pytest.skip("takes the whole cluster for itself")
     every = [command for page in PAGES for command in commands(page)]
@@ -78,4 +78,4 @@ def test_the_commands_of_the_operating_pages_work(helm_ground: Ground):
         "podmonitor.monitoring.coreos.com/agentpool-workers",
         "prometheusrule.monitoring.coreos.com/agentpool",
     ]
-    assert helm_ground.shell("kubectl get agentpool/echo --output jsonpath='{.spec.replicas}'") == ""  # given back
+    assert helm_ground.shell("kubectl get agentpool/echo --output jsonpath='{.spec.replicas}'") == ""  # released

@@ -1,4 +1,4 @@
-"""Names in the pages that a reader copies: values of the chart, fields of an AgentPool, metrics. Each exists."""
+"""Names that a reader copies from the pages exist: values of the chart, fields of an AgentPool, metrics."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 FIELDS = (ROOT / "docs/reference/agentpool.md").read_text()
 METRICS = (ROOT / "docs/reference/metrics.md").read_text()
 FREE = (".labels.", ".annotations.")  # the user's own keys
-POD = {"spec.securityContext", "spec.nodeName"}  # a pod's, not an AgentPool's
+POD = {"spec.securityContext", "spec.nodeName"}  # of a pod, not of an AgentPool
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def paths(node: dict[str, Any], above: str = "") -> Iterator[str]:
-    """The dotted names of all values."""
+    """Return the dotted names of all values."""
     for name, child in node.items():
         yield f"{above}{name}"
         if isinstance(child, dict):
@@ -31,7 +31,7 @@ def paths(node: dict[str, Any], above: str = "") -> Iterator[str]:
 
 @pages
 def test_the_values_of_the_chart_exist(page: Path):
-    """Those between backticks, and those of `--set`."""
+    """The test covers names between backticks, and those of `--set`."""
     text = page.read_text()
     named = set(re.findall(rf"`((?:{'|'.join(VALUES)})(?:\.[a-zA-Z]+)+)(?:=[^`]*)?`", text))
     named |= set(re.findall(r"--set(?:-string)? '?([\w.]+)=", text))
@@ -42,7 +42,7 @@ def test_the_values_of_the_chart_exist(page: Path):
 
 @pages
 def test_the_fields_of_an_agentpool_exist(page: Path):
-    """Those between backticks that begin with `spec.` or `status.`; a field may stand for all below it."""
+    """Names between backticks that begin with `spec.` or `status.` exist; a field may stand for all subfields."""
     known = {field.replace("[]", "") for field in re.findall(r"^\| `((?:spec|status)[^`]*)`", FIELDS, re.MULTILINE)}
     named = {one.replace("[]", "") for one in re.findall(r"`((?:spec|status)\.[\w.\[\]]*\w)`", page.read_text())}
     assert [one for one in named - known - POD if not one.startswith("spec.worker.template")] == []
@@ -50,7 +50,7 @@ def test_the_fields_of_an_agentpool_exist(page: Path):
 
 @pages
 def test_the_metrics_exist(page: Path):
-    """Each is in the reference, which is generated from the code; a histogram's series may have their ending."""
+    """Each metric is in the generated reference; a histogram's series may have a suffix."""
     known = set(re.findall(r"agentpool_\w+", METRICS))
     named = set(re.findall(r"agentpool_(?:worker|pool|operator|gateway)_\w*[a-z]\b(?!\.)", page.read_text()))
     packages = {path.name for path in ROOT.glob("*/agentpool_*")}

@@ -1,4 +1,4 @@
-"""What the operator and the gateway may do: exactly what they do, where they do it."""
+"""The rights of operator and gateway: exactly the rights in use, in the namespaces of their use."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.chart.rendering import MATRIX, NAMESPACE, manifests
 
 Grant = tuple[str, str, str]  # API group, resource, verb
 
-# One row for each kind of call; the module of the operator that makes it stands beside it.
+# A row for each kind of call, with the module of the operator that makes the call.
 OPERATOR = {
     ("agentpool.dev", "agentpools"): "get list watch",  # handlers, resync, status
     ("agentpool.dev", "agentpools/status"): "patch",  # status
@@ -19,8 +19,8 @@ OPERATOR = {
     ("apps", "deployments/scale"): "get patch",  # scale
     ("policy", "poddisruptionbudgets"): "get create patch",  # apply
     ("", "pods"): "list watch create patch",  # handlers; admission's dry runs; scale writes deletion costs
-    ("", "secrets"): "get",  # secrets: Redis URLs, one at a time
-    ("", "events"): "get list create patch",  # events; delays lists those of a pod that does not come up
+    ("", "secrets"): "get",  # secrets: Redis URLs, a single Secret at a time
+    ("", "events"): "get list create patch",  # events; `delays` lists those of a pod that does not become ready
 }
 CAPACITY = {
     ("", "nodes"): "list watch",
@@ -29,7 +29,7 @@ CAPACITY = {
     ("resource.k8s.io", "deviceclasses"): "list watch",
     ("resource.k8s.io", "resourceclaims"): "list watch",
 }  # capacity_watch
-IDENTITY = {("", "namespaces"): "get"}  # purge: the uid of kube-system tells one cluster from another
+IDENTITY = {("", "namespaces"): "get"}  # purge: the uid of kube-system identifies the cluster
 ELECTION = {("coordination.k8s.io", "leases"): "create get update delete"}  # election
 GATEWAY = {
     ("agentpool.dev", "agentpools"): "get list patch",
@@ -42,12 +42,12 @@ REVIEWS = {
 
 
 def table(*parts: dict[tuple[str, str], str]) -> set[Grant]:
-    """The tables as single grants."""
+    """Return the tables as single grants."""
     return {(*place, verb) for part in parts for place, verbs in part.items() for verb in verbs.split()}
 
 
 def granted(roles: Iterable[dict[str, Any]]) -> set[Grant]:
-    """What some roles grant. Wildcards would show up as themselves, and so fail the comparison."""
+    """Return the grants of some roles. A wildcard would appear unchanged, and fail the comparison."""
     return {
         (group, resource, verb)
         for role in roles
@@ -59,7 +59,7 @@ def granted(roles: Iterable[dict[str, Any]]) -> set[Grant]:
 
 
 def roles_of(found: list[dict[str, Any]], account: str, namespace: str | None) -> list[dict[str, Any]]:
-    """The roles bound to a ServiceAccount in a namespace; None: cluster-wide."""
+    """Return the roles bound to a ServiceAccount in a namespace; None: cluster-wide."""
     kind = "Role" if namespace else "ClusterRole"
     bound = {
         m["roleRef"]["name"]
@@ -76,14 +76,14 @@ def roles_of(found: list[dict[str, Any]], account: str, namespace: str | None) -
 
 
 def test_an_operator_for_all_namespaces_has_one_cluster_role():
-    """Cluster-wide it may do what serving pools needs, and in its own namespace hold its Lease; nothing else."""
+    """The cluster-wide rights are those of serving pools, plus the Lease in the operator's namespace; nothing else."""
     found = manifests()
     assert granted(roles_of(found, "agentpool-operator", None)) == table(OPERATOR, CAPACITY, IDENTITY)
     assert granted(roles_of(found, "agentpool-operator", NAMESPACE)) == table(ELECTION)
 
 
 def test_an_operator_for_some_namespaces_has_roles_only_there():
-    """With watchNamespaces it may read nodes and pods everywhere, and do its work in the named namespaces only."""
+    """With watchNamespaces the operator may read nodes and pods everywhere, and act in the named namespaces only."""
     found = manifests(MATRIX["two-namespaces"])
     assert granted(roles_of(found, "agentpool-operator", None)) == table(CAPACITY, IDENTITY)
     assert granted(roles_of(found, "agentpool-operator", "research")) == table(OPERATOR)
@@ -91,7 +91,7 @@ def test_an_operator_for_some_namespaces_has_roles_only_there():
 
 
 def test_without_capacity_only_the_clusters_identity_is_cluster_wide():
-    """Then the operator sees which cluster this is, and reads only the Secrets that were named."""
+    """The operator then sees only the cluster's identity, and reads only the named Secrets."""
     found = manifests(MATRIX["elsewhere-only"])
     assert granted(roles_of(found, "agentpool-operator", None)) == table(IDENTITY)
     (role,) = roles_of(found, "agentpool-operator", "research")
@@ -100,7 +100,7 @@ def test_without_capacity_only_the_clusters_identity_is_cluster_wide():
 
 
 def test_an_installation_for_a_shared_cluster_reads_nothing_elsewhere():
-    """With the values of docs/install.md, what is left cluster-wide is the cluster's identity and the reviews."""
+    """With the values of docs/install.md, only the cluster's identity and the reviews are cluster-wide."""
     shared = {
         "watchNamespaces": ["agents", "research"],
         "rbac": {"secretNames": ["agentpool-redis"], "capacity": False},
@@ -123,14 +123,14 @@ def test_an_installation_for_a_shared_cluster_reads_nothing_elsewhere():
 
 
 @pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX)
-def test_nobody_but_operator_and_gateway_is_granted_anything(values: dict[str, Any]):
-    """No binding names another account: a worker has no rights in Kubernetes."""
+def test_only_operator_and_gateway_have_rights(values: dict[str, Any]):
+    """No binding names a further account: a worker has no rights in Kubernetes."""
     bound = {s["name"] for m in manifests(values) if m["kind"].endswith("Binding") for s in m["subjects"]}
     assert bound <= {"agentpool-operator", "agentpool-gateway"}
 
 
-def test_the_lease_is_its_own():
-    """Beside creating one, it may touch only the Lease whose name its flags say."""
+def test_the_operator_may_use_only_its_lease():
+    """Besides creating a Lease, the operator may use only the Lease that the flags name."""
     found = manifests()
     (role,) = roles_of(found, "agentpool-operator", NAMESPACE)
     named = [rule for rule in role["rules"] if "create" not in rule["verbs"]]
@@ -142,8 +142,8 @@ def test_the_lease_is_its_own():
 
 
 @pytest.mark.parametrize("way", ["gateway", "gateway-in-namespaces"])
-def test_the_gateway_looks_but_does_not_touch(way: str):
-    """It may ask who a caller is, read pools and the Secrets of their Redis, and change nothing."""
+def test_the_gateway_reads_and_does_not_write(way: str):
+    """The gateway may review callers, read pools and the Secrets of their Redis, and change nothing."""
     found = manifests(MATRIX[way])
     clusterwide = granted(roles_of(found, "agentpool-gateway", None))
     within = granted(roles_of(found, "agentpool-gateway", NAMESPACE))
@@ -151,12 +151,13 @@ def test_the_gateway_looks_but_does_not_touch(way: str):
     assert within == (table(GATEWAY) if way == "gateway-in-namespaces" else set())
     (gateway,) = [m for m in found if m["kind"] == "Deployment" and m["metadata"]["name"].endswith("-gateway")]
     arguments = gateway["spec"]["template"]["spec"]["containers"][0]["args"]
-    asked = [each for each in arguments if each.startswith("--namespace=")]  # it lists where it may, and nowhere else
+    # The gateway lists in the namespaces with rights, and nowhere else.
+    asked = [each for each in arguments if each.startswith("--namespace=")]
     assert asked == ([f"--namespace={NAMESPACE}"] if way == "gateway-in-namespaces" else [])
 
 
 def test_users_roles_are_aggregated():
-    """Who may view a namespace may view its pools, who may edit it may edit them, and nobody writes a status."""
+    """Viewers of a namespace may view the pools, editors may edit the pools, and no user role writes a status."""
     roles = {m["metadata"]["name"]: m for m in manifests() if m["kind"] == "ClusterRole"}
     view, edit = roles["agents-agentpool-view"], roles["agents-agentpool-edit"]
     assert view["metadata"]["labels"]["rbac.authorization.k8s.io/aggregate-to-view"] == "true"
@@ -168,6 +169,6 @@ def test_users_roles_are_aggregated():
     assert not [m for m in manifests({"rbac": {"aggregate": False}}) if "-view" in m["metadata"]["name"]]
 
 
-def test_no_roles_when_someone_else_grants():
+def test_no_roles_with_rbac_disabled():
     """With rbac.create off the release has no roles and no bindings."""
     assert not [m for m in manifests(MATRIX["bare"]) if "Role" in m["kind"]]

@@ -1,4 +1,4 @@
-"""A release's life on a cluster: what is kept, what is upgraded, what is refused."""
+"""The life of a release on a cluster: kept, upgraded and refused objects."""
 
 from __future__ import annotations
 
@@ -26,21 +26,24 @@ PROMETHEUS_KINDS = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
 
 def password(ground: Ground) -> str:
-    """The trial Redis's password, as the cluster holds it."""
+    """Return the bundled Redis's password from the cluster."""
     return ground.shell(
         f"kubectl --namespace {NAMESPACE} get secret agentpool-redis --output jsonpath={{.data.password}}"
     )
 
 
 def short_names(ground: Ground) -> list[str]:
-    """The short names of AgentPool that the cluster knows."""
+    """Return the short names of AgentPool on the cluster."""
     crd = ground.shell("kubectl get customresourcedefinition agentpools.agentpool.dev --output json")
     return list(json.loads(crd)["spec"]["names"].get("shortNames", []))
 
 
 @pytest.mark.timeout(200)
 def test_an_upgrade_keeps_the_password_and_upgrades_the_definition(helm_ground: Ground, tmp_path: Path):
-    """From an older chart to this one, back, and away: the password stays, the CRD follows and outlives them all."""
+    """From an older chart to this one, back, and away.
+
+    The password stays, and the CRD is upgraded and survives the uninstall.
+    """
     if helm_ground.record is None:
         pytest.skip("takes the whole cluster for itself")
     old = tmp_path / "old"
@@ -61,8 +64,8 @@ def test_an_upgrade_keeps_the_password_and_upgrades_the_definition(helm_ground: 
 
 
 @pytest.mark.timeout(200)
-def test_an_api_server_takes_every_way_to_install(helm_ground: Ground, tmp_path: Path):
-    """Each object of each way passes the API server's own validation, AgentPools by the CRD that the chart brings."""
+def test_an_api_server_accepts_every_kind_of_installation(helm_ground: Ground, tmp_path: Path):
+    """Each object of each kind of installation passes the API server's validation, AgentPools by the chart's CRD."""
     helm_ground.shell("kubectl create namespace agents; kubectl create namespace research")
     helm_ground.shell(f"kubectl apply --server-side --filename {CHART.parents[1] / 'crds/agentpools.yaml'}")
     helm_ground.shell("kubectl wait --for=condition=Established crd/agentpools.agentpool.dev --timeout 30s")
@@ -72,18 +75,18 @@ def test_an_api_server_takes_every_way_to_install(helm_ground: Ground, tmp_path:
 
 
 def _written(file: Path, values: dict[str, Any]) -> Path:
-    """A file with all objects that a plain cluster knows."""
+    """Write a file with all objects that a plain cluster knows."""
     found = [m for m in manifests(values) if m["kind"] not in PROMETHEUS_KINDS]
     file.write_text(yaml.safe_dump_all(found))
     return file
 
 
 @pytest.mark.timeout(200)
-def test_the_gateway_takes_jobs_from_who_may_edit_pools(helm_ground: Ground):
+def test_the_gateway_accepts_jobs_of_pool_editors(helm_ground: Ground):
     """Over HTTP, a ServiceAccount with the role `edit` gets a job's result and pauses the pool; a stranger is refused.
 
-    The gateway itself may do what that takes, and nothing else. The release serves one namespace, so neither operator
-    nor gateway may look at pools anywhere else.
+    The gateway has only the rights for these calls. The release serves a single namespace, so neither operator nor
+    gateway may read pools anywhere else.
     """
     if helm_ground.record is None:
         pytest.skip("a real cluster's pods cannot be reached from here")

@@ -1,4 +1,4 @@
-"""The chart over all the ways to install it."""
+"""The chart rendered for every kind of installation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ ways = pytest.mark.parametrize("values", MATRIX.values(), ids=MATRIX.keys())
 
 
 @ways
-def test_helm_finds_nothing_to_complain_about(values: dict[str, Any]):
+def test_helm_lint_has_no_complaint(values: dict[str, Any]):
     """Helm's linter has at most the advice to add an icon."""
     report = helm_python.lint(CHART, values, strict=True, namespace=NAMESPACE)
     assert report["errors"] == []
@@ -43,8 +43,8 @@ def test_helm_finds_nothing_to_complain_about(values: dict[str, Any]):
 
 
 @ways
-def test_every_manifest_is_what_kubernetes_expects(values: dict[str, Any]):
-    """Each object has only fields that its Kubernetes type has, all that it requires, with the right types."""
+def test_every_manifest_conforms_to_kubernetes(values: dict[str, Any]):
+    """Each object has only fields of the Kubernetes type, with every required field and the right types."""
     for manifest in manifests(values):
         if manifest["kind"] == "AgentPool":
             AgentPoolSpec.model_validate(manifest["spec"])
@@ -55,8 +55,11 @@ def test_every_manifest_is_what_kubernetes_expects(values: dict[str, Any]):
 
 
 @ways
-def test_objects_say_where_they_belong(values: dict[str, Any]):
-    """No two objects share a name; namespaced ones carry a namespace; all but the user's carry the release's labels."""
+def test_objects_have_names_namespaces_and_labels(values: dict[str, Any]):
+    """No two objects share a name; namespaced objects have a namespace.
+
+    All except the user's have the release's labels.
+    """
     found = [m for m in manifests(values) if not m["metadata"]["name"].endswith(("-more", "as-text"))]
     keys = [(m["kind"], m["metadata"].get("namespace"), m["metadata"]["name"]) for m in found]
     assert len(keys) == len(set(keys))
@@ -71,7 +74,7 @@ def test_objects_say_where_they_belong(values: dict[str, Any]):
 
 @ways
 def test_selectors_find_their_pods(values: dict[str, Any]):
-    """Each Service, budget and policy of a component selects that component's pods and no others."""
+    """Each Service, budget and policy of a component selects that component's pods and no further pods."""
     found = manifests(values)
     pods = [template for m in found if m["kind"] in {"Deployment", "StatefulSet"} and (template := pod_of(m))]
     for manifest in found:
@@ -91,7 +94,7 @@ def test_selectors_find_their_pods(values: dict[str, Any]):
 
 @pytest.mark.parametrize("part", ["operator", "gateway"])
 def test_a_component_outlives_the_loss_of_a_node_and_its_upgrade(part: str):
-    """By default two pods, on two nodes if there are two; an eviction takes one of them, a rollout none."""
+    """By default two pods run, on two nodes if possible; an eviction removes a single pod, a rollout none."""
     found = manifests({"gateway": {"enabled": True}})
     spec = only(found, "Deployment", f"{RELEASE}-{part}")["spec"]
     assert spec["replicas"] == 2
@@ -104,7 +107,7 @@ def test_a_component_outlives_the_loss_of_a_node_and_its_upgrade(part: str):
 
 
 def test_a_spread_of_your_own_keeps_its_selector():
-    """Only where it names no pods it gets the component's."""
+    """A spread without a selector gets the component's selector."""
     mine = {"topologyKey": "zone", "maxSkew": 2, "whenUnsatisfiable": "DoNotSchedule"}
     mine["labelSelector"] = {"matchLabels": {"a": "b"}}
     found = manifests({"operator": {"topologySpreadConstraints": [mine]}})
@@ -135,7 +138,7 @@ def test_every_pod_satisfies_the_restricted_standard(values: dict[str, Any]):
 
 
 @ways
-def test_only_who_speaks_to_the_api_server_gets_a_token(values: dict[str, Any]):
+def test_only_clients_of_the_api_server_get_a_token(values: dict[str, Any]):
     """The ServiceAccount's token is mounted into the operator and the gateway, nowhere else."""
     with_token = {
         m["metadata"]["name"]
@@ -157,14 +160,14 @@ RELEASES = [
 
 @pytest.mark.parametrize("release", RELEASES)
 def test_any_release_name_makes_valid_names(release: str):
-    """Names stay within a DNS label, whatever the release is called."""
+    """Names stay within a DNS label, for any name of the release."""
     for manifest in manifests(MATRIX["gateway"], release=release):
         if manifest["kind"] != "CustomResourceDefinition":
             assert re.fullmatch("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?", manifest["metadata"]["name"])
 
 
-def test_the_trial_redis_keeps_its_data_and_its_secret():
-    """It appends to a file on a claim, never evicts, and its password is in the Secret that pools look for."""
+def test_the_bundled_redis_keeps_its_data_and_its_secret():
+    """The server appends to a file on a claim and never evicts; the password is in the default Secret of pools."""
     found = manifests()
     conf = only(found, "ConfigMap", "agentpool-redis")["data"]["valkey.conf"]
     assert {"appendonly yes", "maxmemory-policy noeviction", "dir /data"} <= set(conf.splitlines())
@@ -176,8 +179,8 @@ def test_the_trial_redis_keeps_its_data_and_its_secret():
     assert claim["spec"]["resources"]["requests"]["storage"] == "2Gi"
 
 
-def test_every_default_pool_finds_the_trial_redis():
-    """The Secret is called as the AgentPool's default says, in each namespace that gets a copy, with one password."""
+def test_every_default_pool_finds_the_bundled_redis():
+    """The Secret has the name of the AgentPool's default, in each namespace with a copy, with a single password."""
     default = AgentPoolSpec.model_validate({"handler": {"command": {"argv": ["cat"]}}}).queue.redis.url_from
     assert default is not None
     copies = [m for m in manifests(MATRIX["two-namespaces"]) if m["kind"] == "Secret"]
@@ -187,8 +190,8 @@ def test_every_default_pool_finds_the_trial_redis():
     assert copies[1]["stringData"].keys() == {"url"}
 
 
-def test_your_own_redis_replaces_the_trial():
-    """With existingSecret nothing of the trial Redis is installed, and the test uses that Secret."""
+def test_your_own_redis_replaces_the_bundled_redis():
+    """With existingSecret nothing of the bundled Redis is installed, and the test uses that Secret."""
     found = manifests(MATRIX["own-redis"])
     assert not [m for m in found if m["kind"] in {"StatefulSet", "Secret"}]
     pool = only(found, "AgentPool", "agentpool-test")
@@ -196,7 +199,7 @@ def test_your_own_redis_replaces_the_trial():
 
 
 def test_the_definition_is_upgraded_and_kept():
-    """The CRD is a template, kept on uninstall unless told otherwise, and the same as the repository's."""
+    """The CRD is a template, kept on uninstall by default, and the same as the repository's."""
     crd = only(manifests(), "CustomResourceDefinition", "agentpools.agentpool.dev")
     assert crd["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     loose = only(manifests({"crds": {"keep": False}}), "CustomResourceDefinition", "agentpools.agentpool.dev")
@@ -217,15 +220,15 @@ def test_the_definition_is_upgraded_and_kept():
         ({"metrics": {"dashboard": {"enabled": True}}}, False),
     ],
 )
-def test_a_change_of_what_the_operator_is_told_rolls_it(change: dict[str, Any], rolls: bool):  # noqa: FBT001
-    """Its pods are replaced when its arguments or its permissions change, and only then."""
+def test_changed_arguments_or_permissions_roll_the_operator(change: dict[str, Any], rolls: bool):  # noqa: FBT001
+    """The operator's pods are replaced after a change of their arguments or permissions, and only then."""
     before = only(manifests(), "Deployment", "agentpool-operator")["spec"]["template"]
     after = only(manifests(change), "Deployment", "agentpool-operator")["spec"]["template"]
     assert (before != after) is rolls
 
 
-def test_a_change_of_its_settings_rolls_the_trial_redis():
-    """New lines for valkey.conf or a new password replace its pod; a new chart version alone does not."""
+def test_changed_settings_roll_the_bundled_redis():
+    """New lines for valkey.conf or a new password replace the pod; a new chart version alone does not."""
     before = only(manifests(), "StatefulSet", "agentpool-redis")["spec"]["template"]
     for change in ({"extraConfig": "maxmemory 1gb"}, {"auth": {"password": "new"}}):
         assert only(manifests({"redis": change}), "StatefulSet", "agentpool-redis")["spec"]["template"] != before
@@ -233,7 +236,7 @@ def test_a_change_of_its_settings_rolls_the_trial_redis():
 
 
 def test_a_pods_annotations_hold_no_plain_hash_of_the_password():
-    """Who may read pods could try a list of passwords against one in no time."""
+    """A reader of pods could test a list of passwords against a plain hash in no time."""
     found = manifests({"redis": {"auth": {"password": "letmein"}}})
     text = str([m for m in found if m["kind"] != "Secret"])
     assert "letmein" not in text
@@ -243,7 +246,7 @@ def test_a_pods_annotations_hold_no_plain_hash_of_the_password():
 
 
 def test_images_come_from_the_mirror():
-    """The registry stands before AgentPool's own images; a digest wins over the tag; pods get the pull secret."""
+    """The registry is a prefix of AgentPool's images; a digest overrides the tag; pods get the pull secret."""
     found = manifests(MATRIX["mirrored"])
     operator = only(found, "Deployment", "agentpool-operator")["spec"]["template"]["spec"]
     assert operator["containers"][0]["image"] == "registry.example.com/team/agentpool-operator@sha256:" + "a" * 64
@@ -258,7 +261,7 @@ def test_images_come_from_the_mirror():
 
 @ways
 def test_the_flags_exist(values: dict[str, Any]):
-    """Each argument that the chart passes is an option of the command that it starts."""
+    """Each argument in the chart is an option of the started command."""
     from agentpool_gateway.commands import gateway
     from agentpool_operator.commands import operator
 
@@ -272,8 +275,8 @@ def test_the_flags_exist(values: dict[str, Any]):
             assert {argument.split("=")[0] for argument in container["args"]} <= known
 
 
-def test_workers_are_walled_in_wherever_they_are_served():
-    """Each served namespace has the workers' policy; its ways out are DNS, Redis and the user's own rules."""
+def test_workers_have_a_network_policy_in_each_served_namespace():
+    """Each served namespace has the workers' policy, which allows DNS, Redis and the user's own rules."""
     policies = [
         m
         for m in manifests(MATRIX["walled"])
@@ -287,7 +290,7 @@ def test_workers_are_walled_in_wherever_they_are_served():
 
 @ways
 def test_the_notes_name_commands_for_this_release(values: dict[str, Any]):
-    """The notes say how to see that it works: the operator's rollout, then the test where there is one."""
+    """The notes have the checks of the release: the operator's rollout, then the test if enabled."""
     notes = sources(values)["NOTES.txt"]
     assert f"kubectl --namespace {NAMESPACE} rollout status deployment/{RELEASE}-operator" in notes
     has_test = any(m["kind"] == "AgentPool" for m in manifests(values))
@@ -295,7 +298,7 @@ def test_the_notes_name_commands_for_this_release(values: dict[str, Any]):
 
 
 def test_the_pool_in_the_notes_names_the_secret_as_text():
-    """A Secret may be called by digits, and its key by a word that YAML takes for a truth value."""
+    """The name of a Secret may be digits, and the key may be a word that YAML reads as a boolean."""
     redis = {"existingSecret": "123", "existingSecretKey": "yes"}
     document = sources({"redis": redis})["NOTES.txt"].split("<<EOF\n")[1].split("EOF\n")[0]
     queue = yaml.safe_load(document)["spec"]["queue"]
@@ -303,20 +306,20 @@ def test_the_pool_in_the_notes_names_the_secret_as_text():
 
 
 def test_more_objects_are_templates():
-    """Extra objects may be maps or text, and know the release."""
+    """Extra objects may be maps or text, and can use the release's values."""
     names = {m["metadata"]["name"] for m in manifests(MATRIX["with-more"]) if m["kind"] == "ConfigMap"}
     assert {"agentpool-more", "as-text"} <= names
 
 
 def labels_of(found: list[dict[str, Any]]) -> dict[str, dict[str, str]]:
-    """The labels of each object and of each pod template, by kind and name."""
+    """Return the labels of each object and of each pod template, by kind and name."""
     labels = {f"{m['kind']}/{m['metadata']['name']}": m["metadata"].get("labels", {}) for m in found}
     pods = {f"pod of {m['metadata']['name']}": pod_of(m) for m in found if m["kind"] in {"Deployment", "StatefulSet"}}
     return labels | {name: pod["metadata"]["labels"] for name, pod in pods.items() if pod}
 
 
-def test_labels_of_your_own_replace_all_but_those_that_are_relied_on():
-    """Selectors and Helm itself rely on four; of two that the user gives, the one nearer to the object holds."""
+def test_labels_of_your_own_replace_all_but_the_required_labels():
+    """Selectors and Helm need four labels; of two user labels, the more specific label applies."""
     relied_on = {
         "app.kubernetes.io/name": "agentpool",
         "app.kubernetes.io/instance": RELEASE,
@@ -351,7 +354,7 @@ def test_labels_of_your_own_replace_all_but_those_that_are_relied_on():
     ("ids", "expected"), [({}, {65532, 999}), (None, {None}), (1_000_680_000, {1_000_680_000})], ids=str
 )
 def test_every_pod_takes_the_ids_that_the_cluster_wants(ids: object, expected: set[int | None]):
-    """OpenShift chooses them (null), or gives a range; then they hold for the trial Redis too, whose image has 999."""
+    """OpenShift chooses the ids (null), or gives a range, also for the bundled Redis, whose image has 999."""
     fields = ("runAsUser", "runAsGroup", "fsGroup")
     pod = {} if ids == {} else dict.fromkeys(fields, ids)
     found = manifests({"securityContext": {"pod": pod}, "gateway": {"enabled": True}})
@@ -362,8 +365,8 @@ def test_every_pod_takes_the_ids_that_the_cluster_wants(ids: object, expected: s
 
 
 @pytest.mark.parametrize(("enabled", "installed"), [(True, True), (False, False), (None, True)])
-def test_it_can_be_part_of_a_chart_around_it(tmp_path: Path, enabled: bool | None, installed: bool):  # noqa: FBT001
-    """The usual condition `agentpool.enabled` switches it, and `global` values of the outer chart are let through."""
+def test_the_chart_can_be_a_subchart(tmp_path: Path, enabled: bool | None, installed: bool):  # noqa: FBT001
+    """The condition `agentpool.enabled` enables the subchart, and the outer chart's `global` values are accepted."""
     outer = tmp_path / "platform"
     shutil.copytree(CHART, outer / "charts/agentpool")
     dependency = {"name": "agentpool", "version": ">=0.0.0-0", "repository": "", "condition": "agentpool.enabled"}
@@ -377,14 +380,14 @@ def test_it_can_be_part_of_a_chart_around_it(tmp_path: Path, enabled: bool | Non
 
 
 def test_a_gateway_without_reviews_in_named_namespaces_has_no_cluster_role():
-    """There is nothing to grant: it reads pools by roles in those namespaces."""
+    """The gateway reads pools by roles in those namespaces, so a cluster role would have no rule."""
     way = MATRIX["gateway-with-tokens"] | {"watchNamespaces": ["agents"]}
     clusterwide = [m["metadata"]["name"] for m in manifests(way) if m["kind"] == "ClusterRole"]
     assert not [name for name in clusterwide if name.endswith("-gateway")]
 
 
-def test_a_gateway_that_leaves_is_given_the_time_for_it():
-    """It is told to stop once the Service has left it out, then drains, then ends its open requests."""
+def test_a_stopping_gateway_has_enough_time():
+    """The gateway stops after its removal from the Service, then drains, then ends the open requests."""
     found = manifests({"gateway": {"enabled": True, "preStopSeconds": 7, "drainSeconds": 8}})
     pod = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
     (container,) = pod["containers"]
@@ -397,8 +400,8 @@ def test_a_gateway_that_leaves_is_given_the_time_for_it():
         manifests({"gateway": {"enabled": True, "drainSeconds": 16}})
 
 
-def test_the_external_url_and_the_proxies_reach_the_gateway():
-    """As it takes them; without them it is told nothing."""
+def test_the_external_url_and_the_proxies_are_flags_of_the_gateway():
+    """The values become flags; without values no flag is set."""
     from agentpool_gateway.addresses import ExternalUrl, TrustedProxies
 
     values = {"externalUrl": "https://agents.example.org/pools", "trustedProxies": ["10.0.0.0/8", "fd00::/8"]}
@@ -414,18 +417,18 @@ def test_the_external_url_and_the_proxies_reach_the_gateway():
     assert not [arg for arg in plain["args"] if "external" in arg or "proxies" in arg]
 
 
-def test_gateway_and_operator_listen_on_whichever_addresses_a_pod_has():
-    """Also on those of an IPv6-only cluster, and on the loopback address that `kubectl port-forward` uses."""
+def test_gateway_and_operator_listen_on_all_addresses_of_a_pod():
+    """The servers also listen on IPv6-only addresses, and on the loopback address of `kubectl port-forward`."""
     from agentpool_operator.settings import OperatorSettings
 
     found = manifests(MATRIX["gateway"])
     pod = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
     assert "--host=::" in pod["containers"][0]["args"]
-    assert OperatorSettings().health_host == "::"  # the chart leaves it
+    assert OperatorSettings().health_host == "::"  # the chart sets no secret
 
 
 def test_pull_secrets_reach_the_workers():
-    """The operator puts them into the pods that it creates."""
+    """The operator sets the secrets in the worker pods."""
     found = manifests({"imagePullSecrets": [{"name": "registry"}, {"name": "mirror"}]})
     args = only(found, "Deployment", "agentpool-operator")["spec"]["template"]["spec"]["containers"][0]["args"]
     assert [arg for arg in args if "pull" in arg] == ["--image-pull-secret=registry", "--image-pull-secret=mirror"]

@@ -1,4 +1,4 @@
-"""The `kubernetes` package as the operator's and the gateway's images have it, without most of its modules."""
+"""The `kubernetes` package in the images of operator and gateway, without most of the modules."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ kubectl create token caller
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder for PYTHONPATH with the slim package, made of links to the installed one."""
+    """Return a folder for PYTHONPATH with the slim package, made of links to the installed package."""
     folder = tmp_path_factory.mktemp("slim") / "site-packages"
     package = Path(kubernetes.__file__).parent
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(package, folder / "kubernetes", copy_function=os.symlink, ignore=ignored)
-    compiled = folder / "kubernetes/client/models/__pycache__/v1_pod.cpython-313.pyc"  # as pip leaves them
+    compiled = folder / "kubernetes/client/models/__pycache__/v1_pod.cpython-313.pyc"  # as pip leaves the files
     compiled.parent.mkdir()
     compiled.touch()
     done = subprocess.run([sys.executable, TOOL, folder.parent], capture_output=True, text=True, check=False)
@@ -54,8 +54,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_it_is_a_tenth_of_the_whole(site: Path):
-    """What is left is less than 10 MB; the whole package has more than 100."""
+def test_the_slim_package_is_a_tenth_of_the_whole(site: Path):
+    """The slim package has less than 10 MB; the whole package has more than 100."""
     kept = sum(path.stat().st_size for path in (site / "kubernetes").rglob("*.py"))
     whole = sum(path.stat().st_size for path in Path(kubernetes.__file__).parent.rglob("*.py"))
     assert kept * 10 < whole, (kept, whole)
@@ -64,7 +64,7 @@ def test_it_is_a_tenth_of_the_whole(site: Path):
 @pytest.mark.parametrize(
     "module", ["agentpool_operator.process", "agentpool_operator.pools.watch_handlers", "agentpool_gateway.server"]
 )
-def test_what_an_image_runs_imports_nothing_that_is_gone(site: Path, module: str):
+def test_the_processes_of_an_image_import_no_removed_module(site: Path, module: str):
     """Each module of a running operator or gateway loads from the slim package, and so do kopf's types."""
     program = (
         f"import {module}, kubernetes; from kubernetes.aio import client; client.ApiClient, client.Configuration;"
@@ -78,13 +78,13 @@ def test_what_an_image_runs_imports_nothing_that_is_gone(site: Path, module: str
 
 @pytest.mark.timeout(180)
 @pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl is needed")
-def test_operator_and_gateway_serve_a_pool_with_it(
+def test_operator_and_gateway_serve_a_pool_with_the_slim_package(
     site: Path,
     tmp_path: Path,
     program: Callable[..., Program],
     redis_server_factory: Callable[..., RedisServer],
 ):
-    """The operator makes its workers; the gateway asks who the caller is, finds the pool and has the job done."""
+    """The operator creates workers; the gateway reviews the caller, finds the pool and returns the job's result."""
     cluster = program("devcluster", "--kubeconfig", str(tmp_path / "kubeconfig"))
     kubeconfig = cluster.until(r"export KUBECONFIG=(\S+)").group(1)
     environment = {"KUBECONFIG": kubeconfig, "REDIS_URL": redis_server_factory().tcp_url, "HOME": str(tmp_path)}
@@ -105,7 +105,7 @@ def test_operator_and_gateway_serve_a_pool_with_it(
 
 
 def shell(script: str, environment: dict[str, str]) -> str:
-    """What a script prints; it must succeed."""
+    """Return the output of a script that must succeed."""
     command = ["bash", "-euo", "pipefail", "-c", script]
     done = subprocess.run(
         command, cwd=ROOT, env={**os.environ, **environment}, capture_output=True, text=True, check=False
@@ -115,7 +115,7 @@ def shell(script: str, environment: dict[str, str]) -> str:
 
 
 def test_an_unexpected_package_is_refused(tmp_path: Path):
-    """A folder without it, or with another layout, fails the image's build."""
+    """A folder without the package, or with a different layout, fails the image's build."""
     absent = subprocess.run([sys.executable, TOOL, tmp_path], capture_output=True, text=True, check=False)
     assert (absent.returncode, "expected one" in absent.stderr) == (1, True)
     (tmp_path / "site-packages/kubernetes").mkdir(parents=True)

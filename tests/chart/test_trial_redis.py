@@ -1,4 +1,4 @@
-"""The trial Redis, as the chart configures it: a real server on the rendered files."""
+"""The bundled Redis with the chart's configuration: a real server on the rendered files."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POOL = PoolRef("agents", "echo")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Trial:
-    """The server, and what the chart says of it."""
+    """The server, and the chart's settings for that server."""
 
     server: RedisServer
     container: dict[str, Any]
@@ -32,18 +32,18 @@ class Trial:
     address: str  # the URL in the Secret, which names a host of the cluster
 
     def url(self, password: str) -> str:
-        """Where it is, by the chart's URL but for the address."""
+        """Return the chart's URL with the local address."""
         return f"redis://:{password}@127.0.0.1:{self.server.port}/0"
 
 
 @pytest.fixture
 def trial(tmp_path: Path, redis_server_factory: Callable[..., RedisServer]) -> Trial:
-    """The trial Redis at the chart's defaults, but for the line that VALUES adds."""
+    """The bundled Redis at the chart's defaults, plus the line in VALUES."""
     return run_trial(VALUES, tmp_path, redis_server_factory)
 
 
 def run_trial(values: dict[str, Any], tmp_path: Path, redis_server_factory: Callable[..., RedisServer]) -> Trial:
-    """The files of ConfigMap and Secret laid where the StatefulSet mounts them, below a folder; the server on them."""
+    """Write the files of ConfigMap and Secret below a folder as the StatefulSet mounts them, and start the server."""
     found = manifests(values)
     pod = only(found, "StatefulSet", "agentpool-redis")["spec"]["template"]["spec"]
     secret = only(found, "Secret", "agentpool-redis")["stringData"]
@@ -66,8 +66,8 @@ def run_trial(values: dict[str, Any], tmp_path: Path, redis_server_factory: Call
     return Trial(server=server, container=container, password=secret["password"], address=secret["url"])
 
 
-async def test_it_keeps_accepted_jobs_over_a_crash_and_lets_nobody_in_without_its_password(trial: Trial):
-    """It appends to a file, evicts nothing, takes the added lines, and what is on the disk is there after kill -9."""
+async def test_accepted_jobs_survive_a_crash_and_a_password_is_required(trial: Trial):
+    """The server appends to a file, evicts nothing, uses the added lines, and has all data after kill -9."""
     stranger = connect(trial.url("guessed"))
     with pytest.raises(AuthenticationError):
         await stranger.ping()
@@ -78,9 +78,9 @@ async def test_it_keeps_accepted_jobs_over_a_crash_and_lets_nobody_in_without_it
                                 "maxmemory": str(64 << 20)}.items()  # fmt: skip
     await Inspector(redis).configure(POOL, PoolSettings())
     receipt = await Producer(redis, POOL).submit(JobRequest(kind="greet", payload={"hello": "world"}))
-    async with redis.pipeline(transaction=False) as after:  # WAITAOF waits for what its own connection wrote
+    async with redis.pipeline(transaction=False) as after:  # WAITAOF waits for writes of the same connection
         after.set("marker", 1)
-        after.execute_command("WAITAOF", 1, 0, 10_000)  # milliseconds; with everysec it takes about a second
+        after.execute_command("WAITAOF", 1, 0, 10_000)  # milliseconds; with everysec the sync takes about a second
         assert (await after.execute())[-1][0] == 1
     await redis.aclose()
     trial.server.kill()
@@ -91,8 +91,8 @@ async def test_it_keeps_accepted_jobs_over_a_crash_and_lets_nobody_in_without_it
     await redis.aclose()
 
 
-def test_it_is_ready_when_it_answers_whom_the_pod_knows(trial: Trial, tmp_path: Path):
-    """The readiness probe succeeds with the password that the pod's environment has, and fails with another."""
+def test_the_probe_needs_the_password_of_the_pod(trial: Trial, tmp_path: Path):
+    """The readiness probe succeeds with the password in the pod's environment, and fails with a wrong password."""
     client = shutil.which("redis-cli")
     if client is None:
         pytest.skip("redis-cli is not on PATH; Debian's package redis-tools has it")
@@ -109,10 +109,8 @@ def test_it_is_ready_when_it_answers_whom_the_pod_knows(trial: Trial, tmp_path: 
 
 
 @pytest.mark.parametrize("password", ["123456", "-x", "2024-01-01", 'p@s:s/w#1 "\\', "ключ-ü-鍵"])
-async def test_any_password_lets_its_owner_in(
-    tmp_path: Path, redis_server_factory: Callable[..., RedisServer], password: str
-):
-    """The server takes what its file says, and the client what the URL says: both are the password that was given."""
+async def test_any_password_works(tmp_path: Path, redis_server_factory: Callable[..., RedisServer], password: str):
+    """The server reads the file, and the client reads the URL: both get the given password."""
     given = {"redis": {"auth": {"password": password}}}
     trial = run_trial(given, tmp_path, redis_server_factory)
     local = trial.address.replace("@agentpool-redis.agents.svc:6379/", f"@127.0.0.1:{trial.server.port}/")

@@ -55,26 +55,26 @@ REFUSALS = [
 
 @pytest.mark.parametrize(("values", "place", "reason"), REFUSALS, ids=[place for _, place, _ in REFUSALS])
 def test_a_wrong_value_is_refused_by_name(values: dict[str, Any], place: str, reason: str):
-    """Helm refuses it before anything is installed, and says where and why."""
+    """Helm refuses the value before the installation, and the error has the place and the reason."""
     with pytest.raises(helm_python.HelmValuesError) as refusal:
         chart().validate_schema(values)
     assert place in str(refusal.value)
     assert reason in str(refusal.value)
 
 
-def test_what_is_installed_is_what_was_checked():
-    """Rendering refuses what the schema refuses, too."""
+def test_rendering_checks_the_schema():
+    """Rendering also refuses every value that the schema refuses."""
     with pytest.raises(helm_python.HelmError, match="replica"):
         manifests({"operator": {"replica": 3}})
 
 
 def test_the_gateways_two_ports_must_differ():
-    """Its metrics could not be served, and its pods would start again and again."""
+    """With equal ports the metrics could not be served, and the pods would restart again and again."""
     with pytest.raises(helm_python.HelmError, match=r"gateway\.metricsPort: 8080 is gateway\.port too"):
         manifests({"gateway": {"enabled": True, "metricsPort": 8080}})
 
 
-def test_the_defaults_are_what_the_schema_allows():
+def test_the_defaults_pass_the_schema():
     """The chart's own values pass its schema."""
     chart().validate_schema({})
 
@@ -98,7 +98,7 @@ def test_schema_and_values_know_the_same_names():
     """Each value is in the schema, and each name of the schema is a documented value."""
     values = yaml.safe_load((CHART / "values.yaml").read_text())
     schema = json.loads((CHART / "values.schema.json").read_text())
-    free = {"global", "enabled"}  # of a chart around this one: Helm's own, and the usual name of its condition
+    free = {"global", "enabled"}  # of an outer chart: Helm's own, and the usual name of the condition
     inside = (".resources.", "securityContext.pod.", "securityContext.container.", ".labels.", ".topologySpread")
     named = {key for key in _keys(values) if not any(part in key for part in inside)}
     described = {key for key in _described(schema, schema) if not any(part in key for part in inside)}
@@ -107,13 +107,16 @@ def test_schema_and_values_know_the_same_names():
 
 @pytest.mark.parametrize("value", ["1", "{}", "[]", '""'])
 def test_a_value_without_its_sentence_is_refused(value: str):
-    """Also an empty map, which is a value of its own; one with members needs no sentence, for they have theirs."""
+    """An empty map needs a sentence as well, because it is a value.
+
+    A map with members does not, because they have theirs.
+    """
     with pytest.raises(ValueError, match=r"outer\.bare has no comment"):
         list(documented_values(f"outer:\n  # Said.\n  said: 1\n  bare: {value}\n"))
 
 
 def without(path: str) -> dict[str, Any]:
-    """Values that switch everything on and take one value away."""
+    """Return values that enable every feature and lack a single value."""
     values = copy.deepcopy(BASE)
     *outer, last = path.split(".")
     node = values
@@ -123,8 +126,8 @@ def without(path: str) -> dict[str, Any]:
     return values
 
 
-def test_a_value_that_is_missing_is_refused_by_name_or_not_needed():
-    """As after `helm upgrade --reuse-values`, which knows no value that is new in the chart, or one set to null."""
+def test_a_missing_value_is_refused_by_name_or_not_needed():
+    """Values are missing after `helm upgrade --reuse-values`, which adds no new values, or if set to null."""
     refused = set()
     inside = (".resources.", ".seccompProfile.", "securityContext.container.")  # Kubernetes' own, in one piece
     for path in _keys(yaml.safe_load((CHART / "values.yaml").read_text())):
