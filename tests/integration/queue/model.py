@@ -39,7 +39,9 @@ class ModelJob:
     priority: str
     route: str
     max_attempts: int
-    runs_anyway: bool = False
+    runs_anyway: bool = False  # after any end of its parents
+    for_failures: bool = False  # likewise, but only if one of them did not succeed
+    saw_failure: bool = False
     state: str = "queued"
     attempt: int = 0
     token: int = 0
@@ -61,6 +63,11 @@ class ModelJob:
 
     def place(self) -> str:
         return f":{self.route}:{self.priority}"
+
+    @property
+    def is_unneeded(self) -> bool:
+        """Whether every parent has succeeded, and the job is for failures only."""
+        return self.for_failures and not self.saw_failure
 
     @property
     def suspect(self) -> bool:
@@ -96,9 +103,10 @@ class Model:
         for parent in map(self.jobs.__getitem__, after):
             if parent.state in {"failed", "cancelled", "expired"}:
                 doomed = doomed or not job.runs_anyway
+                job.saw_failure = True
             elif parent.state != "succeeded":
                 job.parents.add(parent.id)
-        if doomed:
+        if doomed or (after and not job.parents and job.is_unneeded):
             self.end(job, "cancelled")
             return
         for parent in job.parents:
@@ -120,7 +128,10 @@ class Model:
                     continue
                 if state == "succeeded" or kid.runs_anyway:
                     kid.parents.discard(job.id)
-                    if not kid.parents:
+                    kid.saw_failure = kid.saw_failure or state != "succeeded"
+                    if not kid.parents and kid.is_unneeded:
+                        self.end(kid, "cancelled")
+                    elif not kid.parents:
                         kid.state = "scheduled" if kid.due is not None and kid.due > self.now else "queued"
                 else:
                     self.end(kid, "cancelled")

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from agentpool_core.errors import SignalRefusedError
-from agentpool_core.jobs import AfterCondition, JobId, JobRequest, LeaseToken, PoolRef, Priority, WorkerId
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, JobState, LeaseToken, PoolRef, Priority, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
 from agentpool_core.queue.completions import (
     Cancelled,
@@ -37,6 +37,7 @@ from agentpool_core.queue.completions import (
     Succeeded,
     Waiting,
 )
+from agentpool_core.queue.selector import JobSelector
 from tests.fixtures.redis import RedisServer, leaked_keys
 from tests.fixtures.rollback import go_back, remember
 from tests.integration.queue.model import LEASE_MS, WAIT_MS, WAITING, Model, ModelJob
@@ -58,7 +59,7 @@ jobs = st.fixed_dictionaries(
         "ttl": st.sampled_from([None, None, TTL_MS]),
         "max_attempts": st.integers(1, 3),
         "preemptible": st.booleans(),
-        "runs_anyway": st.booleans(),
+        "after_condition": st.sampled_from(AfterCondition),
         "after": st.lists(picks, max_size=2),
     }
 )
@@ -123,7 +124,8 @@ class QueueLife(RuleBasedStateMachine):
             priority=form["priority"],
             route="a" if form["kind"] == "ka" else "default",
             max_attempts=form["max_attempts"],
-            runs_anyway=form["runs_anyway"],
+            runs_anyway=form["after_condition"] is not AfterCondition.SUCCEEDED,
+            for_failures=form["after_condition"] is AfterCondition.FAILED,
         )
         known = list(self.model.jobs)
         after = list(dict.fromkeys(self.pick(known, number) for number in form["after"])) if known else []
@@ -135,7 +137,7 @@ class QueueLife(RuleBasedStateMachine):
             ttl_ms=form["ttl"],
             max_attempts=form["max_attempts"],
             preemptible=form["preemptible"],
-            after_condition=AfterCondition.FINISHED if form["runs_anyway"] else AfterCondition.SUCCEEDED,
+            after_condition=form["after_condition"],
             after=tuple(map(JobId, after)),
         )
         self.model.submit(job, after, form["delay"], form["ttl"])
@@ -385,6 +387,9 @@ class QueueLife(RuleBasedStateMachine):
         assert await self.redis.zcard(f"{self.prefix}due") == len(model.of_state("scheduled"))
         assert await self.redis.zcard(f"{self.prefix}waiting") == len(model.of_state("waiting"))
         assert await self.redis.scard(f"{self.prefix}blocked") == len(model.of_state("blocked"))
+        for state in map(JobState, model.ended):
+            listed = await Inspector(self.redis).select(self.pool, JobSelector(states=(state,))).count()
+            assert listed == len(model.of_state(state.value)), state
         for route, limit in model.limits.items():
             running = sum(job.route == route for job in model.of_state("running"))
             assert number(f"r:{route}") == running
