@@ -168,9 +168,9 @@ def _draw(samples: Sequence[Sample], path: Path) -> None:
         (files, [float(sample.files) for sample in samples], "open files"),
         (jobs, rates, "jobs ended, 1/s"),
     )
-    for axes, values, told in lines:
+    for axes, values, reported in lines:
         axes.plot(minutes, values)
-        axes.set_ylabel(told)
+        axes.set_ylabel(reported)
         axes.set_ylim(0, max(values) * 1.2)  # from zero, so flat looks flat
     jobs.set_xlabel("minutes")
     canvas.suptitle("One worker under steady load")

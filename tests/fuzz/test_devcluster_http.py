@@ -143,7 +143,7 @@ async def put_back(api: ApiClient) -> None:
 @pytest.mark.timeout(3600)
 async def test_no_request_makes_the_server_fail(api: ApiClient):
     """Each answer is below 500, with a Status for a refusal; afterwards the server serves as before."""
-    told: Counter[int] = Counter()
+    reported: Counter[int] = Counter()
     failed: list[str] = []
     for number, request in enumerate(drawn(CASES)):
         if number % PUT_BACK_EVERY == 0:
@@ -153,10 +153,10 @@ async def test_no_request_makes_the_server_fail(api: ApiClient):
         async with api.session.request(
             request["method"], url, params=request["query"], data=request["data"], headers=headers
         ) as answer:
-            told[answer.status] += 1
+            reported[answer.status] += 1
             if answer.status >= 500:
                 failed.append(f"{request}: {await answer.text()}")
     assert not failed, "\n".join(failed[:20])
     names = [found["metadata"]["name"] for found in (await api.get("/api/v1/namespaces"))["items"]]
     assert "default" in names
-    print(f"requests: {sum(told.values())} sent, by status {dict(sorted(told.items()))}")  # noqa: T201
+    print(f"requests: {sum(reported.values())} sent, by status {dict(sorted(reported.items()))}")  # noqa: T201

@@ -151,7 +151,7 @@ def reading() -> Reading:
         (10, json.dumps([{"name": f"l-{n}", "by": "key", "max_running": 1} for n in range(5_000)])),
     ],
 )
-async def test_figures_and_names_of_one_pool_spoil_no_metrics_of_the_others(place, item):
+async def test_a_pool_spoils_no_metrics_of_different_pools(place, item):
     """Figures beyond floats, names that are no UTF-8, endless limits: that pool is unreadable, and no scrape fails."""
     limits = text(json.dumps([{"name": "l", "by": "key", "max_running": 1}]).encode())
     items = [*GOOD[:10], limits, *GOOD[11:]]

@@ -111,7 +111,7 @@ async def test_no_pool_stops_the_operator_or_a_good_pool(start_operator, pool_of
             await cluster.delete(f"{paths.agentpools(namespace)}/{name}")
     assert operator.running(), operator.written()[-3000:]
     assert "Traceback" not in operator.written(), operator.written()[-6000:]
-    print(f"pools: {len(drawn)} sent, {taken} taken, each told its state")  # noqa: T201 - the count is asked for
+    print(f"pools: {len(drawn)} sent, {taken} taken, each with a condition")  # noqa: T201 - a fuzz run reports the count
 
 
 async def sent(cluster, namespace, specs, first: int) -> list[str]:

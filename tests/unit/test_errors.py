@@ -88,7 +88,7 @@ def test_no_message_of_an_error_holds_its_remedy(trees: dict[str, ast.Module]):
     assert joined == []
 
 
-def test_no_text_is_taken_apart_at_a_remedy(trees: dict[str, ast.Module]):
+def test_no_text_is_split_at_a_remedy(trees: dict[str, ast.Module]):
     """`str(error).partition("; ")` breaks as soon as a sentence changes."""
     split = [
         place

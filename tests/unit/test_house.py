@@ -71,7 +71,7 @@ def test_a_package_is_typed(package: str):
     assert (ROOT / package / "py.typed").exists()
 
 
-def test_paths_of_the_kubernetes_api_are_built_in_one_place():
+def test_paths_of_the_kubernetes_api_are_built_in_a_single_place():
     """Only `agentpool_core.kube.paths` checks names. The devcluster serves the paths, and is exempt."""
     served = ROOT / "devcluster/agentpool_devcluster/api"
     for path in modules():

@@ -113,7 +113,7 @@ def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():
 
 
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "reported"),
     [
         ("sk-1234", "may be a bare password"),
         ("'redis://h'", "quotation mark"),
@@ -126,9 +126,9 @@ def test_a_worker_puts_its_password_into_the_url_as_the_operator_does():
         (b"\xff\xfe", "not UTF-8 text"),
     ],
 )
-def test_the_kind_of_mistake_is_named(value, told):
+def test_the_kind_of_mistake_is_named(value, reported):
     """The error names the Secret and the key, so a person can correct the value without seeing the value."""
-    with pytest.raises(SecretError, match=told) as refused:
+    with pytest.raises(SecretError, match=reported) as refused:
         address_of(FROM_URL, "ns", secret(url=value))
     assert "hunter" not in str(refused.value)
     for name in ("'url'", "'r'", "'ns'"):
@@ -160,7 +160,7 @@ def test_an_address_does_not_show_its_url():
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "reported"),
     [
         (QueueAccessError("WRONGPASS QXZ"), "correct user and password"),
         (QueueReadOnlyError("QXZ"), "read-only replica"),
@@ -171,25 +171,25 @@ def test_an_address_does_not_show_its_url():
         (fault_of(ConnectionRefusedError(111, "QXZ"), doing="QXZ"), "does not answer;"),
     ],
 )
-def test_a_message_of_the_server_is_not_repeated(error, told):
+def test_a_message_of_the_server_is_not_repeated(error, reported):
     """A server knows the password of the client, and may repeat the password; the error has a message of ours."""
-    assert told in str(without_address(error))
+    assert reported in str(without_address(error))
     assert not set(MARKS) & set(str(without_address(error)))
 
 
 @pytest.mark.parametrize(
-    ("cause", "told"),
+    ("cause", "reported"),
     [
         (ConnectionRefusedError(111, "QXZ"), "(Connection refused)"),
         (socket.gaierror(-2, "QXZ"), "(its host name is not known)"),
         (ssl.SSLError(1, "QXZ"), "(TLS failed)"),
     ],
 )
-def test_the_systems_message_for_a_lost_connection_is_shown(cause, told):
+def test_the_systems_message_for_a_lost_connection_is_shown(cause, reported):
     """The message helps to find the fault and holds neither host nor port."""
     error = QueueUnreachableError("QXZ")
     error.__cause__ = cause
-    assert told in str(without_address(error))
+    assert reported in str(without_address(error))
     assert not set(MARKS) & set(str(without_address(error)))
 
 

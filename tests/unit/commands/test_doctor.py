@@ -63,13 +63,13 @@ async def test_a_pool_that_is_not_ready_is_a_failure_after_its_set_up():
 
     class Api:
         async def agentpools(self):
-            told = (("True", "Serving"), ("False", "CrashLoopBackOff"), ("False", "Creating"))
+            reported = (("True", "Serving"), ("False", "CrashLoopBackOff"), ("False", "Creating"))
             return [
                 {
                     "metadata": {"namespace": "ns", "name": reason.lower()},
                     "status": {"conditions": [{"type": "Ready", "status": s, "reason": reason, "message": "because"}]},
                 }
-                for s, reason in told
+                for s, reason in reported
             ]
 
     _, ill, on_its_way = await cluster.agentpools(Api())

@@ -94,7 +94,7 @@ def test_a_job_that_has_begun_or_ended_has_no_pending_reason(state):
     assert pending_reason(replace(JOB, state=state), QUEUE) is None
 
 
-def test_the_history_says_why_a_job_was_recovered_and_quarantined():
+def test_the_history_has_the_reasons_of_recovery_and_quarantine():
     """The record keeps only the latest error; earlier changes have a general message."""
     changes = ("queued", "started", "recovered", "started", "recovered", "quarantined")
     history = tuple(HistoryEntry(at_ms=NOW_MS, type=change, attempt=1, worker=WorkerId("w")) for change in changes)

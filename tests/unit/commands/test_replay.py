@@ -26,14 +26,14 @@ def trace(tmp_path: Path) -> Path:
     return file
 
 
-def test_rows_arrive_as_the_trace_says(trace: Path):
+def test_rows_arrive_at_the_times_of_the_trace(trace: Path):
     """Times count from the first row; the remaining columns are the payload, as numbers."""
     rows = list(arrivals(trace))
     assert [round(row.at_s, 3) for row in rows] == [0.0, 0.052, 60.02]
     assert rows[0].payload == {"ContextTokens": 4808, "GeneratedTokens": 10}
 
 
-def test_a_part_of_a_trace_can_be_asked_for(trace: Path):
+def test_a_part_of_a_trace_can_be_selected(trace: Path):
     """By rows, or by the trace's own time."""
     assert len(list(arrivals(trace, limit=2))) == 2
     assert len(list(arrivals(trace, longest_s=10))) == 2
@@ -47,15 +47,15 @@ def test_service_time_follows_the_tokens_and_the_speed():
 
 
 @pytest.mark.parametrize(
-    ("text", "told"), [("when\n1\n", "no column TIMESTAMP"), ("TIMESTAMP\nnoon\n", ":2: "), ("", "no column")]
+    ("text", "reported"), [("when\n1\n", "no column TIMESTAMP"), ("TIMESTAMP\nnoon\n", ":2: "), ("", "no column")]
 )
-def test_a_file_that_is_no_trace_is_refused_by_line(tmp_path: Path, text: str, told: str):
+def test_a_file_that_is_no_trace_is_refused_by_line(tmp_path: Path, text: str, reported: str):
     """The file, the line and the remedy."""
     file = tmp_path / "trace.csv"
     file.write_text(text)
     with pytest.raises(SettingError, match="give a CSV file") as refused:
         list(arrivals(file))
-    assert told in str(refused.value)
+    assert reported in str(refused.value)
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real traces are not part of this repository")

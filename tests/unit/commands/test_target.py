@@ -43,7 +43,7 @@ def test_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch):
     assert (target.pool, target.redis) == (PoolRef("research", "analysts"), "redis://ours")
 
 
-def test_the_kubeconfig_says_the_namespace(tmp_path: Path):
+def test_the_kubeconfig_sets_the_namespace(tmp_path: Path):
     """As kubectl does, a bare name means the current context's namespace."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     assert target_of("analysts", None, None).pool == PoolRef("research", "analysts")
@@ -87,7 +87,7 @@ async def test_an_unreachable_cluster_is_no_wrong_usage(tmp_path: Path):
     assert caught.value.exit_code == 1
 
 
-def test_the_kubeconfigs_that_are_there_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_existing_kubeconfigs_are_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """KUBECONFIG may list files that are not there, as for kubectl."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     assert kubeconfig.missing() is None

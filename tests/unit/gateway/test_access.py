@@ -166,7 +166,7 @@ async def test_a_review_with_wrong_types_admits_no_caller(status: dict[str, Any]
     assert refused.value.status == 401
 
 
-async def test_one_unknown_token_is_reviewed_once():
+async def test_an_unknown_token_is_reviewed_once():
     """A hundred requests with the same token, in sequence and all at once, cause a single review."""
     cluster = ReviewingCluster()
     reviews = KubernetesReviews(cluster, cache_s=60, limit=ReviewLimit(per_s=1, burst=200))
@@ -193,7 +193,7 @@ async def test_good_tokens_and_an_unreachable_api_server_do_not_count_against_th
         )
 
 
-def test_addresses_of_one_network_share_a_limit():
+def test_addresses_of_a_network_share_a_limit():
     """An owner of an IPv6 network has 2^64 addresses in the network."""
     limit = ReviewLimit(per_s=1, burst=1, clock=lambda: 0.0)
     limit.take("2001:db8::1")

@@ -37,7 +37,7 @@ class Script:
 
 
 @pytest.mark.parametrize(
-    ("answers", "told"),
+    ("answers", "reported"),
     [
         ([None, None, REVOKED], REVOKED),
         ([AWAY, None, AWAY, None, REVOKED], REVOKED),
@@ -46,14 +46,16 @@ class Script:
         ([BUSY, BUSY], BUSY),
     ],
 )
-async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(answers: list[Any], told: AgentPoolError):
+async def test_a_stream_ends_when_it_is_refused_or_cannot_be_checked_twice(
+    answers: list[Any], reported: AgentPoolError
+):
     """A short outage of the API server ends no stream; an outage longer than two intervals ends the stream."""
     script = Script(*answers)
     gateway = SimpleNamespace(authority=script, settings=SimpleNamespace(recheck_s=0))
     entry: Any = SimpleNamespace(
         request=SimpleNamespace(token="t", pool=POOL, client="192.0.2.1"), verb=Verb.READ, gateway=gateway
     )
-    assert await wait_until_refused(entry) is told
+    assert await wait_until_refused(entry) is reported
     assert script.answers == []
 
 

@@ -102,7 +102,7 @@ def test_a_requeued_job_waits_from_its_requeue(change):
     assert delays(events, slots=1)[1:] == [2, 1]
 
 
-def test_a_worker_that_left_has_no_slots_any_more():
+def test_a_removed_worker_has_no_slots():
     """The wait for the workers that remain does not count as the queue's delay."""
     clock = DispatchClock({}, 1)
     for each in (

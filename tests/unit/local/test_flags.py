@@ -13,20 +13,20 @@ def test_a_node_that_the_devcluster_reads_is_fine(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "reported"),
     [
         ("big,nvidia.com/gpu=lots", "nvidia.com/gpu: 'lots' is not a quantity"),
         ("Big", "'Big' is no node name"),
         ("big,cpu", "'cpu' has no '='"),
     ],
 )
-def test_a_node_that_cannot_be_read_is_refused_by_its_part(text, told):
+def test_a_node_that_cannot_be_read_is_refused_by_its_part(text, reported):
     """The error is a single line with the flag, the value, the part and the form."""
     with pytest.raises(SettingError) as raised:
         check_node(text)
     message = str(raised.value)
     assert message.startswith(f"--node: '{text}': ")
-    assert told in message
+    assert reported in message
     assert "the form is NAME" in message
     assert "\n" not in message
 

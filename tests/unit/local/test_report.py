@@ -24,7 +24,7 @@ ANSWER = {"path": "c.yaml", "answer": "It is for c.", "steps": [{"tool": "grep",
 def test_each_sort_of_finding_has_its_part():
     """The report contains source, prose, answers and unfinished files."""
     text = report(Path("/src/project"), [CODE, PROSE, BARE, ANSWER], {"d.py": "Permanent: gone"}, FIGURES)
-    for told in (
+    for reported in (
         "# What the agents found in project",
         "| Python | 1 | 10 | 8 | 1 | 1 |",
         "| a\\|b.py | f | 1 | 5 | 4 |",
@@ -36,7 +36,7 @@ def test_each_sort_of_finding_has_its_part():
         "(1 steps: grep)",
         "- `d.py`: Permanent: gone",
     ):
-        assert told in text
+        assert reported in text
 
 
 def test_a_report_of_nothing_has_no_empty_parts():
@@ -56,14 +56,14 @@ def test_only_every_job_once_is_good():
     assert not FIGURES.good
 
 
-def test_the_transcript_in_the_readme_is_what_the_demo_writes_and_agrees_with_itself():
+def test_the_transcript_in_the_readme_agrees_with_the_demo():
     """The transcript ends with a summary in the present form, and names the same number of jobs throughout."""
     transcript = (Path(__file__).parents[3] / "README.md").read_text().partition("```text\n")[2].partition("```")[0]
     figures = dataclasses.replace(FIGURES, dispatch_p99_ms=2.5)
     assert without_numbers(transcript).endswith(without_numbers(summary(figures)) + "\n")
-    told = re.findall(r"submitting (\d+)|/(\d+)  workers|(\d+) jobs submitted|(\d+) succeeded", transcript)
-    assert len(told) > 3
-    assert len({"".join(each) for each in told}) == 1
+    reported = re.findall(r"submitting (\d+)|/(\d+)  workers|(\d+) jobs submitted|(\d+) succeeded", transcript)
+    assert len(reported) > 3
+    assert len({"".join(each) for each in reported}) == 1
 
 
 def without_numbers(text):

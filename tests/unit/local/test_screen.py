@@ -38,7 +38,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_without_a_terminal_there_are_plain_lines():
+def test_without_a_terminal_plain_lines_are_written():
     """A line has jobs, workers, GPUs and the busy routes; an unchanged state is not repeated."""
     stream = io.StringIO()
     screen = open_screen(stream)
@@ -68,8 +68,8 @@ def test_a_terminal_gets_a_live_screen():
     seen = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert re.search(r"demand .* limit .* desired .* ready", seen)
     assert re.search(r"16 .* 6 .* 2 .* 1 ", seen)
-    for told in ("starting", "code", "critical", "2 of 4", "2.5 ms", "4 of 11 jobs, 1 without a result"):
-        assert told in seen
+    for reported in ("starting", "code", "critical", "2 of 4", "2.5 ms", "4 of 11 jobs, 1 without a result"):
+        assert reported in seen
 
 
 @pytest.mark.parametrize("dispatch", [None])

@@ -321,7 +321,7 @@ async def test_a_manager_that_reverts_each_correction_is_named(one_pass, server,
     assert "containers[worker]" in problem.message
 
 
-async def test_two_operators_of_one_pool_settle_within_some_writes(server, secrets):
+async def test_two_operators_of_a_pool_settle_within_some_writes(server, secrets):
     """The operator with the later name leaves the pool alone and reports the conflict; the first operator continues."""
     seen, keepers = {}, {}
     for name in ("a/op", "b/op"):
@@ -341,7 +341,7 @@ async def test_two_operators_of_one_pool_settle_within_some_writes(server, secre
     assert seen["a/op"].get(REF).child_problem is None
 
 
-async def test_a_changed_secret_value_replaces_the_workers_and_an_unreadable_one_does_not(one_pass, server, secrets):
+async def test_a_changed_secret_value_replaces_the_workers_and_an_unreadable_value_does_not(one_pass, server, secrets):
     """The checksum follows the address of the pool's Redis, and never shows the address."""
 
     def checksum():

@@ -83,13 +83,13 @@ def decision(cap=Cap.NONE):
     )
 
 
-def said(pool):
+def reasons(pool):
     return {finding.type.value: (finding.status, finding.reason) for finding in findings(pool, now=NOW)}
 
 
 def test_a_pool_in_order_is_ready_settled_and_active(pool):
     """Each condition has the state of a pool in order."""
-    assert said(pool) == {
+    assert reasons(pool) == {
         "Ready": ("True", "Serving"),
         "Progressing": ("False", "Settled"),
         "QueueReachable": ("True", "Answering"),
@@ -101,10 +101,10 @@ def test_a_pool_in_order_is_ready_settled_and_active(pool):
 def test_an_unreadable_queue_is_a_condition_with_its_reason(pool):
     """A queue problem shows in QueueReachable, Ready and ScalingActive."""
     pool.queue.problem = Problem(reason="SecretNotFound", message="create it")
-    told = said(pool)
-    assert told["QueueReachable"] == ("False", "SecretNotFound")
-    assert told["Ready"] == ("False", "SecretNotFound")
-    assert told["ScalingActive"] == ("False", "SecretNotFound")
+    reported = reasons(pool)
+    assert reported["QueueReachable"] == ("False", "SecretNotFound")
+    assert reported["Ready"] == ("False", "SecretNotFound")
+    assert reported["ScalingActive"] == ("False", "SecretNotFound")
 
 
 @pytest.mark.parametrize("reason", ["CrashLoopBackOff", "ErrImagePull", "ImagePullBackOff"])
@@ -112,10 +112,10 @@ def test_pods_that_cannot_start_show_their_waiting_reason(pools, pool, reason):
     """The container's waiting reason reaches the conditions."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod(reason=reason, message="no such image"))
-    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
-    assert (told["Ready"].status, told["Ready"].reason) == ("False", reason)
-    assert told["Progressing"].reason == reason
-    assert "no such image" in told["Ready"].message
+    reported = {finding.type.value: finding for finding in findings(pool, now=NOW)}
+    assert (reported["Ready"].status, reported["Ready"].reason) == ("False", reason)
+    assert reported["Progressing"].reason == reason
+    assert "no such image" in reported["Ready"].message
 
 
 def refused(*, ready):
@@ -128,13 +128,13 @@ def refused(*, ready):
 def test_a_pool_whose_pods_are_refused_is_ready_only_while_it_has_a_worker(pools, pool):
     """A quota, a policy or a missing ServiceAccount prevents new pods, so every job waits: the pool is not Ready."""
     pools.see_deployment(refused(ready=0))
-    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
-    assert (told["Ready"].status, told["Ready"].reason) == ("False", "FailedCreate")
-    assert told["Ready"].message == told["Progressing"].message == "exceeded quota"
+    reported = {finding.type.value: finding for finding in findings(pool, now=NOW)}
+    assert (reported["Ready"].status, reported["Ready"].reason) == ("False", "FailedCreate")
+    assert reported["Ready"].message == reported["Progressing"].message == "exceeded quota"
     pools.see_pod(ready_pod())
     pools.see_deployment(refused(ready=1))
-    assert said(pool)["Ready"] == ("True", "Serving")
-    assert said(pool)["Progressing"] == ("False", "FailedCreate")
+    assert reasons(pool)["Ready"] == ("True", "Serving")
+    assert reasons(pool)["Progressing"] == ("False", "FailedCreate")
 
 
 def test_a_ready_pod_counts_before_its_deployment_has_counted_it(pools, pool):
@@ -200,7 +200,7 @@ def test_a_pool_that_a_finalizer_holds_names_the_finalizer(pools, pool):
 def test_a_refused_size_is_a_condition(pool):
     """ScalingActive names the reason of the refusal."""
     pool.scaling.problem = Problem(reason="ScaleRefused", message="a policy")
-    assert said(pool)["ScalingActive"] == ("False", "ScaleRefused")
+    assert reasons(pool)["ScalingActive"] == ("False", "ScaleRefused")
 
 
 def test_a_crash_is_reported_with_the_last_line_of_its_log(pools, pool):
@@ -208,29 +208,29 @@ def test_a_crash_is_reported_with_the_last_line_of_its_log(pools, pool):
     pools.see_deployment(deployment(ready=0))
     crashed = pod(reason="CrashLoopBackOff", message="back-off 40s restarting failed container")
 
-    def told(**terminated):
+    def reported(**terminated):
         crashed["status"]["containerStatuses"][0]["lastState"] = {"terminated": terminated}
         pools.see_pod(crashed)
         return next(f.message for f in findings(pool, now=NOW) if f.type.value == "Ready")
 
     traceback = "Traceback (most recent call last):\n  File x\nModuleNotFoundError: No module named 'studio'\x1b\n\n"
-    crash = told(exitCode=1, message=traceback)
+    crash = reported(exitCode=1, message=traceback)
     assert "container worker ended with exit code 1: ModuleNotFoundError: No module named 'studio'; see" in crash
-    assert "exit code 137 (OOMKilled); see" in told(exitCode=137, reason="OOMKilled")
-    long = told(exitCode=1, reason="Error", message="x" * 5000)
+    assert "exit code 137 (OOMKilled); see" in reported(exitCode=137, reason="OOMKilled")
+    long = reported(exitCode=1, reason="Error", message="x" * 5000)
     assert "x" * 299 + "…" in long
     assert "x" * 300 not in long
 
 
 @pytest.mark.parametrize("code", [0, 1])
-def test_a_crash_loop_has_the_same_condition_while_the_worker_pauses_and_runs(pools, pool, code):
+def test_a_crash_loop_has_the_same_condition_during_pause_and_run(pools, pool, code):
     """The worker runs for a moment between two pauses; the earlier end counts until the worker has been ready."""
     pools.see_deployment(deployment(ready=0))
     crashed = pod(reason="CrashLoopBackOff")
     (container,) = crashed["status"]["containerStatuses"]
     container |= {"restartCount": 2, "lastState": {"terminated": {"exitCode": code, "message": "no such app"}}}
 
-    def told(unready_since="2026-01-01T00:00:00Z", **state):
+    def reported(unready_since="2026-01-01T00:00:00Z", **state):
         container["state"] = state or container["state"]
         crashed["status"]["conditions"] = [{"type": "Ready", "status": "False", "lastTransitionTime": unready_since}]
         pools.see_pod(crashed)
@@ -239,71 +239,71 @@ def test_a_crash_loop_has_the_same_condition_while_the_worker_pauses_and_runs(po
     runs = {"startedAt": "2026-01-01T00:05:00Z"}
     end = f"container worker ended with exit code {code}: no such app"
     words = f"pod p-1 cannot start: {end}; see `kubectl describe pod p-1`"
-    assert (told().status, told().reason, told().message) == ("False", "CrashLoopBackOff", words)
-    assert told() == told(running=runs) == told(terminated={"exitCode": code})
-    assert told(running=runs, unready_since="2026-01-01T00:06:00Z").reason == "Starting"
+    assert (reported().status, reported().reason, reported().message) == ("False", "CrashLoopBackOff", words)
+    assert reported() == reported(running=runs) == reported(terminated={"exitCode": code})
+    assert reported(running=runs, unready_since="2026-01-01T00:06:00Z").reason == "Starting"
     container["restartCount"] = 0
-    assert told(running=runs).reason == "Starting"
+    assert reported(running=runs).reason == "Starting"
 
 
 def test_a_worker_that_fits_on_no_node_makes_its_pool_unready(pools, pool):
     """The pool is unready from the first job on, unless a pod may wait for a new node or a worker exists."""
     pools.see_pool(resource(gpu={"perWorker": 8}))
     pool.room = Room(placeable=0, misfit="a worker asks for 8 GPUs; the largest node has 2")
-    assert said(pool)["Ready"] == ("True", "Serving")
+    assert reasons(pool)["Ready"] == ("True", "Serving")
     pool.scaling.decision = decision(Cap.GPU_CAPACITY)
-    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}
-    assert (told["Ready"].status, told["Ready"].reason) == ("False", "NoNodeFits")
-    assert told["Ready"].message.startswith(pool.misfit)
-    assert told["ScalingLimited"].message == pool.misfit
+    reported = {finding.type.value: finding for finding in findings(pool, now=NOW)}
+    assert (reported["Ready"].status, reported["Ready"].reason) == ("False", "NoNodeFits")
+    assert reported["Ready"].message.startswith(pool.misfit)
+    assert reported["ScalingLimited"].message == pool.misfit
     pools.see_pod(ready_pod())
-    assert said(pool)["Ready"] == ("True", "Serving")
+    assert reasons(pool)["Ready"] == ("True", "Serving")
     pools.see_pod(ready_pod(), gone=True)
     pools.see_pool(resource(gpu={"perWorker": 8, "policy": "Provision", "maxPending": 1}))
-    assert said(pool)["Ready"] == ("True", "Serving")
+    assert reasons(pool)["Ready"] == ("True", "Serving")
 
 
 def test_a_foreign_deployment_blocks(pool):
     """A child problem blocks progress and scaling."""
     pool.child_problem = Problem(reason="DeploymentNotOwned", message="rename it")
-    told = said(pool)
-    assert told["Ready"] == ("False", "DeploymentNotOwned")
-    assert told["ScalingActive"] == ("False", "Blocked")
+    reported = reasons(pool)
+    assert reported["Ready"] == ("False", "DeploymentNotOwned")
+    assert reported["ScalingActive"] == ("False", "Blocked")
 
 
 def test_an_unreachable_webhook_stops_neither_service_nor_scaling(pools, pool):
     """Only changes of the workers wait for the webhook, and `Progressing` has the reason."""
-    served = said(pool)
+    served = reasons(pool)
     pool.child_problem = Problem(reason="WebhookFailed", message="repair it", stops_scaling=False)
-    assert said(pool) == served | {"Progressing": ("False", "WebhookFailed")}
+    assert reasons(pool) == served | {"Progressing": ("False", "WebhookFailed")}
     pools.see_deployment(deployment(), gone=True)
-    assert said(pool)["Ready"] == ("False", "WebhookFailed")
+    assert reasons(pool)["Ready"] == ("False", "WebhookFailed")
 
 
 def test_manual_replicas_and_pause_stop_scaling(pools, pool):
     """Manual replicas and pause show in ScalingActive."""
     pools.see_pool(resource(replicas=3))
-    assert said(pool)["ScalingActive"] == ("False", "ManualReplicas")
+    assert reasons(pool)["ScalingActive"] == ("False", "ManualReplicas")
     pools.see_pool(resource(paused=True))
-    assert said(pool)["ScalingActive"] == ("False", "Paused")
+    assert reasons(pool)["ScalingActive"] == ("False", "Paused")
 
 
 def test_a_cap_that_can_be_lifted_limits_scaling(pool):
     """MaxReplicas limits; a stabilisation window only passes."""
     pool.scaling.decision = decision(Cap.MAX_REPLICAS)
-    assert said(pool)["ScalingLimited"] == ("True", "MaxReplicas")
+    assert reasons(pool)["ScalingLimited"] == ("True", "MaxReplicas")
     pool.scaling.decision = decision(Cap.STABILIZATION)
-    assert said(pool)["ScalingLimited"] == ("False", "WithinLimits")
+    assert reasons(pool)["ScalingLimited"] == ("False", "WithinLimits")
 
 
 def test_the_rollout_and_the_drain_show_as_progress(pools, pool):
     """Replaced, removed and missing workers are progress."""
     pools.see_deployment(deployment(2, ready=2, total=2, updated=1))
-    assert said(pool)["Progressing"] == ("True", "RollingOut")
+    assert reasons(pool)["Progressing"] == ("True", "RollingOut")
     pools.see_deployment(deployment(1, ready=2, total=2, updated=2))
-    assert said(pool)["Progressing"] == ("True", "Draining")
+    assert reasons(pool)["Progressing"] == ("True", "Draining")
     pools.see_deployment(deployment(2, ready=1, total=2, updated=2))
-    assert said(pool)["Progressing"] == ("True", "Starting")
+    assert reasons(pool)["Progressing"] == ("True", "Starting")
 
 
 def test_a_transition_time_moves_only_with_the_status(pool):
@@ -362,15 +362,15 @@ async def test_the_end_of_the_work_is_written_at_once_and_figures_at_intervals(p
 
 async def test_each_reason_and_its_end_is_a_single_event(pools):
     """A different sentence for the same reason is no event; a transient reason is no warning."""
-    pool, told = pools.get(PoolRef("ns", "p")), []
-    writer = StatusWriter(Written(), pools, gap_s=3600, record=lambda _pool, *event: told.append(event))
+    pool, reported = pools.get(PoolRef("ns", "p")), []
+    writer = StatusWriter(Written(), pools, gap_s=3600, record=lambda _pool, *event: reported.append(event))
     away, still_away = (Problem(reason="RedisUnreachable", message=words) for words in ("away", "still away"))
     refused = Problem(reason="RedisAuthFailed", message="wrong password")
     soon = Problem(reason="SettingsMissing", message="being written")
     for problem in (None, away, still_away, refused, None, soon, None):
         pool.queue.problem = problem
         await writer.write(pool)
-    assert told == [
+    assert reported == [
         ("Warning", "RedisUnreachable", "away"),
         ("Warning", "RedisAuthFailed", "wrong password"),
         ("Normal", "Serving", "jobs are accepted; 1 worker ready"),
@@ -392,7 +392,7 @@ def test_any_waiting_reason_that_is_no_start_is_a_failure(pools, pool, reason):
     """A kubelet's reasons are shown unchanged, also reasons that this operator does not know."""
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(pod(reason=reason, message="why"))
-    assert said(pool)["Ready"] == ("False", reason)
+    assert reasons(pool)["Ready"] == ("False", reason)
 
 
 def failed_pod(name, reason="UnexpectedAdmissionError"):
@@ -417,10 +417,10 @@ def test_a_single_evicted_pod_with_a_successor_is_over(pools, pool):
     pools.see_deployment(deployment(ready=0))
     pools.see_pod(failed_pod("p-0", "Evicted"))
     pools.see_pod(pod("p-1", reason="ContainerCreating"))
-    assert said(pool)["Ready"] == ("True", "Starting")
+    assert reasons(pool)["Ready"] == ("True", "Starting")
     for number in range(2, 5):
         pools.see_pod(failed_pod(f"p-{number}"))
-    assert said(pool)["Ready"][0] == "False"
+    assert reasons(pool)["Ready"][0] == "False"
     assert findings(pool, now=NOW + 3600)[0].status == "True"
 
 
@@ -432,8 +432,8 @@ def test_refused_pods_beside_ready_workers_are_an_event(pools, pool):
     for number in range(2, 6):
         pools.see_pod(failed_pod(f"p-{number}"))
     after = merge_conditions(before, findings(pool, now=NOW), generation=3, now="")
-    assert said(pool)["Ready"] == ("True", "Serving")
-    assert said(pool)["Progressing"] == ("False", "UnexpectedAdmissionError")
+    assert reasons(pool)["Ready"] == ("True", "Serving")
+    assert reasons(pool)["Progressing"] == ("False", "UnexpectedAdmissionError")
     assert news(before, after)[:2] == ("Warning", "UnexpectedAdmissionError")
     assert news(after, after) is None
 
@@ -443,22 +443,22 @@ def test_a_gated_pod_is_not_a_failed_scheduling(pools, pool):
     pools.see_deployment(deployment(ready=0))
     condition = {"type": "PodScheduled", "status": "False", "reason": "SchedulingGated", "message": "gates"}
     pools.see_pod(pod() | {"status": {"phase": "Pending", "conditions": [condition]}})
-    assert said(pool)["Ready"] == ("False", "SchedulingGated")
+    assert reasons(pool)["Ready"] == ("False", "SchedulingGated")
 
 
 def test_a_refused_change_leaves_the_running_workers_scaled(pool):
     """The pool is not Ready, because the running workers do not have the spec; the size follows the demand."""
     pool.child_problem = Problem(reason="TemplateRefused", message="m", stops_scaling=False, refuses_spec=True)
-    assert said(pool)["Ready"] == ("False", "TemplateRefused")
-    assert said(pool)["Progressing"] == ("False", "TemplateRefused")
-    assert said(pool)["ScalingActive"] == ("True", "FollowingDemand")
+    assert reasons(pool)["Ready"] == ("False", "TemplateRefused")
+    assert reasons(pool)["Progressing"] == ("False", "TemplateRefused")
+    assert reasons(pool)["ScalingActive"] == ("True", "FollowingDemand")
     assert pool.blocked is None
 
 
 def test_a_bound_limits_the_size_of_an_unread_pool(pool):
     """`ScalingLimited` names the bound that is obeyed without a reading."""
     pool.scaling.decision = replace(decision(Cap.MIN_REPLICAS), mode=Mode.HOLD)
-    assert said(pool)["ScalingLimited"] == ("True", "MinReplicas")
+    assert reasons(pool)["ScalingLimited"] == ("True", "MinReplicas")
 
 
 def test_the_decision_follows_its_present_reason(pool):
@@ -492,9 +492,9 @@ def test_ready_workers_with_a_different_redis_are_reported(pools, pool):
 def test_a_queue_of_a_different_cluster_is_reported(pool):
     """The queue is read; the condition names its owner."""
     pool.queue.foreign_owner = "uid-of-a"
-    told = {finding.type.value: finding for finding in findings(pool, now=NOW)}["QueueReachable"]
-    assert (told.status, told.reason) == ("True", "OwnedElsewhere")
-    assert "uid-of-a" in told.message
+    reported = {finding.type.value: finding for finding in findings(pool, now=NOW)}["QueueReachable"]
+    assert (reported.status, reported.reason) == ("True", "OwnedElsewhere")
+    assert "uid-of-a" in reported.message
 
 
 def test_a_pod_security_standard_that_refuses_the_workers_comes_with_the_remedy(pools, pool):

@@ -51,7 +51,7 @@ def test_a_contest_that_has_ended_is_forgotten(clock):
     assert contests.may_correct("d")
 
 
-def test_of_two_operators_the_later_name_yields_after_one_attempt(clock):
+def test_of_two_operators_the_later_name_yields_after_a_single_attempt(clock):
     """The mark of a stopped operator is taken over; a live operator restores its mark."""
     contests = Contests(clock=clock)
     assert not contests.yields("d", own="b/op", other="a/op")

@@ -157,8 +157,8 @@ def test_a_shapeless_template_takes_no_share_of_a_different_pool(pools, spec):
     granted = placement.place(asking, news={pool.ref for pool in asking}, now=0.0, at=0.0)
     assert granted[PoolRef("ns", "fine")].placeable == 2
     assert granted[PoolRef("ns", "bad")].placeable == 0
-    told = placement.misfit_of(PoolRef("ns", "bad"))
-    assert told == UNREADABLE or "more cpu than any permitted node" in told or "exclude all nodes" in told
+    reported = placement.misfit_of(PoolRef("ns", "bad"))
+    assert reported == UNREADABLE or "more cpu than any permitted node" in reported or "exclude all nodes" in reported
 
 
 def test_a_quantity_that_would_fill_the_memory_is_bounded():

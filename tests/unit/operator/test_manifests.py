@@ -125,8 +125,8 @@ def test_containers_beside_the_worker_outlive_its_jobs():
     agent, worker, own_made = made(worker={"template": template})["spec"]["template"]["spec"]["containers"]
     assert agent["lifecycle"] == {"preStop": {"httpGet": {"path": "/drained", "port": 8080}}}
     assert "lifecycle" not in worker
-    told = [variable["value"] for variable in worker["env"] if variable["name"] == "AGENTPOOL_NEIGHBOURS"]
-    assert told == ["1"]  # the worker's end waits for the request of the hook
+    reported = [variable["value"] for variable in worker["env"] if variable["name"] == "AGENTPOOL_NEIGHBOURS"]
+    assert reported == ["1"]  # the worker's end waits for the request of the hook
     assert own_made["lifecycle"] == own["lifecycle"]
 
 

@@ -44,13 +44,13 @@ def server():
 async def echoes(server, caplog, monkeypatch):
     """Logging through the running filter."""
     monkeypatch.setattr(outage_log_filter, "PROBE_SECONDS", 0.001)
-    told = OutageLogFilter(server.answer)
-    caplog.handler.addFilter(told)
+    reported = OutageLogFilter(server.answer)
+    caplog.handler.addFilter(reported)
     caplog.set_level(logging.INFO)
-    running = asyncio.create_task(told.run())
-    yield told
+    running = asyncio.create_task(reported.run())
+    yield reported
     await end(running)
-    caplog.handler.removeFilter(told)
+    caplog.handler.removeFilter(reported)
 
 
 def parts_fail(error):
@@ -81,19 +81,19 @@ async def test_a_long_outage_is_logged_at_intervals(server, echoes, caplog, monk
     monkeypatch.setattr(outage_log_filter, "REPORT_SECONDS", 0.0)
     server.trouble = AWAY
     parts_fail(AWAY)
-    await wait_until(lambda: len(caplog.records) >= 4, "it is told again")
+    await wait_until(lambda: len(caplog.records) >= 4, "the outage is logged again")
     assert re.fullmatch(r"Kubernetes API unreachable: .*, for \d+ s now\. Retrying .*", caplog.records[-1].message)
 
 
 async def test_lines_without_an_outage_pass(server, echoes, caplog):
     """A refusal, missing rights, and any different line."""
-    told = [
+    reported = [
         (ForbiddenError(request="GET /x", status=403, message="no"), "pool is tried again: %s"),
         ("nothing", "leading as %s"),
     ]
-    for argument, text in told:
+    for argument, text in reported:
         logging.getLogger("agentpool_operator.reconciler").warning(text, argument)
-    assert len(caplog.records) == len(told)
+    assert len(caplog.records) == len(reported)
     assert server.asked == 0
 
 

@@ -66,7 +66,7 @@ def waiting(pools: Pools, name: str, jobs: int) -> None:
     pools.get(PoolRef("ns", name)).queue.backlog = Backlog(routes=(RouteLoad(name="default", ready=jobs, running=0),))
 
 
-def test_nothing_is_shared_anew_while_nothing_has_changed(pools, inventory, shared):
+def test_an_unchanged_state_is_not_shared_again(pools, inventory, shared):
     """A second look at the same pools and nodes costs no sharing, and gives the same."""
     placing = Placement(inventory)
     first = placing.place(pools, news={PoolRef("ns", "a")}, now=0.0, at=0.0)
@@ -195,7 +195,7 @@ def test_a_gated_worker_is_not_refused(pools, inventory):
     assert (grant.placeable, grant.kept) == (GPUS, 1)
 
 
-def test_a_pool_that_the_scheduler_never_places_says_why(pools, inventory):
+def test_a_pool_that_the_scheduler_never_places_shows_the_reason(pools, inventory):
     """The scheduler's own words explain a size of 0."""
     pools.see_deployment(deployment("a", 1))
     pools.see_pod(pending("a-0", "a"))

@@ -84,8 +84,8 @@ async def test_events_before_the_node_do_not_explain_the_delay(server, pools, lo
     assert pools.get(PoolRef("ns", "p")).pods["w"] == pod
     server.events["w"] += [event("FailedMount", last=BOUND - 3600), event("NetworkNotReady", last=BOUND - 3601)]
     await look(now=LATE)
-    told = pools.get(PoolRef("ns", "p")).pods["w"]
-    assert (told.trouble, told.trouble_message) == ("FailedMount", "why FailedMount")
+    reported = pools.get(PoolRef("ns", "p")).pods["w"]
+    assert (reported.trouble, reported.trouble_message) == ("FailedMount", "why FailedMount")
 
 
 async def test_the_time_of_a_pod_counts_from_its_node(server, pools, look):

@@ -88,9 +88,9 @@ def test_a_watch_event_before_the_answer_to_a_write_is_kept(pools):
     pool = pools.get(REF)
     answer = pool.deployment.resized(2, "12")
     pools.see_deployment(child("12", replicas=2))
-    told = pool.deployment
+    reported = pool.deployment
     pools.set_deployment(pool, answer)
-    assert pool.deployment is told
+    assert pool.deployment is reported
 
 
 def test_a_pool_without_devices_has_no_limit_of_devices():
@@ -119,9 +119,9 @@ def test_a_pool_with_a_field_of_a_newer_definition_is_served(caplog):
     assert pool.spec.queue.max_depth == 7
     assert pool.spec.routes[0].kinds == ["k"]
     assert pool.resource["spec"] == spec
-    (told,) = caplog.messages
-    assert told.startswith("pool ns/p: ")
-    assert " ignores spec.queue.later, spec.routes.later; upgrade the operator" in told
+    (reported,) = caplog.messages
+    assert reported.startswith("pool ns/p: ")
+    assert " ignores spec.queue.later, spec.routes.later; upgrade the operator" in reported
     pools.see_pool({"metadata": metadata, "spec": {**spec, "replicas": 1}})
     assert len(caplog.messages) == 1
     pools.see_pool({"metadata": metadata, "spec": {**spec, "scaling": {"maxReplicas": "many", "later": 1}}})

@@ -85,7 +85,7 @@ def test_the_default_tolerance_is_a_tenth(current, desired, left_alone):
         ([(-10, 2)], 2, 9, 9),  # no scale-up window: at once
     ],
 )
-def test_the_scale_down_window_takes_the_recent_most(past, current, desired, settled):
+def test_the_scale_down_window_uses_the_recent_maximum(past, current, desired, settled):
     """Scale-down waits until the whole window agrees; scale-up does not."""
     got = behavior.stabilize(
         now=0,
@@ -98,7 +98,7 @@ def test_the_scale_down_window_takes_the_recent_most(past, current, desired, set
     assert got == settled
 
 
-def test_a_scale_up_window_takes_the_recent_least():
+def test_a_scale_up_window_uses_the_recent_minimum():
     """With a scale-up window the size rises only to the lowest recommendation in the window."""
     got = behavior.stabilize(
         now=0,

@@ -68,7 +68,7 @@ def test_a_short_outage_removes_no_worker():
     assert unread(replicas=1, policy=replace(POLICY, min_replicas=3), unread_s=1.0).replicas == 3
 
 
-def test_without_a_reading_minreplicas_asks_for_no_more_than_the_nodes_hold():
+def test_without_a_reading_minreplicas_obeys_the_room_on_the_nodes():
     """The bound of an unread pool obeys the room on the nodes."""
     assert unread(replicas=0, policy=replace(POLICY, min_replicas=6), placeable=2).replicas == 2
 
@@ -95,7 +95,7 @@ def test_a_fallen_reading_of_the_nodes_removes_no_worker():
     assert (grown.replicas, grown.capped_by) == (2, Cap.GPU_CAPACITY)
 
 
-def test_the_first_job_of_an_empty_pool_asks_for_one_worker_at_once():
+def test_the_first_job_of_an_empty_pool_requests_a_worker_at_once():
     """The operator may have just started."""
     assert decided(ready=1, memory=PoolMemory()).replicas == 1
 

@@ -64,7 +64,7 @@ def test_the_size_is_within_bounds_or_as_large_as_running_work_needs(seen, polic
 
 
 @given(observations(), policies)
-def test_no_busy_worker_is_ever_taken_away(seen, policy):
+def test_no_busy_worker_is_removed(seen, policy):
     """The size is never below the number of busy workers."""
     assert decide(seen, policy, SETTLED, 0.0).replicas >= min(busy(seen), seen.replicas)
 

@@ -147,8 +147,8 @@ async def test_the_rate_of_figures_is_limited_for_any_number_of_pools(count, mos
         clock[0] = float(second)
         await look(second)
     assert 0.8 * most_per_s <= (api.patches - first) / 200 <= most_per_s
-    told = api.patches
+    reported = api.patches
     pool = next(iter(pools))
     pool.queue.problem = Problem(reason="RedisUnreachable", message="gone")
     await writer.write(pool)
-    assert api.patches == told + 1
+    assert api.patches == reported + 1

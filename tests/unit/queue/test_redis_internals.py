@@ -26,7 +26,7 @@ def test_a_connection_has_the_private_parts(kind, part):
     assert callable(kind.on_connect_check_health), "the guard of `pools` overrides it"
 
 
-async def test_the_parts_are_what_a_wire_takes_them_for():
+async def test_the_parts_have_the_types_that_a_wire_needs():
     """A stream's transport, reader and socket while it is connected; and exceptions for error replies."""
     async with hostile_redis(b"+OK\r\n") as url:
         connection = Connection(port=urlsplit(url).port, protocol=2)

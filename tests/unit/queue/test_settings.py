@@ -44,7 +44,7 @@ def test_published_settings_are_read_back():
     ],
     ids=range(21),
 )
-def test_a_value_that_cannot_be_used_keeps_its_default_with_one_warning(name: str, text: str, caplog):
+def test_a_value_that_cannot_be_used_keeps_its_default_with_a_single_warning(name: str, text: str, caplog):
     """The worker goes on; the log names setting, value and default once, for any number of readings."""
     caplog.set_level(logging.WARNING)
     settings_module._warn_of.cache_clear()  # a different test may have met the same value

@@ -54,7 +54,7 @@ def test_every_field_is_described():
             assert " Default: " in schema["description"], path
 
 
-def test_durations_say_their_unit():
+def test_durations_name_their_unit():
     """A field that counts seconds says so."""
     for path, schema in ALL:
         if path.endswith("Seconds"):
@@ -142,26 +142,26 @@ def test_no_message_concatenates_texts_of_unknown_length():
 def test_a_wrong_app_is_reported_with_its_value_and_an_example():
     """The message for `app: repo_analyst` has the value and a correct example, not a regular expression."""
     (rule,) = dict(ALL)[".spec.handler.python"]["x-kubernetes-validations"]
-    told = evaluate(rule["messageExpression"], {"self": {"app": "repo_analyst"}})
-    assert told == (
+    reported = evaluate(rule["messageExpression"], {"self": {"app": "repo_analyst"}})
+    assert reported == (
         "app (repo_analyst) must be module:attribute; name the module and the App in it, such as my_agents:app"
     )
     assert "pattern" not in dict(ALL)[".spec.handler.python.app"]
 
 
 @pytest.mark.parametrize(
-    ("path", "found", "told"),
+    ("path", "found", "reported"),
     [
         (".spec.handler", {"http": {}, "command": {}}, "holds http command;"),
         (".spec.handler", {}, "holds none;"),
         (".spec", {"routes": [{}, {"kinds": ["y", "x"]}, {"kinds": ["x"]}]}, "more list x;"),
     ],
 )
-def test_exclusive_fields_are_named(path: str, found: dict[str, Any], told: str):
+def test_exclusive_fields_are_named(path: str, found: dict[str, Any], reported: str):
     """The message for two handlers, or for a repeated kind, names the handlers or the kind."""
     rules = dict(ALL)[path]["x-kubernetes-validations"]
     (broken,) = [rule for rule in rules if not evaluate(rule["rule"], {"self": found})]
-    assert told in evaluate(broken["messageExpression"], {"self": found})
+    assert reported in evaluate(broken["messageExpression"], {"self": found})
 
 
 @pytest.mark.parametrize(

@@ -45,9 +45,9 @@ def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields:
     return Lease(**values)
 
 
-def is_deadline(told: str, *, since: datetime, timeout_ms: int) -> bool:
+def is_deadline(reported: str, *, since: datetime, timeout_ms: int) -> bool:
     """Whether the attempt's deadline, in UTC, is the timeout after a begin between `since` and now."""
-    begun = datetime.fromisoformat(told) - timedelta(milliseconds=timeout_ms)
+    begun = datetime.fromisoformat(reported) - timedelta(milliseconds=timeout_ms)
     slack = timedelta(milliseconds=50)  # between the wall clock and the monotonic clock
     return begun.utcoffset() == timedelta(0) and since - slack <= begun <= datetime.now(UTC) + slack
 

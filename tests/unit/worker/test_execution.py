@@ -283,7 +283,7 @@ async def test_a_checkpoint_in_the_grace_of_a_timeout_is_saved_and_the_attempt_s
     assert bench.queue.saved == [("job-1", "saved in its grace")]
 
 
-async def test_short_timeout_rings_before_a_longer_one_that_came_first():
+async def test_a_short_timeout_ends_before_an_earlier_longer_timeout():
     """The single timer is set again when a job with an earlier deadline starts."""
     async with Bench(app) as bench:
         bench.submit(lease("hang", timeout_ms=60_000))

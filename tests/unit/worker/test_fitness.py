@@ -97,27 +97,27 @@ def test_own_work_names_the_failed_work_of_the_worker():
 
 def test_a_few_failures_in_a_row_make_a_worker_unfit_once():
     """The three jobs differ; a good attempt in between resets the count."""
-    told = []
-    fitness = Fitness(unfit=told.append, examine=lambda: None)
+    reported = []
+    fitness = Fitness(unfit=reported.append, examine=lambda: None)
     for job in ("a", "b"):
         fitness.record_failure(job, "has no descriptors")
     fitness.record_end()
     for job in ("c", "d"):
         fitness.record_failure(job, "has no descriptors")
-    assert (told, fitness.complaint) == ([], None)
+    assert (reported, fitness.complaint) == ([], None)
     for job in ("e", "f"):
         fitness.record_failure(job, "has no descriptors")
-    assert told == [fitness.complaint] == ["has no descriptors"]
+    assert reported == [fitness.complaint] == ["has no descriptors"]
 
 
 @pytest.mark.parametrize(("found", "complaints"), [(None, 0), ("cannot open files", 1)])
 def test_a_single_job_makes_no_healthy_worker_unfit(found, complaints):
     """If only a single job fails, the worker checks its health: a job must not end worker after worker."""
-    told = []
-    fitness = Fitness(unfit=told.append, examine=lambda: found)
+    reported = []
+    fitness = Fitness(unfit=reported.append, examine=lambda: found)
     for _ in range(9):
         fitness.record_failure("a", "has no descriptors")
-    assert len(told) == complaints
+    assert len(reported) == complaints
 
 
 async def test_a_job_that_the_worker_failed_is_requeued_uncounted():

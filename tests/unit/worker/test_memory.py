@@ -34,11 +34,11 @@ def test_a_peak_of_memory_passes_and_a_leak_makes_the_worker_leave(caplog):
     )
     readings = iter([95, 95, 50, 98, 95, 95])
     memory = types.SimpleNamespace(limit_bytes=100, used_bytes=lambda: next(readings))
-    told = []
+    reported = []
     for _ in range(6):
         guard.look(memory)
-        told.append(list(left))
-    assert told == [[], [], [], [], [], ["leave"]]
+        reported.append(list(left))
+    assert reported == [[], [], [], [], [], ["leave"]]
     assert "running: 3 leak" in caplog.text
 
 
@@ -57,12 +57,12 @@ def test_a_leak_during_the_drain_hurries_the_drain():
 @pytest.mark.parametrize(("limit_mib", "rate_mib"), [(256, 10), (256, 30), (4096, 100), (64, 4)])
 def test_a_fast_leak_in_a_small_container_leaves_time_to_requeue_jobs(limit_mib, rate_mib):
     """The guard estimates the remaining time: the drain is hurried while the kernel still needs seconds to act."""
-    told = []
+    reported = []
     guard = MemoryGuard(
         memory=None,
         running=lambda: "1 leak",
-        leave=lambda: told.append(("leave", used)),
-        hurry=lambda: told.append(("hurry", used)),
+        leave=lambda: reported.append(("leave", used)),
+        hurry=lambda: reported.append(("hurry", used)),
     )
     memory = types.SimpleNamespace(limit_bytes=limit_mib * 2**20, used_bytes=lambda: used)
     now, used = 0.0, limit_mib * 2**19
@@ -70,7 +70,7 @@ def test_a_fast_leak_in_a_small_container_leaves_time_to_requeue_jobs(limit_mib,
         if guard.glance(memory, now):
             break
         now, used = now + 0.1, used + rate_mib * 2**20 // 10
-    (first, _), (last, seen) = told
+    (first, _), (last, seen) = reported
     assert (first, last) == ("leave", "hurry")
     left_seconds = (memory.limit_bytes - seen) / (rate_mib * 2**20)
     assert left_seconds >= min(3.5, limit_mib * 0.24 / rate_mib)
@@ -79,10 +79,10 @@ def test_a_fast_leak_in_a_small_container_leaves_time_to_requeue_jobs(limit_mib,
 
 def test_a_quick_rise_that_stops_is_no_leak():
     """Memory that has grown fast and stays below the limit is the need of a job."""
-    told = []
-    guard = MemoryGuard(memory=None, running=str, leave=lambda: told.append(1), hurry=lambda: told.append(2))
+    reported = []
+    guard = MemoryGuard(memory=None, running=str, leave=lambda: reported.append(1), hurry=lambda: reported.append(2))
     readings = iter([100, 100, 100, 400, 700, *[850] * 20])
     memory = types.SimpleNamespace(limit_bytes=1000, used_bytes=lambda: next(readings))
     for look in range(25):
         guard.glance(memory, look / 10)
-    assert told == []
+    assert reported == []

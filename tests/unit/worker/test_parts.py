@@ -137,8 +137,8 @@ async def test_watchdog_reports_once_per_doubling_and_abandons_at_its_limit(capl
         with caplog.at_level(logging.WARNING):
             for blocked in (0.5, 1.0, 1.5, 2.1, 3.0, 4.5):
                 watchdog.look(blocked)
-        told = [record.levelname for record in caplog.records]
-        assert told == ["ERROR", "ERROR", "ERROR", "CRITICAL"]
+        reported = [record.levelname for record in caplog.records]
+        assert reported == ["ERROR", "ERROR", "ERROR", "CRITICAL"]
         assert watchdog.given_up
         assert bench.metrics.loop_blocks == 1
         watchdog.look(0.0)
@@ -177,7 +177,7 @@ class FakeLeases:
 async def test_heartbeat_reports_lost_leases_and_changed_settings_and_waits_after_an_outage():
     """A late renewal registers again; maintenance recovers no job until different workers could renew too."""
     async with Bench(App()) as bench:
-        queue, told, impediments = FakeLeases(), [], [None]
+        queue, reported, impediments = FakeLeases(), [], [None]
         watchdog = Watchdog(
             running_jobs=bench.running_jobs,
             metrics=bench.metrics,
@@ -187,8 +187,8 @@ async def test_heartbeat_reports_lost_leases_and_changed_settings_and_waits_afte
         )
         heartbeat = Heartbeat(
             queue=queue, slots=bench.slots, metrics=bench.metrics, watchdog=watchdog, settings=queue.pool, host="h",
-            lost=lambda: told.append("lost"), changed=lambda pool: told.append(pool.concurrency), holdings=dict,
-            disagrees=lambda: told.append("disagrees"), impediment=lambda: impediments[-1],
+            lost=lambda: reported.append("lost"), changed=lambda pool: reported.append(pool.concurrency), holdings=dict,
+            disagrees=lambda: reported.append("disagrees"), impediment=lambda: impediments[-1],
         )  # fmt: skip
         found = []
         maintenance = MaintenanceLoop(
@@ -202,7 +202,7 @@ async def test_heartbeat_reports_lost_leases_and_changed_settings_and_waits_afte
         assert await heartbeat.run_once()
         queue.registered = False
         assert await heartbeat.run_once()
-        assert told == [77, "lost"]
+        assert reported == [77, "lost"]
         assert bench.metrics.leases_lost == 1
         queue.away = True
         assert not await heartbeat.run_once()

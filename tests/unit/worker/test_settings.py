@@ -35,7 +35,7 @@ def test_a_worker_reads_the_redis_url_of_all_commands():
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "reported"),
     [
         ({}, "--pool \\(AGENTPOOL_POOL\\)"),
         ({"AGENTPOOL_POOL": "p"}, "--redis \\(AGENTPOOL_REDIS_URL\\)"),
@@ -48,9 +48,9 @@ def test_a_worker_reads_the_redis_url_of_all_commands():
         ),
     ],
 )
-def test_unusable_settings_name_the_variable(environ: dict[str, str], told: str):
+def test_unusable_settings_name_the_variable(environ: dict[str, str], reported: str):
     """The error for a missing or bad value has the name that the user knows."""
-    with pytest.raises(SettingError, match=told):
+    with pytest.raises(SettingError, match=reported):
         settings_from(environ)
 
 

@@ -258,13 +258,13 @@ async def test_an_exception_about_the_job_passes_through_a_step(error):
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "reported"),
     [
         (object(), "StepResultError: step 'work': result: <object object at"),
         ("x" * 2_000_000, "StepResultError: step 'work': result: "),
     ],
 )
-async def test_a_result_that_cannot_be_stored_fails_the_job_for_good(result, told):
+async def test_a_result_that_cannot_be_stored_fails_the_job_for_good(result, reported):
     """A retry would only repeat the work; the error names the step and the remedy."""
 
     async def handler(payload, ctx):
@@ -272,7 +272,7 @@ async def test_a_result_that_cannot_be_stored_fails_the_job_for_good(result, tol
 
     completion = await Job().attempt(handler)
     assert not completion.retry
-    assert completion.error.startswith(told)
+    assert completion.error.startswith(reported)
     assert "; " in completion.error
 
 
@@ -356,7 +356,7 @@ async def test_a_step_is_stored_before_it_returns():
     assert (await job.attempt(handler)).result == [StepOutcome.SUCCEEDED]
 
 
-async def test_emits_are_numbered_and_concurrent_ones_share_a_write():
+async def test_emits_are_numbered_and_concurrent_emits_share_a_write():
     """Each emit returns once stored; the numbers count in the run."""
 
     async def handler(payload, ctx):

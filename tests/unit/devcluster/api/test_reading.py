@@ -64,7 +64,7 @@ def test_selector_objects() -> None:
     ("/apis/apps/v1/namespaces/ns/deployments/d/scale", ("apps", "v1", "deployments", "ns", "d", "scale")),
     ("/apis/apps/v1", ("apps", "v1", "", None, "", "")),
 ])  # fmt: skip
-def test_paths_are_taken_apart(path: str, expected: tuple) -> None:
+def test_paths_are_parsed(path: str, expected: tuple) -> None:
     """A path of the resource API names group, version, resource, namespace, object and subresource."""
     target = parse_target(path)
     assert target is not None

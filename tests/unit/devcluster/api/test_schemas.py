@@ -58,7 +58,7 @@ def test_embedded_metadata_survives_in_custom_types() -> None:
     assert body == {"apiVersion": "v1", "kind": "X", "metadata": {"name": "a"}, "spec": {}}
 
 
-def test_defaults_reach_into_what_defaults_create() -> None:
+def test_defaults_apply_inside_default_objects() -> None:
     """A default object gets the defaults of its fields; present values stay."""
     schema = compile_node({
         "type": "object",

@@ -41,7 +41,7 @@ def test_pods_start_upwards_and_end_downwards_in_single_steps(replicas, pods, ex
     assert step(replicas, *pods) == expected
 
 
-def test_parallel_pods_come_and_go_together():
+def test_parallel_pods_start_and_end_together():
     """Without order, all missing and all surplus pods are dealt with at once."""
     assert step(3, pod(1), podManagementPolicy="Parallel") == ([0, 2], [])
     assert step(0, pod(0), pod(1), podManagementPolicy="Parallel") == ([], ["db-1", "db-0"])

@@ -38,7 +38,7 @@ def test_name_and_password_are_understood(tmp_path):
     assert access.headers == {"Authorization": f"Basic {base64.b64encode(b'a:b').decode()}"}
 
 
-def test_https_may_be_trusted_blindly_where_asked(tmp_path):
+def test_the_verification_of_https_can_be_disabled(tmp_path):
     """Without verification no authority is needed."""
     cluster = {"server": "https://127.0.0.1:1", "insecure-skip-tls-verify": True}
     assert read_kubeconfig(written(tmp_path / "config", cluster=cluster)).tls is not None

@@ -74,7 +74,7 @@ def test_resource_references_count_in_units_of_their_divisor():
     assert of(memory, cpu) == {"M": "1024", "C": "4"}
 
 
-def test_later_values_may_refer_to_earlier_ones():
+def test_later_values_may_refer_to_earlier_values():
     """`$(NAME)` refers to an earlier value, envFrom included; unknown names stay as written."""
     values = of(
         {"name": "A", "value": "1"},
@@ -86,7 +86,7 @@ def test_later_values_may_refer_to_earlier_ones():
     assert command_of({"command": ["x", "$(A)"], "args": ["$(B)"]}, values) == ["x", "1", "1fast$(C)$(A)"]
 
 
-def test_a_missing_secret_is_named_and_an_optional_one_is_left_out():
+def test_a_missing_secret_is_named_and_an_optional_secret_is_left_out():
     """The container waits for a required secret, and starts without an optional secret."""
     needed = ref("X", secretKeyRef={"name": "gone", "key": "url"})
     with pytest.raises(ContainerConfigError, match='secret "gone" not found') as caught:

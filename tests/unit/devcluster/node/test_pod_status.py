@@ -65,9 +65,9 @@ def test_a_pod_is_ready_when_all_its_containers_are():
     ready = record(Running(started_at=AT), ready=True, started=True)
     slow = record(Running(started_at=AT), name="slow")
     pod = {"metadata": {"name": "p"}, "spec": {}}
-    told = conditions(status_of(pod, facts(ready, slow), AT))["Ready"]
-    assert (told["status"], told["reason"]) == ("False", "ContainersNotReady")
-    assert told["message"] == "containers with unready status: [slow]"
+    reported = conditions(status_of(pod, facts(ready, slow), AT))["Ready"]
+    assert (reported["status"], reported["reason"]) == ("False", "ContainersNotReady")
+    assert reported["message"] == "containers with unready status: [slow]"
     assert conditions(status_of(pod, facts(ready), AT))["Ready"]["status"] == "True"
 
 
