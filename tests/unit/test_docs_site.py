@@ -81,7 +81,7 @@ def test_a_list_that_follows_its_introduction_is_a_list(site: Path):
 
 
 def test_a_broken_link_fails_the_build(tmp_path: Path):
-    """And so does an anchor that is not there, and a page that the navigation leaves out."""
+    """A missing anchor fails the build, too, and so does a page without a place in the navigation."""
     docs = shutil.copytree(ROOT / "docs", tmp_path / "docs")
     (docs / "redis.md").write_text("# Redis\n\n[gone](gone.md) [nowhere](operate.md#nowhere)\n")
     (docs / "left-out.md").write_text("# Left out\n")

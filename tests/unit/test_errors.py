@@ -50,7 +50,7 @@ def test_the_docstring_of_the_module_names_every_error():
 
 
 def test_a_submit_of_unknown_outcome_avoids_the_second_job():
-    """The remedy is the same key, whatever Redis said."""
+    """The remedy is the same key, for any answer of Redis."""
     assert "same idempotency key" in SubmitUnknownError("no answer").remedy
 
 

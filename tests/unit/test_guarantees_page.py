@@ -29,7 +29,7 @@ def test_the_defaults_of_a_pool_are_as_stated():
 
 
 def test_the_times_of_a_takeover_and_a_restart_are_as_stated():
-    """And the chart runs two operators and two gateways."""
+    """The chart runs two operators and two gateways, as stated."""
     election = ElectionSettings()
     assert f"takes over within {election.lease_s + election.retry_s:g} s" in PAGE
     first, longest = restarts._FIRST_PAUSE_SECONDS, restarts._LONGEST_PAUSE_SECONDS

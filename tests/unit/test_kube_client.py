@@ -49,7 +49,7 @@ async def test_a_file_that_is_no_kubeconfig_is_refused_in_a_single_line(tmp_path
 
 @pytest.mark.parametrize("answer", [b"", b"<html>", b"[]", b'"text"', b"null", b"[" * 100_000, b"\xff"])
 async def test_an_answer_that_is_no_object_is_an_outage(monkeypatch, answer: bytes):
-    """Such as a proxy's page in place of the API: the error names the request."""
+    """The error for a proxy's page in place of the API names the request."""
 
     async def answered(*_: object, **__: object) -> bytes:
         return answer
@@ -60,7 +60,7 @@ async def test_an_answer_that_is_no_object_is_an_outage(monkeypatch, answer: byt
 
 
 def test_a_user_without_a_home_has_no_kubeconfig(monkeypatch):
-    """As in a container that runs with an id of the cluster's choice."""
+    """A container that runs with a random user id has no home."""
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.setattr(Path, "home", no_home)
     assert kubeconfig.files() == []

@@ -37,7 +37,7 @@ def bill(*licences: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_an_allowed_licence_passes(licences: list[dict[str, Any]]):
-    """As an identifier, in an expression, or as a classifier."""
+    """The licence may be an identifier, an expression, or a classifier."""
     assert tool.complaints(bill(*licences)) == []
 
 

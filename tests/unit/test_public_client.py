@@ -31,7 +31,7 @@ def test_the_package_alone_imports_no_queue():
 
 
 def test_an_unknown_name_is_named():
-    """As of any module."""
+    """The error equals the error of any module."""
     with pytest.raises(AttributeError, match="module 'agentpool_core' has no attribute 'Cleint'"):
         _ = agentpool_core.Cleint  # type: ignore[attr-defined]
 

@@ -49,7 +49,7 @@ def test_only_a_tag_starts_the_workflow():
 
 
 def test_each_job_has_only_necessary_rights():
-    """None by default; tests and build cannot publish, and publishing jobs cannot write to the repository."""
+    """Jobs have no rights by default; tests and build cannot publish, and publishing jobs cannot write to the code."""
     assert RELEASE["permissions"] == {}
     assert {name: job["permissions"] for name, job in JOBS.items()} == RIGHTS
 
@@ -75,14 +75,14 @@ def test_all_that_is_published_has_provenance_and_a_list_of_contents():
 
 
 def test_the_package_index_trusts_the_workflow_and_gets_no_password():
-    """Through an environment, which the owner may protect with approvals."""
+    """The owner may protect the environment of the workflow with approvals."""
     assert used("distributions", "pypa/gh-action-pypi-publish") == [{"packages-dir": "dist"}]
     assert JOBS["distributions"]["environment"] == "package-index"
     assert "secrets." not in (ROOT / ".github/workflows/release.yaml").read_text()
 
 
 def test_every_image_of_the_bake_file_is_published():
-    """With the platforms of the bake file's variable."""
+    """The platforms are those of the bake file's variable."""
     bake = (ROOT / "docker-bake.hcl").read_text()
     (parts,) = re.findall(r'matrix += \{ part = \["(.+)"\] \}', bake)
     assert JOBS["images"]["strategy"]["matrix"]["part"] == parts.split('", "')

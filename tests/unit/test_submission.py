@@ -74,7 +74,7 @@ def test_a_job_of_many_has_the_options_of_a_single_job():
 
 
 def test_an_unknown_option_is_a_wrong_call():
-    """A misspelt option is never ignored, also where types are not checked."""
+    """A misspelt option is never ignored, also without a type check."""
     with pytest.raises(TypeError, match="no option 'prio'; use priority, job_id"):
         request_of("greet", **cast("Any", {"prio": "task"}))
 

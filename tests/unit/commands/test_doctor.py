@@ -20,7 +20,7 @@ def test_durability_is_judged_by_the_append_only_file():
 
 
 def test_eviction_that_would_drop_jobs_is_a_failure():
-    """With a limit and allkeys-lru Redis evicts jobs, a failure; noeviction keeps every job."""
+    """With a limit and allkeys-lru Redis evicts jobs, a failure; with noeviction Redis keeps every job."""
     assert redis.check_eviction({"maxmemory_policy": "noeviction"}).level is Level.OK
     assert redis.check_eviction({"maxmemory_policy": "allkeys-lru", "maxmemory": 1}).level is Level.FAILURE
     assert redis.check_eviction({"maxmemory_policy": "volatile-ttl", "maxmemory": 1}).level is Level.WARNING
@@ -103,7 +103,7 @@ def test_the_queue_of_a_deleted_pool_is_named_with_the_remedies():
 
 
 def test_jobs_without_a_worker_are_a_failure():
-    """With their number."""
+    """The finding has the number of waiting jobs."""
     route = RouteSnapshot(name="default", limit=None, queued={Priority.TASK: 1}, running=0)
     finding = pool.check_workers(snapshot_with(routes=(route,)))
     assert (finding.level, finding.found) == (Level.FAILURE, "none; waiting: 1 job")

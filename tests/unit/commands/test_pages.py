@@ -45,7 +45,7 @@ def command_of(words: list[str]) -> click.Command:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_exist(page: Path):
-    """With each of their options."""
+    """The commands have each option of the page."""
     for words in calls(page.read_text()):
         command = command_of(words)
         context = click.Context(command, info_name="agentpool", **root.context_settings)

@@ -1,4 +1,4 @@
-"""The sentence that says why a job has not begun."""
+"""The reason why a job has not begun, as a sentence."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ def test_rows_arrive_at_the_times_of_the_trace(trace: Path):
 
 
 def test_a_part_of_a_trace_can_be_selected(trace: Path):
-    """By rows, or by the trace's own time."""
+    """Options select rows, or a span of the trace's time."""
     assert len(list(arrivals(trace, limit=2))) == 2
     assert len(list(arrivals(trace, longest_s=10))) == 2
 
@@ -60,6 +60,6 @@ def test_a_file_that_is_no_trace_is_refused_by_line(tmp_path: Path, text: str, r
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real traces are not part of this repository")
 def test_the_real_traces_are_read_in_place():
-    """An hour of two services, whole."""
+    """The replay reads an hour of two services without a copy."""
     counts = {file.name: sum(1 for _ in arrivals(file)) for file in REAL.glob("*.csv")}
     assert counts == {"AzureLLMInferenceTrace_code.csv": 8819, "AzureLLMInferenceTrace_conv.csv": 19366}

@@ -44,7 +44,7 @@ def test_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_the_kubeconfig_sets_the_namespace(tmp_path: Path):
-    """As kubectl does, a bare name means the current context's namespace."""
+    """A bare name means the namespace of the current context, as for kubectl."""
     (tmp_path / "kubeconfig").write_text(KUBECONFIG)
     assert target_of("analysts", None, None).pool == PoolRef("research", "analysts")
     assert target_of("analysts", "other", None).pool == PoolRef("other", "analysts")

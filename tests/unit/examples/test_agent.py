@@ -71,7 +71,7 @@ async def test_a_planner_that_never_answers_is_ended(workspace):
 
 
 def test_tools_never_leave_the_workspace(workspace, tmp_path):
-    """Neither dots nor links lead out."""
+    """Neither dots nor links lead out of the workspace."""
     (tmp_path / "link").symlink_to("/etc")
     assert use(workspace, "read_file", {"path": "../../etc/passwd"}).startswith("error:")
     assert use(workspace, "list_directory", {"path": "link"}).startswith("error:")
@@ -103,7 +103,7 @@ def test_a_missing_input_directory_is_named():
     ],
 )
 def test_a_models_reply_is_a_call_or_the_answer(reply, expected):
-    """A model's reply is a call or the answer, whatever its text."""
+    """A model's reply is a call or the answer, for any text."""
     assert decode(reply) == expected
 
 
@@ -161,5 +161,5 @@ async def test_a_busy_model_server_differs_from_a_broken_server(model):
 
 
 def test_without_a_server_in_the_environment_there_is_no_chat_planner():
-    """The variable OPENAI_BASE_URL decides."""
+    """The variable OPENAI_BASE_URL selects the planner."""
     assert ChatPlanner.from_environment({}) is None

@@ -1,4 +1,4 @@
-"""Measures of a request stay bounded, whatever a caller without a token sends."""
+"""Measures of a request stay bounded, for any request without a token."""
 
 from __future__ import annotations
 

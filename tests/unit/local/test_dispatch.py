@@ -40,7 +40,7 @@ def test_the_wait_for_a_full_route_does_not_count():
 
 
 def test_the_wait_for_busy_workers_does_not_count():
-    """If every slot was busy, the delay counts from the end that freed a slot, in whatever route."""
+    """If every slot was busy, the delay counts from the end that freed a slot, in any route."""
     events = [
         event("queued", "a", 0),
         event("queued", "b", 0, route="text"),

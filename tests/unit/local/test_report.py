@@ -40,7 +40,7 @@ def test_each_sort_of_finding_has_its_part():
 
 
 def test_a_report_of_nothing_has_no_empty_parts():
-    """Only the figures are left."""
+    """The report has only the figures."""
     assert "##" not in report(Path("/src"), [], {}, FIGURES)
 
 

@@ -109,7 +109,7 @@ async def test_a_leader_that_cannot_renew_stops_before_a_successor_begins(candid
 
 
 async def test_a_frozen_leader_notices_its_expiry(candidate, clock):
-    """After a pause past the deadline a leader does not lead, without any message."""
+    """After a pause past the deadline the operator does not lead, even before its next request."""
     first, second = candidate("a"), candidate("b")
     await first.campaign()
     await second.campaign()

@@ -121,7 +121,7 @@ def test_a_pod_with_a_label_that_no_pool_can_have_is_no_worker(pools, label):
     "owner", [{"kind": "Job", "name": "good-x"}, {"kind": "ReplicaSet", "name": "other-abc"}, {"kind": "ReplicaSet"}]
 )
 def test_a_pod_with_a_different_controller_is_no_worker(pools, owner):
-    """The pod is not counted, and not marked for removal, whatever its labels are."""
+    """The pod is not counted, and not marked for removal, for any labels."""
     pools.see_pod(pod("theirs", "good", owner))
     assert pools.get(PoolRef("ns", "good")).pods == {}
 

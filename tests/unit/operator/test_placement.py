@@ -205,7 +205,7 @@ def test_a_pool_that_the_scheduler_never_places_shows_the_reason(pools, inventor
 
 
 def test_the_live_template_gives_the_shape(pools, inventory):
-    """While a change is refused, the workers of the earlier template are counted as they are."""
+    """While a change is refused, the running workers count with the shape of the earlier template."""
     live = deployment("a", 0)
     container = {"name": "worker", "resources": {"limits": {"nvidia.com/gpu": "4"}}}
     live["spec"]["template"] = {"spec": {"containers": [container]}}

@@ -52,7 +52,7 @@ def test_disabled_forbids_the_direction():
 
 
 def test_without_policies_a_direction_is_unbounded():
-    """No policy, no bound."""
+    """Without a policy the size may change by any amount."""
     assert behavior.ceiling(now=0, current=1, changes=(), rules=ScalingRules()) == math.inf
     assert behavior.floor(now=0, current=100, changes=(), rules=ScalingRules()) == 0
 

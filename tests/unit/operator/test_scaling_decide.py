@@ -129,7 +129,7 @@ def test_a_worker_that_takes_no_jobs_is_no_capacity():
 
 
 def test_a_full_route_asks_for_no_more_workers():
-    """Jobs that their route's limit holds back ask for no worker, and the decision says so."""
+    """Jobs that their route's limit holds back need no worker, and the decision names the limit."""
     outcome = decided(ready=50, running=2, limit=5)
     assert (outcome.replicas, outcome.capped_by) == (1, Cap.ROUTE_LIMIT)
     assert "for a slot of a route at its limit" in outcome.reason
@@ -149,7 +149,7 @@ def test_a_limit_over_routes_asks_for_no_more_workers():
 
 
 def test_held_jobs_ask_for_no_workers():
-    """Jobs that wait for a limit need no slot, and the reason says so."""
+    """Jobs that wait for a limit need no slot, and the reason names the limit."""
     decision = decide(Observation(replicas=0, backlog=Backlog(held=50)), POLICY, SETTLED, 0.0)
     assert decision.replicas == 0
     assert "50 jobs wait for a limit, which no worker could start" in decision.reason
@@ -197,7 +197,7 @@ def test_an_unreadable_queue_holds_the_size():
 
 
 def test_manual_replicas_are_exact_even_when_the_queue_is_unreadable():
-    """spec.replicas is obeyed to the letter, whatever the queue says."""
+    """The size is spec.replicas, for any state of the queue."""
     policy = replace(POLICY, manual_replicas=3)
     assert decide(Observation(replicas=9, backlog=None), policy, SETTLED, 0.0).replicas == 3
     assert decided(ready=500, policy=policy).replicas == 3
@@ -263,7 +263,7 @@ def test_an_idle_pool_does_not_blame_the_nodes():
 
 
 def test_workers_kept_on_little_history_have_a_reason():
-    """Beyond idleSeconds workers stay while the time between bursts is unknown: the reason says so."""
+    """Beyond idleSeconds workers stay while the time between bursts is unknown: the reason has this cause."""
     need = Demand(running=0, ready=0, slots=0, reacting=0, workers=2, warm=2, held_back=0)
     assert "bursts have come back sooner" in demand_words(need, 5)
     words = demand_words(replace(need, warm_is_sure=False), 5)

@@ -52,7 +52,7 @@ def test_a_start_is_measured_by_a_single_clock_at_a_time(times, seconds):
 
 
 def test_a_worker_that_is_ready_again_has_not_started_again():
-    """Readiness that was lost for a while, as when Redis is away, teaches nothing about starts."""
+    """A loss of readiness, such as during an outage of Redis, is no start."""
     pools = Pools()
     metadata = {"name": "p", "namespace": "ns", "uid": "u"}
     pools.see_pool({"metadata": metadata, "spec": {"handler": {"command": {"argv": ["true"]}}}})

@@ -64,7 +64,7 @@ def test_an_interval_is_a_multiple_since_1970():
     "schedule", [cron("*/10 * * * *"), cron("30 2 * * *"), Schedule(name="s", kind="k", every_ms=7000)]
 )
 def test_looking_back_finds_the_same_due_times_as_looking_ahead(schedule: Schedule):
-    """Over a change of the clock, and at the exact bounds."""
+    """The due times agree over a change of the clock, and at the exact bounds."""
     first, until = ms("2026-10-24T00:00"), ms("2026-10-26T12:00") if schedule.cron else ms("2026-10-24T00:05")
     ahead, at_ms = [], first - 1
     while (at_ms := schedule.next_after(at_ms)) <= until:
@@ -75,7 +75,7 @@ def test_looking_back_finds_the_same_due_times_as_looking_ahead(schedule: Schedu
 
 
 def test_the_policies_for_missed_due_times():
-    """After an outage of an hour: none for an old due time, one, or the latest so many."""
+    """After an outage of an hour, a policy gives no due time, a single due time, or the latest due times."""
     first, now = ms("2026-06-01T10:00"), ms("2026-06-01T11:05")
     times = [ms(f"2026-06-01T{text}") for text in ("10:00", "10:20", "10:40", "11:00")]
     assert cron("*/20 * * * *", missed=Missed.SKIP).to_submit(first, now) == []

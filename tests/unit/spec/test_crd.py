@@ -55,7 +55,7 @@ def test_every_field_is_described():
 
 
 def test_durations_name_their_unit():
-    """A field that counts seconds says so."""
+    """The description of a field in seconds names the unit."""
     for path, schema in ALL:
         if path.endswith("Seconds"):
             assert "second" in schema["description"], path

@@ -60,7 +60,7 @@ def test_kinds_that_no_route_lists_are_taken_unless_the_spec_refuses_them():
 
 
 def test_an_unset_adaptive_ceiling_is_the_high_throughput_preset():
-    """Growing stops at the workload's own HighThroughput figure, unless the user says otherwise."""
+    """Growing stops at the workload's HighThroughput figure, unless the spec sets a ceiling."""
     assert settings_of(spec(worker={"adaptive": {"mode": "GPU"}})).adaptive_max == 20
     assert settings_of(spec(worker={"adaptive": {"mode": "GPU", "max": 9}})).adaptive_max == 9
 

@@ -137,7 +137,7 @@ def test_decorator_without_a_kind_is_refused():
 
 
 def test_load_finds_the_app_in_a_module(tmp_path, monkeypatch):
-    """`module:attribute` is imported and returned."""
+    """The module of `module:attribute` is imported, and the attribute is the app."""
     (tmp_path / "agents_of_this_test.py").write_text(
         "from agentpool_worker import App\nmine = App()\nmine.handler('k')(lambda payload: None)\n"
     )

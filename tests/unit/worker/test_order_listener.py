@@ -145,7 +145,7 @@ async def test_a_worker_without_its_cordon_claims_however_slowly_its_wait_ends()
 
 
 async def test_a_wait_that_failed_is_begun_again():
-    """After an outage the claim loop asks first; then the wait goes on."""
+    """After an outage the claim loop asks first; then the wait begins again."""
     async with Bench(app) as bench:
         blocking = BlockingQueue(bench)
         blocking.fails = 1

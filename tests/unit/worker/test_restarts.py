@@ -1,4 +1,4 @@
-"""Whether a worker process that ended is started anew."""
+"""The decision to restart a worker process that ended."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ async def test_a_patch_leaves_the_old_branch_to_old_jobs():
 
 
 async def test_concurrent_steps_share_a_write_and_have_a_place_that_does_not_depend_on_time():
-    """Whichever of them is quicker: neither their order nor that of a step behind them counts as a change."""
+    """Neither the order of their ends nor the order of a later step counts as a change."""
 
     def fan(job: Job, order: list[str], *, crash: bool):
         gates = {name: asyncio.Event() for name in order}

@@ -212,7 +212,7 @@ async def test_a_wait_is_a_place_in_the_program():
 
 @pytest.mark.parametrize("limit", [-1, float("nan"), 366 * 86_400 + 1, timedelta(days=-1), "5s"])
 async def test_a_time_that_no_clock_can_wait_is_refused(limit):
-    """For good: the program is wrong."""
+    """The job fails for good, because the program is wrong."""
 
     async def handler(payload, ctx):
         await ctx.sleep(limit)
@@ -236,7 +236,7 @@ async def test_a_wait_inside_a_step_is_refused():
 
 @pytest.mark.parametrize("name", ["", "a b", "a=1", "é", "x" * 101, None])
 async def test_a_name_that_no_signal_has_is_refused(name):
-    """Before anything is stored."""
+    """The refusal comes before anything is stored."""
 
     async def handler(payload, ctx):
         await ctx.wait_for(name)

@@ -99,7 +99,7 @@ def test_validation_speaks_as_kubernetes_does(schema: dict, value: Any, message:
 
 
 def test_nullable_values_may_be_null() -> None:
-    """Null is a value where the schema says so, and nowhere else."""
+    """Null is a value only if the schema permits null."""
     assert not list(validate(None, compile_node({"type": "string", "nullable": True}), "x"))
     assert list(validate(None, compile_node({"type": "string"}), "x"))
 

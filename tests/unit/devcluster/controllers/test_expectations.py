@@ -24,7 +24,7 @@ def test_a_pass_waits_for_all_expected_events():
 
 
 def test_a_lost_event_does_not_block_for_ever():
-    """After a while the expectation is given up."""
+    """The expectation expires."""
     now = 0.0
     expectations = Expectations(lambda: now)
     expectations.expect_creations(OWNER, 1)

@@ -109,7 +109,7 @@ def test_references_are_found_before_anything_is_fetched():
 
 
 def test_an_image_leads_the_python_path_even_before_the_containers_own():
-    """The image's directory comes first, whatever the container sets."""
+    """The image's directory precedes the container's PYTHONPATH."""
     base = base_environment(POD, Path("/images/app"))
     values = of({"name": "PYTHONPATH", "value": "/extra"}, base=base)
     assert values["PYTHONPATH"] == "/images/app:/extra"

@@ -52,7 +52,7 @@ def done(code):
     ],
 )
 def test_the_phase_follows_the_containers(facts_, phase):
-    """Pending, Running, Succeeded, Failed as the kubelet says them."""
+    """The rules for Pending, Running, Succeeded and Failed are the kubelet's."""
     assert phase_of(facts_) == phase
 
 
