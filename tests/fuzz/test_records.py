@@ -22,7 +22,7 @@ from agentpool_core.errors import QueueError
 from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Producer, connect
 from agentpool_core.queue.codec.requests import LONGEST_WAIT_MS
-from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded, Waiting
 from agentpool_core.queue.keys import Keys
 
 CASES = int(os.environ.get("AGENTPOOL_FUZZ_CASES", "150"))
@@ -37,9 +37,21 @@ ROUNDS = 40  # of claims and upkeep; a healthy queue of this size needs fewer th
 FIELDS = (
     *("state", "spec", "payload", "entry", "lease", "log", "mark", "waits", "after", "due", "expires", "ended"),
     *("checkpoint", "progress", "result", "error", "reason", "trace", "digest", "putoff", "losses", "cancel", "watch"),
-    *("held", "opened", "holds", "limit_key", "tenant", "tags", "steps", "step:1", "out:1"),
+    *("wait", "sig:go=1", "held", "opened", "holds", "limit_key", "tenant", "tags", "steps", "step:1", "out:1"),
 )
-STAGES = ("queued", "running", "lost", "held", "scheduled", "retrying", "returned", "blocked", "parent", "dead")
+STAGES = (
+    "queued",
+    "running",
+    "lost",
+    "held",
+    "waiting",
+    "scheduled",
+    "retrying",
+    "returned",
+    "blocked",
+    "parent",
+    "dead",
+)
 TEXTS = st.one_of(
     st.text(max_size=30),
     st.binary(max_size=12),
@@ -123,6 +135,7 @@ class Stage:
                 await worker.checkpoint(lease, {"step": 1})
                 done = {
                     "retrying": Failed(job_id=victim, token=lease.token, error="e"),
+                    "waiting": Waiting(job_id=victim, token=lease.token, signals=(("go", 1),), after_ms=30_000),
                     "returned": Returned(job_id=victim, token=lease.token, reason=ReturnReason.DRAIN),
                     "dead": Failed(job_id=victim, token=lease.token, error="e", retry=False),
                 }.get(stage)
@@ -181,7 +194,7 @@ class Stage:
 
     async def read(self, victim: JobId) -> JobState | None:
         """Read the queue and the victim by every call; return the victim's state, or None without a record."""
-        for state in ("queued", "scheduled", "blocked", "running", "failed"):
+        for state in ("queued", "scheduled", "blocked", "waiting", "running", "failed"):
             json.dumps([job_document(job, self.pool) for job in await self.inspector.jobs(self.pool, JobState(state))])
         await self.inspector.snapshot(self.pool)
         await self.inspector.events(self.pool)

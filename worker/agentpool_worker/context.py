@@ -215,7 +215,7 @@ class Context:
         return await self._wait_durably(signal, timeout)
 
     async def _wait_durably(self, signal: str | None, limit: timedelta | float | None) -> Any:
-        call = self.waits.begin(signal)
+        call = self.waits.begin(signal, limit)
         try:
             return await self.waits.run(call, signal, limit)
         finally:
@@ -307,7 +307,7 @@ class BlockingContext:
         self._raise_if_cancelled()
         if self._in_loop():
             return self._ctx.sleep(limit or 0.0) if signal is None else self._ctx.wait_for(signal, timeout=limit)
-        call = self._ctx.waits.begin(signal)
+        call = self._ctx.waits.begin(signal, limit)
         try:
             return self._wait(self._ctx.waits.run(call, signal, limit))
         finally:

@@ -276,12 +276,13 @@ async def test_a_result_that_cannot_be_stored_fails_the_job_for_good(result, rep
     assert "; " in completion.error
 
 
+@pytest.mark.parametrize("call", ["step", "patched"])
 @pytest.mark.parametrize("name", ["", "a#2", "~sleep", "two\nlines", "x" * 201, 7, None])
-async def test_a_name_that_cannot_be_used_is_refused(name):
+async def test_a_name_that_cannot_be_used_is_refused(name, call):
     """Names of ours are out of reach, and each is a line of a record."""
 
     async def handler(payload, ctx):
-        return await ctx.step(name, lambda: 1)
+        return await (ctx.patched(name) if call == "patched" else ctx.step(name, lambda: 1))
 
     completion = await Job().attempt(handler)
     assert not completion.retry

@@ -210,7 +210,7 @@ async def test_a_wait_is_a_place_in_the_program():
     assert job.stored() == [("~sleep", "succeeded")]
 
 
-@pytest.mark.parametrize("limit", [-1, float("nan"), 366 * 86_400 + 1, timedelta(days=-1), "5s"])
+@pytest.mark.parametrize("limit", [None, -1, float("nan"), 366 * 86_400 + 1, timedelta(days=-1), "5s"])
 async def test_a_time_that_no_clock_can_wait_is_refused(limit):
     """The job fails for good, because the program is wrong."""
 

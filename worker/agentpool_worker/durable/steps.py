@@ -139,6 +139,7 @@ class Steps:
 
     async def passed(self, name: str) -> bool:
         """Return whether an earlier attempt passed this place without the mark `name`; if not, store the mark."""
+        _check_name(name)
         call = StepCall(name=f"~patched:{name}", after=_NOWHERE, sequential=False)
         after, _ = place_in(self, self.root)
         await self.journal.open()

@@ -53,8 +53,10 @@ class Waits:
         self._suspend = suspend
         self._open: dict[str, OpenWait] = {}
 
-    def begin(self, signal: str | None) -> StepCall:
+    def begin(self, signal: str | None, limit: timedelta | float | None) -> StepCall:
         """Name a wait, in the caller's task. Raises WaitRefusedError inside a step."""
+        if signal is None and limit is None:
+            raise _no_time(limit)
         if inside := running_step.get():
             problem = f"the caller is inside of step {inside!r}, which would run again after the wait"
             raise WaitRefusedError(problem, "wait between two steps")
@@ -139,5 +141,9 @@ def _limit_ms(limit: timedelta | float | None) -> int | None:
         return None
     seconds: Any = limit.total_seconds() if isinstance(limit, timedelta) else limit
     if not isinstance(seconds, int | float) or not 0 <= seconds * 1000 <= LONGEST_WAIT_MS:
-        raise WaitRefusedError(f"{limit!r} is not a time of 0 s to 366 days", "give seconds or a timedelta")
+        raise _no_time(limit)
     return round(seconds * 1000)
+
+
+def _no_time(limit: object) -> WaitRefusedError:
+    return WaitRefusedError(f"{limit!r} is not a time of 0 s to 366 days", "give seconds or a timedelta")
