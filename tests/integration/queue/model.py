@@ -42,6 +42,7 @@ class ModelJob:
     runs_anyway: bool = False  # after any end of its parents
     for_failures: bool = False  # likewise, but only if one of them did not succeed
     saw_failure: bool = False
+    key: str | None = None  # limits by key apply to it
     state: str = "queued"
     attempt: int = 0
     token: int = 0
@@ -82,6 +83,7 @@ class Model:
         self.jobs: dict[str, ModelJob] = {}
         self.workers: dict[str, int] = {}  # name -> lease's end
         self.limits: dict[str, int | None] = {"a": 2, "default": None}
+        self.max_of_key: int | None = None  # jobs of a key at once; None: no limit by key
         self.paused = False
         self.reserved: str | None = None  # the worker that takes suspects, one after another
         self.submitted = 0
@@ -151,7 +153,7 @@ class Model:
         for job in sorted((job for job in self.of_state("queued") if not job.suspect), key=self.score):
             if len(taken) == limit:
                 break
-            if job.state != "queued" or not self.room(job.route):
+            if job.state != "queued" or not self.room(job):
                 continue
             if job.expires is not None and job.expires <= self.now:
                 # The children come after every job that is being taken, because they become ready only at the end.
@@ -179,16 +181,21 @@ class Model:
             return []
         if not suspects or alone or (busy and self.reserved is not None):
             return None
-        able = [job for job in suspects if self.room(job.route)]
+        able = [job for job in suspects if self.room(job)]
         if not able:
             self.reserved = None if self.reserved == worker else self.reserved
             return None
         self.reserved = worker
         return [] if busy else [min(able, key=lambda job: (job.entry, job.id))]
 
-    def room(self, route: str) -> bool:
-        limit = self.limits[route]
-        return limit is None or sum(job.route == route for job in self.of_state("running")) < limit
+    def room(self, job: ModelJob) -> bool:
+        running = self.of_state("running")
+        limit = self.limits[job.route]
+        if limit is not None and sum(each.route == job.route for each in running) >= limit:
+            return False
+        if self.max_of_key is None or job.key is None:
+            return True
+        return sum(each.key == job.key for each in running) < self.max_of_key
 
     def settle(self, job: ModelJob, token: int, verb: str, by: str) -> str:  # noqa: PLR0911  # one line per outcome
         if token != job.token or by != job.holder:

@@ -27,7 +27,7 @@ from hypothesis.stateful import (
 
 from agentpool_core.errors import SignalRefusedError
 from agentpool_core.jobs import AfterCondition, JobId, JobRequest, JobState, LeaseToken, PoolRef, Priority, WorkerId
-from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, connect
+from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Producer, Route, connect
 from agentpool_core.queue.completions import (
     Cancelled,
     Failed,
@@ -38,6 +38,7 @@ from agentpool_core.queue.completions import (
     Waiting,
 )
 from agentpool_core.queue.selector import JobSelector
+from agentpool_core.queue.settings import subject_digest
 from tests.fixtures.redis import RedisServer, leaked_keys
 from tests.fixtures.rollback import go_back, remember
 from tests.integration.queue.model import LEASE_MS, WAIT_MS, WAITING, Model, ModelJob
@@ -61,6 +62,7 @@ jobs = st.fixed_dictionaries(
         "preemptible": st.booleans(),
         "after_condition": st.sampled_from(AfterCondition),
         "after": st.lists(picks, max_size=2),
+        "key": st.sampled_from([None, None, "x", "y"]),
     }
 )
 
@@ -74,13 +76,14 @@ class QueueLife(RuleBasedStateMachine):
 
     server: RedisServer
 
-    @initialize()
-    def begin(self):
+    @initialize(max_of_key=st.sampled_from([None, 1, 2]))
+    def begin(self, max_of_key):
         self.loop = asyncio.new_event_loop()
         self.redis = connect(self.server.url)
         self.pool = PoolRef("model", uuid.uuid4().hex[:16])
         self.prefix = f"ap:{{{self.pool}}}:"
         self.model = Model()
+        self.model.max_of_key = max_of_key
         self.numbers = itertools.count(1)
         self.past: list[tuple[str, int]] = []  # every lease of this life: job, token
         self.restarts = 0
@@ -100,6 +103,7 @@ class QueueLife(RuleBasedStateMachine):
             self.pool,
             PoolSettings(
                 routes=(Route(name="a", kinds=("ka",), max_running=self.model.limits["a"]),),
+                limits=self.limits(),
                 patience_critical_ms=0,
                 patience_task_ms=2,
                 patience_info_ms=5,
@@ -110,6 +114,11 @@ class QueueLife(RuleBasedStateMachine):
                 paused=self.model.paused,
             ),
         )
+
+    def limits(self):
+        if self.model.max_of_key is None:
+            return ()
+        return (Limit(name="per-key", by=LimitBy.KEY, max_running=self.model.max_of_key),)
 
     def register(self, name):
         self.do(self.consumers[name].register(slots=3, host="h"))
@@ -126,6 +135,7 @@ class QueueLife(RuleBasedStateMachine):
             max_attempts=form["max_attempts"],
             runs_anyway=form["after_condition"] is not AfterCondition.SUCCEEDED,
             for_failures=form["after_condition"] is AfterCondition.FAILED,
+            key=form["key"],
         )
         known = list(self.model.jobs)
         after = list(dict.fromkeys(self.pick(known, number) for number in form["after"])) if known else []
@@ -137,6 +147,7 @@ class QueueLife(RuleBasedStateMachine):
             ttl_ms=form["ttl"],
             max_attempts=form["max_attempts"],
             preemptible=form["preemptible"],
+            limit_key=form["key"],
             after_condition=form["after_condition"],
             after=tuple(map(JobId, after)),
         )
@@ -380,7 +391,8 @@ class QueueLife(RuleBasedStateMachine):
         assert number("started") == model.started
         for state, count in model.ended.items():
             assert number(state) == count
-        assert number("queued") == len(model.of_state("queued"))
+        assert number("queued") + number("held") == len(model.of_state("queued"))
+        await self.keys_agree()
         assert number("suspects") == sum(job.suspect for job in model.jobs.values())
         assert await self.redis.zcard(f"{self.prefix}suspects") == number("suspects")
         assert number("running") == len(model.of_state("running"))
@@ -398,18 +410,32 @@ class QueueLife(RuleBasedStateMachine):
                 await self.stream_agrees(f":{route}:{priority}", counters)
         assert await leaked_keys(self.redis, self.pool) == []
 
+    async def keys_agree(self):
+        """A key counts exactly its running jobs, and every held job waits for a full key."""
+        if self.model.max_of_key is None:
+            return
+        running = self.model.of_state("running")
+        for key in ("x", "y"):
+            bucket = f"per-key:{subject_digest(key)}"
+            counted = await self.redis.smembers(f"{self.prefix}using:{bucket}")
+            assert counted == {job.id for job in running if job.key == key}
+            waiting = await self.redis.zrangebyscore(f"{self.prefix}held:{bucket}", 0, "+inf")
+            assert set(waiting) <= {job.id for job in self.model.of_state("queued") if job.key == key}
+            opened = await self.redis.zcount(f"{self.prefix}held:{bucket}", "-inf", "(0")
+            assert not waiting or len(counted) + opened >= self.model.max_of_key, "a limit with room holds no job"
+
     async def stream_agrees(self, place, counters):
         number = lambda sort: int(counters.get(f"{sort}{place}", 0))  # noqa: E731  # as above
         here = [job for job in self.model.jobs.values() if job.place() == place]
         queued = sum(job.state == "queued" for job in here)
-        assert number("q") + number("y") + number("u") == queued
+        assert number("q") + number("y") + number("u") + number("h") == queued
         assert number("u") == sum(job.suspect for job in here)
         if f"c{place}" not in counters:
             return
         stream = f"{self.prefix}s{place}"
         (group,) = await self.redis.xinfo_groups(stream)
         held = sum(job.state in {"running", "waiting"} or (job.state == "scheduled" and job.parked) for job in here)
-        assert group["pending"] == held + number("y") + number("u")
+        assert group["pending"] == held + number("y") + number("u") + number("h")
         lag = group.get("lag", number("q") + number("t"))  # Redis 6.2 does not report the lag
         assert lag == number("q") + number("t")
         kept_last = f"d{place}" in counters  # acknowledged, but an older entry remains: see lib/pool.lua

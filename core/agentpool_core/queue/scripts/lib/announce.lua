@@ -1,10 +1,9 @@
 -- Signals that jobs became ready: to one idle worker (bell), to the operator (pressure), and, for a critical job without a
 -- slot, to the least urgent preemptible job (yield order).
 
-local PREEMPT_LOOK = 20 -- candidates read for each critical job
-
 -- `route`: the route that is at its limit; nil: a job of any route may yield its slot.
 local function request_yield(route, patience)
+  local PREEMPT_LOOK = 20 -- candidates read for each critical job
   for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
     local job = load(id)
     if not job or job.broken or job.state ~= 'running' then
@@ -22,7 +21,7 @@ local function request_yield(route, patience)
 end
 
 local function preempt(free)
-  local patience = patience_of()
+  local patience = limits.patience_of()
   for _, route in ipairs(ready_critical) do
     local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
     local running = number_or(redis.call('HGET', COUNTERS, 'r:' .. route), 0)

@@ -4,8 +4,6 @@
 -- Each contradiction is reported as found(kind, name) and, with `repairs`, resolved: the job continues, or ends with a
 -- reason. Kinds: core/agentpool_core/queue/audit.py. Needs lib/settle.lua, lib/workers.lua and lib/recount.lua.
 
-local TIMEOUT_GRACE_MS = 10000 -- in addition to a lease, for a worker to end and report an attempt that has timed out
-
 local audit = { leases = {} } -- of this call: left, repairs, any, found, leases of workers (a cache)
 
 -- Returns the end of the worker's lease (ms); false: the worker is not registered.
@@ -20,6 +18,7 @@ local function lease_of(worker)
 end
 
 local function overdue_ms(job)
+  local TIMEOUT_GRACE_MS = 10000 -- in addition to a lease, for a worker to end and report an attempt that has timed out
   local v = redis.call('HMGET', CONF, 'timeout_ms', 'lease_ms')
   local allowed = number_or(job.spec.timeout, nil) or number_or(v[1], 900000)
   return now - job.claimed - allowed - number_or(v[2], 10000) - TIMEOUT_GRACE_MS, allowed

@@ -12,17 +12,17 @@
 -- A handler that is overloaded for a known time pauses the buckets of the job's key and tenant, or else of its rates
 -- (`limit-times`, member ~BUCKET), or else the route (counter field `p:ROUTE`, opening ~ROUTE).
 
-local function patience_of()
-  local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
-  return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
-end
-
 do
   local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
   local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
 
   limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval}
   limits.charged = {} -- rooms of rates whose time changed
+
+  function limits.patience_of()
+    local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
+    return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
+  end
 
   local function held_key(bucket) return PREFIX .. 'held:' .. bucket end
 
@@ -197,7 +197,7 @@ do
 
   -- The order among jobs that wait for a bucket: enqueue time plus patience, as among heads.
   function limits.order_of(job)
-    limits.patience = limits.patience or patience_of()
+    limits.patience = limits.patience or limits.patience_of()
     local ms, seq = id_parts(job.entry)
     return suspect_score((ms + limits.patience[job.spec.priority]) .. '-' .. seq)
   end
