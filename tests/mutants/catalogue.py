@@ -155,6 +155,17 @@ CATALOGUE = (
         new="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)",
     ),
     Mutant(
+        name="a-full-key-stays-full",
+        wrong="a script that has found a key full does not look again after it has freed a slot",
+        old="if not limits.charged[bucket] then limits.rooms[bucket] = nil end",
+    ),
+    Mutant(
+        name="a-full-route-keeps-the-key",
+        wrong="a job that waits for its full route keeps its key from jobs of other routes",
+        old="local counts = is_route_open(job.spec.route)",
+        new="local counts = is_route_open(job.spec.route) or true",
+    ),
+    Mutant(
         name="a-rate-is-not-charged",
         wrong="a start does not move the time of its rate",
         old="room.tat = room.tat + n * room.interval",

@@ -286,6 +286,42 @@ async def test_one_limit_spans_routes(limited):
     assert len(await worker.claim(10)) == 1
 
 
+async def test_a_full_route_keeps_no_slot_of_a_key(limited):
+    """The next job of a key waits for its full route; the key's slot goes to a job of another route."""
+    key = Limit(name="per-key", by=LimitBy.KEY, max_running=1)
+    await limited.limit(key, routes=(Route(name="full", kinds=("kf",), max_running=1),))
+    await limited.submit(1, kind="kf")
+    await limited.submit(1, limit_key="acme")
+    worker = await limited.worker()
+    leases = await worker.claim(10)
+    assert len(leases) == 2
+    (first,) = await limited.submit(1, kind="kf", limit_key="acme")
+    (second,) = await limited.submit(1, limit_key="acme")
+    await limited.limit(key, routes=(Route(name="full", kinds=("kf",), max_running=2),))
+    assert await worker.claim(10) == []
+    assert [(await limited.job(job)).held_by for job in (first, second)] == ["per-key", "per-key"]
+    await limited.limit(key, routes=(Route(name="full", kinds=("kf",), max_running=1),))
+    await worker.settle([done(next(lease for lease in leases if lease.route == "default"))])
+    assert ids(await worker.claim(10)) == [second]
+    assert await audit(limited.redis, limited.ref) == []
+
+
+async def test_maintenance_gives_the_slots_of_a_lost_worker_on(limited):
+    """A pass that has looked at a full key before it recovers a lost worker opens the key all the same."""
+    lost = await limited.worker("lost")
+    for job in await limited.submit(2, limit_key="acme"):
+        assert ids(await lost.claim(1)) == [job]
+        await limited.producer.cancel(job)
+    waiting = await limited.submit(2, limit_key="acme")
+    other = await limited.worker("other")
+    assert await other.claim(10) == []
+    await limited.pass_time(2 * LEASE_MS)
+    other = await limited.worker("other")
+    await limited.redis.hdel(f"{limited.prefix}counters", "audit_at")
+    assert (await other.maintain()).recovered == 2
+    assert ids(await other.claim(10)) == waiting
+
+
 async def test_an_urgent_job_of_a_full_key_starts_first(limited):
     """Among the jobs that wait for a key, priority and patience decide, as among heads."""
     await limited.submit(2, limit_key="acme")

@@ -272,26 +272,45 @@ do
     note_waiting('~' .. job.spec.route, opens)
   end
 
+  -- Whether the route itself has room at present.
+  local function is_route_open(route)
+    local v = redis.call('HMGET', COUNTERS, 'r:' .. route, 'p:' .. route)
+    local most = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
+    if number_or(v[1], 0) + (deltas['r:' .. route] or 0) >= most or limits.end_of_pause(v[2]) then return false end
+    for _, room in ipairs(limits.gates_of(route)) do
+      if room.left <= 0 then return false end
+    end
+    return true
+  end
+
+  -- Makes a held job ready. Returns whether it counts against the room: a job of a full route would keep the room from jobs of
+  -- other routes; it is admitted, or held again, when its route has room.
   local function let_go(id, bucket)
     local job = load(id)
     if not job or job.broken or job.state ~= 'queued' or job.held ~= bucket then
       redis.call('ZREM', held_key(bucket), id)
-      return
+      return false
     end
+    local counts = is_route_open(job.spec.route)
     redis.call('HDEL', job.key, 'held')
-    redis.call('HSET', job.key, 'opened', bucket)
-    redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
+    if counts then
+      redis.call('HSET', job.key, 'opened', bucket)
+      redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
+    else
+      redis.call('ZREM', held_key(bucket), id)
+    end
     bump('held', -1)
     bump('h' .. job.spec.place, -1)
     bump('w:' .. limits.name_of(bucket), -1)
     ready_again(job)
+    return counts
   end
 
   -- Makes the first jobs that wait for the bucket ready, as many as it has room for.
   local function open_bucket(bucket)
     limits.read()
     local limit = limits.named[limits.name_of(bucket)]
-    limits.rooms[bucket] = not limits.charged[bucket] and nil or limits.rooms[bucket]
+    if not limits.charged[bucket] then limits.rooms[bucket] = nil end -- jobs have left it since it was read
     local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
     local route = string.match(bucket, '^~(.+)$')
     if route or (limit and limit.gate) then
@@ -301,15 +320,17 @@ do
     if route then redis.call('HDEL', COUNTERS, 'p:' .. route) end
     local key = held_key(bucket)
     local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
-    if most > 0 then
-      for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, most)) do let_go(id, bucket) end
+    local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}
+    local left = most
+    for _, id in ipairs(ids) do
+      if left > 0 and let_go(id, bucket) then left = left - 1 end
     end
     if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
       redis.call('ZREM', LIMITED, bucket)
     elseif room.left <= 0 then
       note_waiting(bucket, room.opens)
     else
-      note_waiting(bucket, most >= OPEN_MAX and now or math.huge)
+      note_waiting(bucket, left > 0 and now or math.huge)
     end
   end
 
