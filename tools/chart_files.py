@@ -1,8 +1,8 @@
-"""The chart's generated files: its copy of the CustomResourceDefinition, and the table of values in its README.
+"""The chart's generated files: the copy of the CustomResourceDefinition, and the table of values in the README.
 
-The CustomResourceDefinition is a template, so that an upgrade upgrades it and an uninstall may keep it, unlike Helm's
-folder `crds`. The table comes from the comments in `values.yaml`, its only source. `generate.py` writes or compares the
-results of these functions.
+The CustomResourceDefinition is a template, so an upgrade includes the definition and an uninstall may keep it, unlike
+Helm's folder `crds`. The table comes from the comments in `values.yaml`, the only source. `generate.py` writes or
+compares the results of these functions.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def documented_values(text: str) -> Iterator[Value]:
     values = yaml.safe_load(text)
     path: list[tuple[int, str]] = []  # indentation and key of the enclosing maps
     comment: list[str] = []
-    below = ""  # the value with lines of its own below: part of the default
+    below = ""  # a value with more lines below: part of the default
     for line in text.splitlines():
         bare = line.strip()
         if bare.startswith("# "):

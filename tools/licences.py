@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 # SPDX identifiers, and the classifiers of distributions that declare nothing better. All permit use and distribution
-# under our own licence, Apache-2.0; MPL-2.0 asks only that its own files stay under it, which we do not change.
+# under our licence, Apache-2.0; MPL-2.0 requires the same licence for its own files only, and those do not change.
 ALLOWED = frozenset({
     "0BSD",
     "Apache-2.0",
@@ -35,7 +35,7 @@ READ = {"protobuf": "BSD-3-Clause"}
 
 
 def licences(component: dict[str, Any]) -> set[str]:
-    """Return the identifiers that a component declares; those of an expression one by one."""
+    """Return the identifiers that a component declares; an expression gives several identifiers."""
     found: set[str] = set()
     for entry in component.get("licenses", ()):
         if expression := entry.get("expression"):
@@ -57,7 +57,7 @@ def complaints(bill: dict[str, Any]) -> list[str]:
 
 def main() -> None:
     """Check the file that is the only argument."""
-    if len(sys.argv) != 2:  # noqa: PLR2004  # the program and one argument
+    if len(sys.argv) != 2:  # noqa: PLR2004  # the program and an argument
         raise SystemExit("usage: python tools/licences.py FILE")
     bill = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     if found := complaints(bill):

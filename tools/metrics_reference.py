@@ -1,8 +1,8 @@
 """The table of all metrics, from the code that emits them: the registries of operator, worker and gateway.
 
-Each registry is filled with a sample of everything, so that families which exist only with a pool, a job or a GPU are
-in the table too. `generate.py` writes the table; the tests lint the same exposition with promtool, and check that the
-dashboard and the alerts use no other names.
+Each registry is filled with a sample of everything, so that the table includes families which exist only with a pool, a
+job or a GPU. `generate.py` writes the table; the tests lint the same exposition with promtool, and check that the
+dashboard and the alerts use no further names.
 """
 
 from __future__ import annotations
@@ -107,7 +107,7 @@ def rows() -> list[Row]:
 
 
 def operator_registry() -> CollectorRegistry:
-    """Return the operator's registry with a pool in it."""
+    """Return the operator's registry with a sample pool."""
     from agentpool_core.jobs import PoolRef, Priority
     from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
     from agentpool_core.spec import AgentPoolSpec
@@ -144,7 +144,7 @@ def operator_registry() -> CollectorRegistry:
 
 
 def worker_registry() -> CollectorRegistry:
-    """Return the worker's registry with a job and a GPU in it."""
+    """Return the worker's registry with a sample job and a sample GPU."""
     from agentpool_core.queue.completions import SettleOutcome
     from agentpool_worker.slots.gpu import GpuReading
     from agentpool_worker.telemetry.metrics import WorkerMetrics
@@ -159,7 +159,7 @@ def worker_registry() -> CollectorRegistry:
 
 
 def gateway_registry() -> CollectorRegistry:
-    """Return the gateway's registry with a request and a job in it."""
+    """Return the gateway's registry with a sample request and a sample job."""
     from agentpool_gateway.metrics import Metrics
 
     metrics = Metrics()

@@ -1,9 +1,9 @@
-"""Prepare a release: `python tools/release.py 1.2.3` writes the version at every place that names it.
+"""Prepare a release: `python tools/release.py 1.2.3` writes the version at every place that names the version.
 
 The changelog's section `[Unreleased]` becomes the section of the version, under today's date, and a new, empty
 `[Unreleased]` opens above. Without an argument the program prints the present version, with `notes` the changelog's
-section of that version. The version in `pyproject.toml` is the source; `tests/unit/test_release.py` compares the other
-places with it. `.github/workflows/release.yaml` takes over at the tag.
+section of that version. The version in `pyproject.toml` is the source; `tests/unit/test_release.py` compares the
+copies. `.github/workflows/release.yaml` takes over at the tag.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-FORM = r"\d+\.\d+\.\d+"  # Helm and the package index both take it
+FORM = r"\d+\.\d+\.\d+"  # a form for Helm and the package index
 CHANGELOG = "CHANGELOG.md"
 OPEN = "## [Unreleased]\n"
 
@@ -60,7 +60,7 @@ def set_version(version: str) -> None:
 
 
 def close_section(changelog: str, version: str, day: str) -> str:
-    """Return the changelog with its open section closed as that version. Raises ReleaseError if there is nothing."""
+    """Return the changelog with the open section closed as that version. Raises ReleaseError for an empty section."""
     if f"## [{version}]" in changelog:
         raise ReleaseError(f"{CHANGELOG}: [{version}] is there already; choose a later version")
     before, found, after = changelog.partition(OPEN)
@@ -70,7 +70,7 @@ def close_section(changelog: str, version: str, day: str) -> str:
 
 
 def notes(changelog: str, version: str) -> str:
-    """Return the section of a version without its heading; empty if there is none."""
+    """Return the section of a version without the heading; empty if there is none."""
     section = re.search(rf"^## \[{re.escape(version)}\].*\n((?:(?!## \[).*\n?)*)", changelog, re.MULTILINE)
     return section[1].strip() if section else ""
 
@@ -92,7 +92,7 @@ def released_notes() -> str:
 
 
 def main() -> None:
-    """Run what the arguments ask for."""
+    """Run the requested action."""
     try:
         match sys.argv[1:]:
             case []:

@@ -236,7 +236,7 @@ async def test_no_json_gets_in_that_could_not_be_read_again(redis, redis_url, po
                 assert depth_of(job.payload) <= MAX_BODY_DEPTH
             if number % 20 == 0:
                 assert [lease.fault for lease in await _drained(ways)] == []
-    print(f"entrances: {dict(sorted(seen.items()))}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
+    print(f"entrances: {dict(sorted(seen.items()))}")  # noqa: T201 - a fuzz run reports the count
 
 
 async def _drained(ways: Entrances) -> list[Lease]:

@@ -25,7 +25,7 @@ _ODD_TEXTS = ["", "x" * 5_000, "../../etc", "${HOME}", "a:b:c", "\0"]
 HOSTILE = st.sampled_from([*_ODD_TEXTS, None, -1, 2**31, 2**63, 1e308, True, [], {}, [[]], {"a": {"b": {}}}])
 
 
-def like(schema: dict) -> st.SearchStrategy:  # noqa: PLR0911 - noqa: PLR0911 - a line for each type
+def like(schema: dict) -> st.SearchStrategy:  # noqa: PLR0911 - a line for each type
     """Values that fit a schema's types and bounds; patterns and rules may be broken."""
     if "enum" in schema:
         return st.sampled_from(schema["enum"])

@@ -117,7 +117,7 @@ def test_any_job_is_stored_whole_or_refused_by_name(loop_and_redis):
         loop.run_until_complete(one(fields))
 
     cases()
-    print(f"jobs: {seen}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
+    print(f"jobs: {seen}")  # noqa: T201 - a fuzz run reports the count
     assert min(seen.values()) > 0
 
 

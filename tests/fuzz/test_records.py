@@ -264,7 +264,7 @@ def test_a_bent_record_fails_only_its_job(loop_and_client):
             raise
 
     cases()
-    print(f"victims: {dict(ends)}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
+    print(f"victims: {dict(ends)}")  # noqa: T201 - a fuzz run reports the count
 
 
 NOT_NUMBERS = st.text(max_size=10).filter(lambda text: not text.strip().lstrip("+-").isdigit())

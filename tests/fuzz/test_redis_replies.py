@@ -93,5 +93,5 @@ def test_any_reply_is_understood_or_refused(monkeypatch):
             await asyncio.to_thread(cases)
 
     asyncio.run(all_cases())
-    print(f"replies: {dict(seen)}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
+    print(f"replies: {dict(seen)}")  # noqa: T201 - a fuzz run reports the count
     assert seen["refused"] > 0

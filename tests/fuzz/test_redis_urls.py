@@ -62,7 +62,7 @@ def test_any_text_is_a_url_or_refused():
             client.connection_pool.make_connection()
 
     cases()
-    print(f"urls: {seen}, refused: {len(refusals)}")  # noqa: T201 - noqa: T201 - a fuzz run reports the count
+    print(f"urls: {seen}, refused: {len(refusals)}")  # noqa: T201 - a fuzz run reports the count
     assert {error.field for error in refusals} == {"Redis URL"}
     assert seen["taken"] > 0
 

@@ -19,7 +19,7 @@ def listening_socket(host: str, port: int) -> socket.socket:
     """
     dual = host == EVERYWHERE and socket.has_dualstack_ipv6()
     if host == EVERYWHERE and not dual:
-        host = "0.0.0.0"  # noqa: S104 - what `::` means without IPv6
+        host = "0.0.0.0"  # noqa: S104 - the meaning of `::` without IPv6
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     opened = socket.create_server((host, port), family=family, backlog=BACKLOG, dualstack_ipv6=dual)
     opened.setblocking(False)

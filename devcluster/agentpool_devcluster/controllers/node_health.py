@@ -1,4 +1,4 @@
-"""Taints of a node and eviction of its pods, derived from its lease and its own report. Pure."""
+"""Taints of a node and eviction of the node's pods, derived from lease and reported status. Pure."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Ends a container that takes more memory than its limit, as the kernel would in a real container.
+"""End a container that uses more memory than the limit, like the kernel in a real container.
 
-There is no control group here: the resident memory of the container's processes is added up now and then, so a short
-peak can go unseen. Where the system has no /proc (macOS), limits are not enforced.
+The container has no control group: the resident memory of the container's processes is added up at intervals, so a
+short peak can go unseen. Without /proc (macOS), limits are not enforced.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ async def watch_memory(process: LocalProcess, container: Mapping[str, Any]) -> b
 
 
 def family_bytes(pid: int) -> int:
-    """Resident memory of a process and its descendants, bytes."""
+    """Resident memory of a process with all descendants, bytes."""
     return sum(_resident_bytes(member) for member in family_of(pid))
 
 

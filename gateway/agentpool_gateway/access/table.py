@@ -1,8 +1,8 @@
 """The table of all calls at the gateway, with the verb that each call needs.
 
 The check in `agentpool_gateway.access.admission` reads only this table: a route or a method without a row is refused,
-and `verify` refuses to build an app whose routes differ from the table. A new protocol or tool gets a mapping of its
-own beside `A2A_METHODS`, and the rule `BY_METHOD` for its route. `admission` takes over next.
+and `verify` refuses to build an app with routes that differ from the table. A new protocol or tool gets a separate
+mapping beside `A2A_METHODS`, and the rule `BY_METHOD` for the route. `admission` takes over next.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Rule(StrEnum):
     PUBLIC = "public"  # no token: probes, static files, the API's description; no pool is named in them
     KNOWN = "known"  # any valid token; the answer is limited to pools that the holder may see
     ANY_VERB = "any-verb"  # any verb of the pool
-    BY_METHOD = "by-method"  # the body names a method, with its verb in a separate mapping
+    BY_METHOD = "by-method"  # the body names a method; the verb is in a separate mapping
 
 
 Need: TypeAlias = Verb | Rule
@@ -107,7 +107,7 @@ A2A_METHODS: Mapping[str, Verb] = {
 }
 MCP_KIND_PREFIX = "run_"  # of the tools of kinds
 MCP_KIND = f"{MCP_KIND_PREFIX}*"
-MCP_TOOLS: Mapping[str, Verb] = {  # every other message of MCP needs any verb: it lists the tools of the caller's verbs
+MCP_TOOLS: Mapping[str, Verb] = {  # further MCP messages need any verb; the list shows the tools of those verbs
     MCP_KIND: Verb.SUBMIT,  # without `read` the answer is the receipt alone
     "submit": Verb.SUBMIT,  # likewise
     "get_job": Verb.READ,
@@ -137,7 +137,7 @@ def routes_in(routes: Iterable[Any]) -> set[tuple[str, str]]:
     """Return method and template of every route of a list; mounted files count as a route of the method MOUNT."""
     found: set[tuple[str, str]] = set()
     for route in routes:
-        if hasattr(route, "path"):  # entries without a path lead to a router; its routes are in the list
+        if hasattr(route, "path"):  # an entry without a path is a router; the router's routes are in the list
             methods = getattr(route, "methods", None) or {"MOUNT"}
             found |= {(method, route.path) for method in methods - {"HEAD"}}
     return found

@@ -1,8 +1,8 @@
 """Failures of the parts behind the gateway: which part failed, with which status, and when to send the request again.
 
-A failure that passes by itself is a 503 with a short `Retry-After`. A failure that the owner of the pool or of the
-gateway has to end is a 503 with a long one, or a 502 where the Kubernetes API refuses the gateway. No text contains an
-address or words of a server: the log has these. `problems` makes the document.
+A transient failure is a 503 with a short `Retry-After`. A failure that the owner of the pool or of the gateway has to
+end is a 503 with a long `Retry-After`, or a 502 if the Kubernetes API refuses the gateway. No text contains an address
+or a message of a server: the log has these. `problems` makes the document.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from agentpool_core.errors import (
 from agentpool_core.kube.errors import ClusterRefusalError
 from agentpool_core.redis_address import AddressError, without_address
 
-RETRY_SECONDS = 1  # for a failure that passes by itself
+RETRY_SECONDS = 1  # for a transient failure
 RETRY_OWNER_SECONDS = 30  # for a failure that a person has to end
 REDIS = "queue-unavailable"
 CLUSTER = "cluster-unavailable"
@@ -48,7 +48,7 @@ class Outage:
 def outage_of(error: AgentPoolError, *, executed: bool) -> Outage | None:
     """Return the outage that an error stands for; None if no part behind the gateway failed.
 
-    `executed`: whether the request's handler has begun, so that its effect may be unknown.
+    `executed`: whether the request's handler has begun, so that the effect may be unknown.
     """
     again = AGAIN if executed else NOT_EXECUTED
     if isinstance(error, AddressError):

@@ -1,7 +1,8 @@
-"""The feed of a pool's events for one stream: events, silences, and the end.
+"""The feed of a pool's events for a stream: events, silences, and the end.
 
-A silence is reported so that a stream can send a comment, which keeps proxies from closing it. The caller's token and
-permission are checked again while the stream is open. `events` and the A2A streams turn a feed into text.
+A silence is reported because a stream can send a comment then, which keeps proxies from closing the stream. The
+caller's token and permission are checked again while the stream is open. `events` and the A2A streams turn a feed into
+text.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ async def feed_events(admission: Admission, events: AsyncIterator[T]) -> AsyncGe
         try:
             async for event in events:
                 await ready.put(event)
-        except AgentPoolError as error:  # the missed events cannot be read; the client resumes by its last id
+        except AgentPoolError as error:  # the missed events cannot be read; the client resumes by the last id
             log.warning("an event stream ends: %s", type(error).__name__)
         await ready.put(None)
 

@@ -1,8 +1,8 @@
 """Maximum number of workers of each pool on the existing nodes: connects registry, inventory and the pure sharing.
 
 Only pools that request devices take part. Nothing is shared again without a relevant change. A worker has the shape of
-the live Deployment's template, as admission completes it (`admission`), and no pool claims more workers than the
-scheduler places (`refusals`). `loop` calls it before it decides.
+the live Deployment's template after admission (`admission`), and no pool claims more workers than the scheduler places
+(`refusals`). `loop` calls this module before a decision.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ UNREADABLE = "the pods' node requirements cannot be read; correct resources, nod
 
 
 def takes_part(pool: Pool) -> bool:
-    """Return whether the pool requests devices and has a Deployment of its own for pods that hold them."""
+    """Return whether the pool requests devices and has a separate Deployment for pods that hold the devices."""
     return pool.gpu is not None and pool.owns_deployment and not pool.yielded_to
 
 
@@ -50,7 +50,7 @@ class Placement:
         self._misfits: dict[PoolRef, str] = {}
         self._shapes: dict[PoolRef, tuple[object, Shape]] = {}  # with the object that each was read from
         self._refusals = Refusals()
-        self._unreadable: dict[PoolRef, Grant] = {}  # shares of pools with an unreadable template: what runs
+        self._unreadable: dict[PoolRef, Grant] = {}  # shares of pools with an unreadable template: the running workers
         self._failures = Failures()
 
     def place(self, asking: Iterable[Pool], *, news: Container[PoolRef], now: float, at: float) -> dict[PoolRef, Grant]:
@@ -122,7 +122,7 @@ class Placement:
         )
 
     def _shape(self, pool: Pool, spec: AgentPoolSpec) -> Shape:
-        """Return the shape of the pods that the live Deployment creates; before there is one, of the spec's."""
+        """Return the shape of the live Deployment's pods, or of the spec's before a Deployment exists."""
         live = pool.deployment.raw["spec"].get("template") if pool.deployment is not None else None
         admitted = self._admitted(pool)
         source = admitted or live or spec
@@ -139,7 +139,7 @@ def _template(pool: Pool, spec: AgentPoolSpec) -> Json:
 
 
 def _not_created(pool: Pool) -> int:
-    """Return the workers whose creation is refused, by a quota for example: they claim nothing."""
+    """Return the workers that cannot be created, because of a quota for example: they claim nothing."""
     if pool.deployment is None or not pool.deployment.failures:
         return 0
     return max(0, pool.deployment.replicas - len(pool.live_pods))

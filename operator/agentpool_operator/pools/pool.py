@@ -38,7 +38,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Declared:
-    """The AgentPool as last seen, and its parsed spec."""
+    """The last known AgentPool, and the parsed spec."""
 
     resource: Json  # without managedFields
     spec: AgentPoolSpec | None = None  # None = unparsable, see `problem`
@@ -64,7 +64,7 @@ class QueueState:
     problem: Problem | None = None  # obstacle to reading or configuring the queue
     was_read: bool = False  # at least once
     unread_since: float | None = None  # seconds, monotonic: first failed reading of several; None = readable
-    foreign_owner: str = ""  # uid of the other cluster whose AgentPool owns the queue; empty = this cluster
+    foreign_owner: str = ""  # uid of the cluster with the AgentPool that owns the queue; empty = this cluster
     pause_s: float = 0.0  # seconds before the next reading, after an unexpected failure
     published: str = ""  # revision of the published settings; empty = publish again
 
@@ -74,7 +74,7 @@ class Room:
     """The workers for which the nodes have devices."""
 
     placeable: int | None = None  # existing workers included; None = not known
-    kept: int = 0  # existing workers whose place no other pool takes
+    kept: int = 0  # existing workers with reserved room
     refusal: str = ""  # the scheduler's reason for placing no more workers; empty = none known
     misfit: str = ""  # why no node could hold a worker, even if empty; empty = a node could, or not checked
 
@@ -99,7 +99,7 @@ class Pool:
     ref: PoolRef
     declared: Declared
     children: Children = field(default_factory=Children)
-    yielded_to: str = ""  # operator that serves the pool in place of this one; empty = none
+    yielded_to: str = ""  # operator that serves the pool in place of this operator; empty = none
     child_problem: Problem | None = None  # obstacle to creating or keeping the children
     queue: QueueState = field(default_factory=QueueState)
     due_at: float = 0.0  # seconds, monotonic: next read of the queue

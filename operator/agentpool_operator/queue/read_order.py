@@ -1,8 +1,8 @@
 """Order of queue reads: due pools, with pools under pressure first.
 
 Pools of a Redis are read together in a single round trip, but in bounded groups: a pool under pressure then waits for a
-short read of some pools, not for a read of a thousand. A Redis is read again only after its answer, and a pool is
-chosen again only after its batch has finished with it. So a hanging server, or a slow write, delays only its own pools.
+short read of some pools, not for a read of a thousand. A Redis is read again only after an answer, and a pool is chosen
+again only after the end of its batch. So a hanging server, or a slow write, delays only the pools of that server.
 `loop` does the work.
 """
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Group = Hashable  # common property of pools that are read together: equal for pools of a Redis
 AT_ONCE = 50  # pools that are read together: some 20 ms of work
-DEFAULT_POLL_SECONDS = 1.0  # between reads of a pool whose spec cannot be read any more
+DEFAULT_POLL_SECONDS = 1.0  # between reads of a pool while the spec is unreadable
 LEAVING_POLL_SECONDS = 2.0  # between looks at workers that finish their jobs before they go
 LONGEST_WAIT_SECONDS = 1.0  # new pools become due without a wake-up
 URGENT_AHEAD_SECONDS = 2.0  # a pool overdue by more precedes pools under pressure, however many
@@ -73,7 +73,7 @@ class Schedule:
         return [self._batch(group, some, now) for group, some in due.items() if group not in self._awaited]
 
     def release(self, batch: ReadBatch) -> None:
-        """Record that the Redis has answered or failed: it may be read again."""
+        """Record that the Redis has answered or failed, and may be read again."""
         self._awaited.discard(batch.group)
         if batch.group in self._waiting:
             self._wake.set()

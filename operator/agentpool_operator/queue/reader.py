@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.secrets import Secrets
 
 MS_PER_SECOND = 1000.0
-DUE = "due"  # stands for the route of jobs whose time has come, until a worker makes them ready
+DUE = "due"  # stands for the route of due jobs, until a worker makes the jobs ready
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
@@ -151,13 +151,13 @@ class QueueReader:
             self._report_failure(connection, ready, error)
         else:
             if len(ready) > 1 and all(isinstance(outcome, QueueReplyError) for outcome in found.values()):
-                for pool in ready:  # one pool's reply that is too large ends the connection, and with it all others
+                for pool in ready:  # an oversized reply of a pool ends the connection, and with it all replies
                     await self._read_pipelined(connection, [pool])
                 return
             await asyncio.gather(*(self._store(connection, pool, found[pool.ref]) for pool in ready))
 
     async def _publish(self, connection: RedisConnection, pool: Pool) -> None:
-        """Publish the pool's settings and its note; on failure the queue is unknown."""
+        """Publish the pool's settings and note; on failure the queue is unknown."""
         if pool.spec is None or not self._leading():
             return  # a suspended operator must not publish outdated settings
         settings = settings_of(pool.spec)
@@ -179,7 +179,7 @@ class QueueReader:
 
     async def _store(self, connection: RedisConnection, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
-            pool.queue.published = ""  # its settings are gone: the next read publishes them again
+            pool.queue.published = ""  # the settings are gone: the next read publishes them again
             _set_unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being published"))
             return
         if isinstance(outcome, QueueError):
@@ -201,7 +201,7 @@ class QueueReader:
         for pool in pools:
             if pool.spec is not None:
                 self._secrets.reread_soon(pool.ref, pool.spec)
-            address = pool.queue.address or connection.address  # the connection's may be another namespace's
+            address = pool.queue.address or connection.address  # the connection's namespace may differ
             _set_unknown(pool, _redis_problem(address, error))
 
 
@@ -249,7 +249,7 @@ def _lost_workers(snapshot: QueueSnapshot) -> list[WorkerSnapshot]:
 
 
 def _oldest_wait_s(snapshot: QueueSnapshot) -> float | None:
-    """Return the longest wait; a lost worker's jobs wait since the end of its lease. None = no job waits."""
+    """Return the longest wait; a lost worker's jobs wait since the end of the lease. None = no job waits."""
     lost = [snapshot.taken_at_ms - worker.lease_expires_at_ms for worker in _lost_workers(snapshot)]
     ready = [] if snapshot.oldest_wait_ms is None else [snapshot.oldest_wait_ms]
     return max([*lost, *ready]) / MS_PER_SECOND if lost or ready else None

@@ -51,7 +51,7 @@ def test_replies_within_the_limits_pass_wherever_they_are_cut(replies, cut):
 def test_a_reply_beyond_the_limits_is_refused(data, cut, each):
     """Too many items, in one list or in many, or too many bytes, in texts or beside them."""
     frames = Frames(LIMIT_BYTES, each=each)
-    with pytest.raises(InvalidResponse):  # noqa: PT012 - noqa: PT012 - a chunk is refused
+    with pytest.raises(InvalidResponse):  # noqa: PT012 - a chunk is refused
         for start in range(0, len(data), cut):
             frames.check(data[start : start + cut])
 

@@ -133,7 +133,7 @@ async def test_a_patch_leaves_the_old_branch_to_old_jobs():
         assert job.ran == ran
 
 
-async def test_concurrent_steps_share_a_write_and_have_a_place_that_does_not_depend_on_time():
+async def test_concurrent_steps_share_a_write_and_have_fixed_places():
     """Neither the order of their ends nor the order of a later step counts as a change."""
 
     def fan(job: Job, order: list[str], *, crash: bool):

@@ -1,9 +1,10 @@
 """Allowed shapes of a handler, converted to the form that the worker runs: `async (payload, ctx) -> result`.
 
-An async function (also a method, a partial, or an object whose `__call__` is async) runs in the event loop. Any other
-callable runs in a thread; if it returns an awaitable, like an undecorated wrapper of an async function, the awaitable
-is awaited in the event loop within the same attempt, and a generator of either sort is read to the end. An unusable
-callable is refused at registration. `agentpool_worker.handlers.app` registers the result of `run_job_of`.
+An async function (also a method, a partial, or an object with an async `__call__`) runs in the event loop. Any
+different callable runs in a thread; if the callable returns an awaitable, like an undecorated wrapper of an async
+function, the awaitable is awaited in the event loop within the same attempt, and a generator of either sort is read to
+the end. An unusable callable is refused at registration. `agentpool_worker.handlers.app` registers the result of
+`run_job_of`.
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ def _is(test: Callable[[Any], bool], function: Any) -> bool:
     """Return whether the test holds for the function, a partial's function, or an object's `__call__`."""
     while isinstance(function, functools.partial):
         function = function.func
-    return test(function) or test(getattr(type(function), "__call__", None))  # noqa: B004  # asked for its kind
+    return test(function) or test(getattr(type(function), "__call__", None))  # noqa: B004  # only the kind matters
 
 
 def _takes_context(function: Any) -> bool:
-    """Return whether the function takes (payload, ctx), not (payload). Raises HandlerError for other signatures.
+    """Return whether the function takes (payload, ctx), not (payload). Raises HandlerError for a different signature.
 
     A second parameter with a default gets the context only by name or annotation.
     """
@@ -113,7 +114,7 @@ def _in_thread(call: Callable[[Any, BlockingContext], Any], threads: HandlerThre
 
 
 def _read(result: Any, ctx: BlockingContext) -> Any:
-    """Read a generator to the end, publishing each value as progress; return any other value unchanged."""
+    """Read a generator to the end, publishing each value as progress; return a different value unchanged."""
     if not inspect.isgenerator(result):
         return result
     last = None

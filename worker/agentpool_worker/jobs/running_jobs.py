@@ -2,7 +2,7 @@
 
 A single timer serves the deadlines of all jobs. The timer is armed for the earliest known deadline; when the timer
 fires, all running jobs are checked and the timer is armed again. A job that ends in time costs nothing.
-`agentpool_worker.jobs.execution` runs each job, `agentpool_worker.jobs.completion_buffer` takes its completion.
+`agentpool_worker.jobs.execution` runs each job, `agentpool_worker.jobs.completion_buffer` takes the completion.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ class RunningJobs:
         return None
 
     def stop(self, execution: Execution, stop: Stop, *, grace_seconds: float | None = None) -> None:
-        """Ask an attempt to stop; abandon it after the grace period."""
+        """Ask an attempt to stop; abandon the attempt after the grace period."""
         grace = self._grace_seconds if grace_seconds is None else grace_seconds
         execution.begin_stop(stop, time.monotonic(), grace)
         self._arm(execution.stop_at)
@@ -127,7 +127,7 @@ class RunningJobs:
                 self.stop(execution, Stop.LEASE_LOST)
 
     def ask_all_to_yield(self, reason: ReturnReason) -> None:
-        """Requeue every job at its next checkpoint."""
+        """Requeue every job at the next checkpoint."""
         for execution in self.running:
             execution.ask_to_yield(reason)
 
@@ -150,7 +150,7 @@ class RunningJobs:
             self._timer.cancel()
 
     def _suspend(self, ctx: Context) -> None:
-        """End an attempt whose job waits, unless the attempt ends for a different reason."""
+        """End the attempt of a waiting job, unless the attempt ends for a different reason."""
         execution = next((execution for execution in self.running if execution.ctx is ctx), None)
         if execution is not None and execution.stop is None:
             self.stop(execution, Stop.WAITING)
