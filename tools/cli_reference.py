@@ -37,7 +37,9 @@ def _of(group: click.Group, context: click.Context, name: str) -> click.Command:
 
 
 def _commands(above: click.Context, command: click.Command, name: str) -> Iterator[str]:
-    """Yield the section of a command, and those of its subcommands."""
+    """Yield the section of a command, and those of its subcommands; nothing of a hidden command."""
+    if command.hidden:
+        return
     context = click.Context(command, info_name=name, parent=above)
     yield "\n\n".join(_section(context, command))
     if isinstance(command, click.Group):

@@ -14,7 +14,7 @@ from agentpool_core.jobs import AfterCondition, Job, JobEvent, JobId, JobRequest
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
-from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.submission import choice_of
 
 Document = dict[str, Any]
@@ -160,22 +160,24 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "estimated_wait_ms": estimated_wait_ms(snapshot),
         "routes": [_route_document(route) for route in snapshot.routes],
         "limits": [limit_document(limit) for limit in snapshot.limits],
-        "workers": [
-            {
-                "name": worker.name,
-                "slots": worker.slots,
-                "running": worker.running,
-                "host": worker.host,
-                "note": worker.note,
-                "lease_expires_at_ms": worker.lease_expires_at_ms,
-            }
-            for worker in snapshot.workers
-        ],
+        "workers": [worker_document(worker) for worker in snapshot.workers],
         "totals": {
             "submitted": snapshot.submitted_total,
             "started": snapshot.started_total,
             "finished": snapshot.finished_total,
         },
+    }
+
+
+def worker_document(worker: WorkerSnapshot) -> Document:
+    """Return a worker as last reported."""
+    return {
+        "name": worker.name,
+        "slots": worker.slots,
+        "running": worker.running,
+        "host": worker.host,
+        "note": worker.note,
+        "lease_expires_at_ms": worker.lease_expires_at_ms,
     }
 
 

@@ -58,6 +58,14 @@ def take_probe_socket() -> socket.socket | None:
     return _opened.pop() if _opened else None
 
 
+def complete() -> None:
+    """Answer kubectl, which completes the command line of `kubectl agentpool`."""
+    from agentpool_core.cli import root
+    from agentpool_core.cli.completion import answer_kubectl
+
+    answer_kubectl(root.root, sys.argv[1:])
+
+
 def main() -> None:
     """Run the command line."""
     if sys.argv[1:2] == ["worker"]:

@@ -29,7 +29,7 @@ PROMISED = (
     "attempt 1: greeting you",
     "ValueError: the model was not found",
     "queued again",
-    "1 dead letter deleted",
+    "1 job deleted",
     "2 jobs submitted in",
     "✓ permissions",
     "✓ crd",

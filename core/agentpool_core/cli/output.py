@@ -10,11 +10,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 import yaml
+from click.shell_completion import CompletionItem
 
+from agentpool_core.cli.jsonpath import JsonPath
 from agentpool_core.documents import Document
 from agentpool_core.process.standard_streams import takes_all_text
 from agentpool_core.text import one_line, printable
@@ -27,9 +29,10 @@ Exit codes: 0 done, 1 refused or not answered, 2 wrong usage, 130 interrupted.""
 
 
 class Format(StrEnum):
-    """Values of `-o`."""
+    """Values of `-o`, beside `jsonpath=TEMPLATE`."""
 
     TABLE = "table"  # columns for people
+    WIDE = "wide"  # more columns, where a command has more
     JSON = "json"  # a document, indented
     YAML = "yaml"  # a document
     NAME = "name"  # identifiers only, one per line
@@ -39,17 +42,52 @@ class Format(StrEnum):
         """Whether all of a document is printed."""
         return self in {Format.JSON, Format.YAML}
 
+    @property
+    def is_table(self) -> bool:
+        """Whether columns are printed."""
+        return self in {Format.TABLE, Format.WIDE}
+
+
+Output: TypeAlias = Format | JsonPath
+
+
+class OutputType(click.ParamType[Output]):
+    """The type of `-o`."""
+
+    name = "FORMAT"
+    _JSONPATH = "jsonpath="
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Output:
+        """Return the output that a text names."""
+        if isinstance(value, Format | JsonPath):
+            return value
+        if str(value).startswith(self._JSONPATH):
+            return JsonPath.parse(value.removeprefix(self._JSONPATH))
+        try:
+            return Format(value)
+        except ValueError:
+            self.fail(f"{value!r} is none of {', '.join(values(Format))}, jsonpath=TEMPLATE", param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+        """Return the forms."""
+        del param, ctx
+        return f"{'|'.join(values(Format))}|jsonpath=…"
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """Return the forms that begin so."""
+        del ctx, param
+        return [CompletionItem(form) for form in (*values(Format), self._JSONPATH) if form.startswith(incomplete)]
+
 
 def output_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `-o/--output` to a command, as the parameter `output`."""
     return click.option(
         "-o",
         "--output",
-        type=click.Choice(values(Format)),
+        type=OutputType(),
         default=Format.TABLE.value,
-        callback=lambda _context, _option, value: Format(value),
         show_default=True,
-        help="How to print.",
+        help="How to print; jsonpath as kubectl has it.",
     )(function)
 
 
@@ -60,11 +98,24 @@ def values(choices: type[StrEnum]) -> list[str]:
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Return rows under their headers; None is `-`. The last column is not padded."""
-    lines = [[header.upper() for header in headers], *([_cell(value) for value in row] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(headers))]
-    return "\n".join(
-        GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    lines = grid(headers, rows)
+    widths = widths_of(lines)
+    return "\n".join(padded(line, widths) for line in lines)
+
+
+def grid(headers: Sequence[str], rows: Sequence[Sequence[object]]) -> list[list[str]]:
+    """Return the cells of a table, its headers first."""
+    return [[header.upper() for header in headers], *([_cell(value) for value in row] for row in rows)]
+
+
+def widths_of(lines: Sequence[Sequence[str]]) -> list[int]:
+    """Return the width of each column."""
+    return [max(map(len, column)) for column in zip(*lines, strict=True)]
+
+
+def padded(line: Sequence[str], widths: Sequence[int]) -> str:
+    """Return a line of a table; a cell wider than its column moves the rest."""
+    return GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
 
 
 def say(text: str, *, err: bool = False, nl: bool = True) -> None:
@@ -72,7 +123,7 @@ def say(text: str, *, err: bool = False, nl: bool = True) -> None:
     click.echo(printable(text), err=err, nl=nl)
 
 
-def emit(output: Format, document: Document | list[Document], *, names: Sequence[str], text: str) -> None:
+def emit(output: Output, document: Document | list[Document], *, names: Sequence[str], text: str) -> None:
     """Print a document in the requested form; `text` is its table, `names` its identifiers."""
     match output:
         case Format.JSON:
@@ -82,7 +133,9 @@ def emit(output: Format, document: Document | list[Document], *, names: Sequence
         case Format.NAME:
             for name in names:
                 say(one_line(name))
-        case Format.TABLE:
+        case JsonPath():
+            say(output.render(document))
+        case Format.TABLE | Format.WIDE:
             say(text)
 
 

@@ -19,7 +19,7 @@ def headline(snapshot: QueueSnapshot) -> str:
         f"{snapshot.scheduled} scheduled",
         f"{snapshot.blocked} blocked",
         f"{snapshot.waiting} waiting",
-        f"{snapshot.dead} dead",
+        f"{snapshot.dead} failed",
         f"oldest waits {format_duration(snapshot.oldest_wait_ms)}",
     ]
     if snapshot.held:

@@ -17,6 +17,8 @@ from typing import Any, NoReturn
 import click
 
 from agentpool_core import DISTRIBUTION
+from agentpool_core.cli.groups import Group
+from agentpool_core.cli.kube_options import kube_options, namespace_option
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.process import standard_streams
 from agentpool_core.text import printable
@@ -24,7 +26,7 @@ from agentpool_core.text import printable
 GROUP = "agentpool.commands"
 
 
-class Subcommands(click.Group):
+class Subcommands(Group):
     """Command group that loads its subcommands from entry points on first use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -97,6 +99,8 @@ def _distribution(name: str) -> str:
 
 @click.group(cls=Subcommands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(version(DISTRIBUTION), prog_name="agentpool")
+@namespace_option
+@kube_options
 def root() -> None:
     """Queue, slots and just enough workers for AI agents on Kubernetes."""
 

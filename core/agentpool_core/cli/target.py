@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from agentpool_core.cli.completion import complete_pools
+from agentpool_core.cli.kube_options import kube_options
 from agentpool_core.environment import redis_url
 from agentpool_core.errors import ClusterError, SettingError
 from agentpool_core.jobs import PoolRef
@@ -57,15 +59,7 @@ async def _declared_address(pool: PoolRef) -> Address:
     """
     from agentpool_core.kube.connection import open_cluster
 
-    if not kubeconfig.files():
-        missing = kubeconfig.missing()
-        source = f"KUBECONFIG names {missing}, which does not exist" if missing else "there is no kubeconfig"
-        raise SettingError(
-            field="--redis",
-            value=None,
-            problem=f"no flag or environment variable names the Redis, and {source}",
-            remedy=REMEDY,
-        )
+    check_kubeconfig()
     try:
         async with open_cluster() as cluster:
             return await cluster.redis_address(pool)
@@ -74,21 +68,68 @@ async def _declared_address(pool: PoolRef) -> Address:
         raise ClusterError(f"cannot read the queue's Redis from the cluster ({error.detail})", remedy=remedy) from error
 
 
+def check_kubeconfig() -> None:
+    """Raise SettingError if neither the Redis is named nor a kubeconfig leads to the AgentPools."""
+    if kubeconfig.files():
+        return
+    missing = kubeconfig.missing()
+    source = f"KUBECONFIG names {missing}, which does not exist" if missing else "there is no kubeconfig"
+    problem = f"no flag or environment variable names the Redis, and {source}"
+    raise SettingError(field="--redis", value=None, problem=problem, remedy=REMEDY)
+
+
 def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Add `--pool`, `--namespace` and `--redis` to a command, and pass it a `target`."""
 
-    @click.option("-p", "--pool", "pool", metavar="[NAMESPACE/]NAME", help="The AgentPool. [env: AGENTPOOL_POOL]")
-    @click.option(
-        "-n",
-        "--namespace",
-        help="Its namespace. [env: AGENTPOOL_NAMESPACE; else the kubeconfig's; else default]",
-    )
+    @pool_option
+    @pool_namespace_option
     @redis_option
+    @kube_options
     @wraps(function)
     def with_target(*args: Any, pool: str | None, namespace: str | None, redis: str | None, **rest: Any) -> Any:
         return function(*args, target=target_of(pool, namespace, redis), **rest)
 
     return with_target
+
+
+def pool_argument_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of `pool_options` to a command that may name the pool as its only argument."""
+
+    @click.argument("name", required=False, metavar="[NAMESPACE/]NAME", shell_complete=complete_pools)
+    @pool_option
+    @pool_namespace_option
+    @redis_option
+    @kube_options
+    @wraps(function)
+    def with_target(
+        *args: Any, name: str | None, pool: str | None, namespace: str | None, redis: str | None, **rest: Any
+    ) -> Any:
+        if name and pool:
+            raise click.UsageError("name the pool once: as the argument, or with --pool")
+        return function(*args, target=target_of(name or pool, namespace, redis), **rest)
+
+    return with_target
+
+
+def pool_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--pool` to a command, as the parameter `pool`."""
+    return click.option(
+        "-p",
+        "--pool",
+        "pool",
+        metavar="[NAMESPACE/]NAME",
+        shell_complete=complete_pools,
+        help="The AgentPool. [env: AGENTPOOL_POOL]",
+    )(function)
+
+
+def pool_namespace_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add `--namespace` to a command, as the parameter `namespace`."""
+    return click.option(
+        "-n",
+        "--namespace",
+        help="Its namespace. [env: AGENTPOOL_NAMESPACE; else the kubeconfig's; else default]",
+    )(function)
 
 
 def redis_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -36,6 +36,11 @@ def open_screen() -> Live:
     return Live(screen=True, auto_refresh=False)
 
 
+def plain_screen(text: str) -> Text:
+    """Return text that fills the screen, a line of it per line."""
+    return Text(text, no_wrap=True)
+
+
 def screen(pool: PoolRef, snapshot: QueueSnapshot, rates: str, *, trouble: str | None) -> Group:
     """Everything on the screen; `trouble` says why the figures are old."""
     lines = [

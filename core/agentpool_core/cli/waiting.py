@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.cli.connection import reach
-from agentpool_core.cli.output import Format, as_json, emit, first_line, say, table
+from agentpool_core.cli.output import Output, as_json, emit, first_line, format_count, say, table
 from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.documents import job_document
 from agentpool_core.errors import JobEndedError, QueueError, QueueUnreachableError
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 async def wait_and_show(
-    redis: RedisClient, pool: PoolRef, ids: Sequence[JobId], timeout_ms: int | None, output: Format
+    redis: RedisClient, pool: PoolRef, ids: Sequence[JobId], timeout_ms: int | None, output: Output
 ) -> int:
     """Wait for all jobs, print how each ended, and return the exit code. Raises UnknownJobError."""
     from agentpool_core.client import Client
@@ -43,13 +43,17 @@ async def wait_and_show(
         try:
             async with asyncio.timeout(None if timeout_ms is None else timeout_ms / 1000):
                 for job_id in ids:
-                    job = await _while_redis_answers(
-                        redis, _wait_until_ended(client, job_id), _explain_delay(client, job_id)
-                    )
+                    beside = _accompany(client, job_id) if len(ids) == 1 else _explain_delay(client, job_id)
+                    job = await _while_redis_answers(redis, _wait_until_ended(client, job_id), beside)
                     jobs.append(job)  # the number of jobs identifies the awaited job
         except TimeoutError:
             say(f"error: job {ids[len(jobs)]!r} has not ended within the timeout; wait longer, or cancel it", err=True)
             return TIMEOUT_EXIT
+        except asyncio.CancelledError:  # Ctrl-C
+            first, more = ids[len(jobs)], len(ids) - len(jobs) - 1
+            others = f", and so do {format_count(more, 'more job')}" if more else ""
+            say(f"job {first} goes on{others}; `agentpool wait {first}` waits for it again", err=True)
+            raise
     _show(jobs, pool, output)
     return 0 if all(job.state is JobState.SUCCEEDED for job in jobs) else UNSUCCESSFUL_EXIT
 
@@ -59,6 +63,20 @@ async def _wait_until_ended(client: Client, job_id: JobId) -> Job:
     with contextlib.suppress(JobEndedError):
         await client.result(job_id)
     return await client.job(job_id)
+
+
+async def _accompany(client: Client, job_id: JobId) -> None:
+    """Print, on a terminal, the id, each change and each progress of the job, and why it has not started."""
+    if sys.stderr.isatty():
+        await asyncio.gather(_report_changes(client, job_id), _explain_delay(client, job_id))
+
+
+async def _report_changes(client: Client, job_id: JobId) -> None:
+    with contextlib.suppress(QueueError):  # the wait itself reports it
+        say(f"job {job_id} is {(await client.job(job_id)).state}", err=True)
+        async for event in client.events(job_id=job_id):
+            detail = f": {first_line(event.detail)}" if event.detail else ""
+            say(f"job {job_id} {event.type}{detail}", err=True)
 
 
 async def _explain_delay(client: Client, job_id: JobId) -> None:
@@ -110,9 +128,9 @@ async def _watch_redis(redis: RedisClient) -> None:
             silent_since = None
 
 
-def _show(jobs: Sequence[Job], pool: PoolRef, output: Format) -> None:
+def _show(jobs: Sequence[Job], pool: PoolRef, output: Output) -> None:
     documents = [job_document(job, pool) for job in jobs]
-    if len(jobs) > 1 or output is not Format.TABLE:
+    if len(jobs) > 1 or not output.is_table:
         rows = [(job.job_id, job.kind, job.state, job.attempt, first_line(_why(job))) for job in jobs]
         text = table(("job", "kind", "state", "attempts", "why"), rows)
         emit(output, documents if len(jobs) > 1 else documents[0], names=[job.job_id for job in jobs], text=text)

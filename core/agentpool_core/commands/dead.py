@@ -1,4 +1,4 @@
-"""`agentpool dead`: the dead letters of a pool: jobs that failed for good. List, replay, purge."""
+"""`agentpool dead`: the older spelling of `get jobs --state failed`, `replay` and `purge`; not in the help any more."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import click
 
 from agentpool_core.cli.changing import change_selected
 from agentpool_core.cli.connection import open_redis, run
-from agentpool_core.cli.output import EXIT_CODES, Format, emit, first_line, format_count, output_option, say, table
+from agentpool_core.cli.groups import Group
+from agentpool_core.cli.output import EXIT_CODES, Output, emit, first_line, format_count, output_option, say, table
 from agentpool_core.cli.selecting import check_choice, note_cut, selector_options
 from agentpool_core.cli.target import Target, pool_options
+from agentpool_core.commands.purge import discard
+from agentpool_core.commands.replay import replay
 from agentpool_core.documents import job_document
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Job, JobId, JobState
@@ -32,7 +35,7 @@ Examples:
 )
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=Group, epilog=EPILOG, hidden=True)
 def dead() -> None:
     """Look at jobs that failed for good, and replay or purge them."""
 
@@ -42,7 +45,7 @@ def dead() -> None:
 @selector_options()
 @click.option("--limit", type=click.IntRange(min=0), default=100, show_default=True, help="The oldest so many; 0: all.")
 @output_option
-def list_(*, target: Target, selector: JobSelector, limit: int, output: Format) -> None:
+def list_(*, target: Target, selector: JobSelector, limit: int, output: Output) -> None:
     """List dead letters, oldest first."""
     jobs, now_ms = run(_read(target, selector, limit, bodies=output.shows_documents))
     rows = [
@@ -60,19 +63,7 @@ def list_(*, target: Target, selector: JobSelector, limit: int, output: Format) 
     emit(output, [job_document(job, target.pool) for job in jobs], names=[job.job_id for job in jobs], text=text)
 
 
-@dead.command()
-@click.argument("jobs", nargs=-1, metavar="[JOB...]")
-@pool_options
-@selector_options()
-@click.option("--all", "everything", is_flag=True, help="All dead letters of the pool.")
-def replay(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, everything: bool) -> None:
-    """Put dead letters back into the queue, with all their attempts."""
-    check_choice(jobs, selector, everything=everything)
-    if jobs:
-        for job_id in run(_replay(target, [JobId(job) for job in jobs])):
-            say(f"job {job_id} queued again")
-        return
-    say(f"{format_count(run(change_selected(target, _dead(selector), 'replay')), 'job')} queued again")
+dead.add_command(replay)
 
 
 @dead.command()
@@ -91,7 +82,7 @@ def purge(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, every
         what = what if selector.is_empty else "the selected dead letters"
         click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
     if jobs:
-        number = run(_purge(target, [JobId(job) for job in jobs]))
+        number = run(discard(target, [JobId(job) for job in jobs]))
     else:
         number = run(change_selected(target, _dead(selector), "purge"))
     say(f"{format_count(number, 'dead letter')} deleted")
@@ -111,21 +102,3 @@ async def _read(target: Target, selector: JobSelector, limit: int, *, bodies: bo
         if page.cursor is not None:
             note_cut(len(page.jobs), "the dead letters")
         return list(page.jobs), now_ms
-
-
-async def _replay(target: Target, ids: list[JobId]) -> list[JobId]:
-    """Replay these jobs; return them."""
-    from agentpool_core.queue.inspector import Inspector
-
-    async with open_redis(target) as redis:
-        inspector = Inspector(redis)
-        for job_id in ids:
-            await inspector.replay(target.pool, job_id)
-        return ids
-
-
-async def _purge(target: Target, ids: list[JobId]) -> int:
-    from agentpool_core.queue.inspector import Inspector
-
-    async with open_redis(target) as redis:
-        return await Inspector(redis).discard(target.pool, ids, limit=len(ids))

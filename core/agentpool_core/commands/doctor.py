@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from agentpool_core.cli.completion import complete_pools
 from agentpool_core.cli.connection import reach, run
-from agentpool_core.cli.output import Format, emit, output_option
+from agentpool_core.cli.kube_options import kube_options
+from agentpool_core.cli.output import Output, emit, output_option
 from agentpool_core.cli.target import Target, default_namespace, redis_from, redis_option
 from agentpool_core.errors import AgentPoolError, QueueError
 from agentpool_core.jobs import PoolRef
@@ -32,12 +34,20 @@ SIGNS = {"ok": "✓", "note": "·", "warning": "!", "failure": "✗"}
 
 
 @click.command(epilog=EPILOG)
-@click.option("-p", "--pool", metavar="[NAMESPACE/]NAME", envvar="AGENTPOOL_POOL", help="Check this AgentPool too.")
+@click.option(
+    "-p",
+    "--pool",
+    metavar="[NAMESPACE/]NAME",
+    envvar="AGENTPOOL_POOL",
+    shell_complete=complete_pools,
+    help="Check this AgentPool too.",
+)
 @click.option("-n", "--namespace", help="Its namespace.")
 @click.option("--repair", is_flag=True, help="Resolve contradictions in the pool's queue; no worker needs to run.")
 @redis_option
+@kube_options
 @output_option
-def doctor(*, pool: str | None, namespace: str | None, repair: bool, redis: str | None, output: Format) -> int:
+def doctor(*, pool: str | None, namespace: str | None, repair: bool, redis: str | None, output: Output) -> int:
     """Check Redis, a pool and the cluster, and print remedies."""
     if repair and pool is None:
         raise click.UsageError("--repair needs --pool: only a pool's queue can be repaired.")

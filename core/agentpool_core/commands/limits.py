@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from agentpool_core.cli.connection import open_redis, run
-from agentpool_core.cli.output import EXIT_CODES, Format, emit, output_option, say, table
+from agentpool_core.cli.groups import Group
+from agentpool_core.cli.output import EXIT_CODES, Output, emit, output_option, say, table
 from agentpool_core.cli.queue_tables import limits_table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import limit_document
@@ -31,7 +32,7 @@ Examples:
 _RATE = re.compile(r"(\d{1,9})/(\d{1,5})s")
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=Group, epilog=EPILOG)
 def limits() -> None:
     """List the limits of a pool, and set those of one key."""
 
@@ -47,7 +48,7 @@ def rate_of(text: str) -> tuple[int, int]:
 @limits.command("list")
 @pool_options
 @output_option
-def list_(*, target: Target, output: Format) -> None:
+def list_(*, target: Target, output: Output) -> None:
     """List the limits, and the bounds of single keys and tenants."""
     snapshot, overrides = run(_read(target))
     rows = [(each.limit, each.subject, each.text) for each in overrides]

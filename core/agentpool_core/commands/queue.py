@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from agentpool_core.cli.connection import open_redis, run
-from agentpool_core.cli.output import EXIT_CODES, Format, emit, output_option
+from agentpool_core.cli.output import EXIT_CODES, Output, emit, output_option
 from agentpool_core.cli.queue_tables import headline, limits_table, routes_table, workers_table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import queue_document
@@ -25,7 +25,7 @@ Examples:
 @pool_options
 @click.option("--workers", is_flag=True, help="Each worker too, with its slots.")
 @output_option
-def queue(*, target: Target, workers: bool, output: Format) -> None:
+def queue(*, target: Target, workers: bool, output: Output) -> None:
     """Show waiting and running jobs of a pool, and its workers."""
     snapshot = run(_read(target))
     parts = [headline(snapshot), routes_table(snapshot)]

@@ -15,7 +15,7 @@ import click
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
-from agentpool_core.cli.output import Format, emit, format_count, output_option, say, table, values
+from agentpool_core.cli.output import Output, emit, format_count, output_option, say, table, values
 from agentpool_core.cli.payloads import count_of, payload_of, requests_of
 from agentpool_core.cli.progress import show_progress
 from agentpool_core.cli.sending import send_slice
@@ -49,7 +49,7 @@ class Answer:
     many: bool  # jobs from a file: report all of them together
     wait: bool  # until they end
     timeout_ms: int | None  # longest wait; None: no limit
-    output: Format
+    output: Output
 
 
 @click.command(epilog=EPILOG)
@@ -95,7 +95,7 @@ def submit(
     durability: str,
     wait: bool,
     wait_timeout: int | None,
-    output: Format,
+    output: Output,
     **fields: Any,
 ) -> int:
     """Submit a job of KIND. PAYLOAD is JSON, `@FILE`, or `-` for standard input."""
@@ -164,7 +164,7 @@ def _refused(place: str, error: InvalidJobError, *, kept: int) -> InvalidJobErro
 def _show(receipts: Sequence[Receipt], answer: Answer) -> None:
     documents = [receipt_document(receipt) for receipt in receipts]
     ids = [receipt.job_id for receipt in receipts]
-    if answer.many and answer.output is Format.TABLE:
+    if answer.many and answer.output.is_table:
         duplicates = sum(receipt.duplicate for receipt in receipts)
         known = f"{duplicates} of them {'was' if duplicates == 1 else 'were'} known already"
         say(f"{format_count(len(receipts), 'job')} submitted, {known}")

@@ -137,5 +137,5 @@ def check_quarantine(snapshot: QueueSnapshot) -> Finding | None:
 def check_dead_letters(snapshot: QueueSnapshot) -> Finding:
     """Check for dead letters, which wait for a decision."""
     if snapshot.dead:
-        return note("dead letters", str(snapshot.dead), "run `agentpool dead list`, then replay or purge them")
+        return note("dead letters", str(snapshot.dead), "see `agentpool get jobs --state failed`, then replay or purge")
     return fine("dead letters", "none")

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 Entry = Mapping[str, Any]
+CONTEXT_VARIABLE = "AGENTPOOL_CONTEXT"  # a context in place of the current one
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,12 +48,14 @@ def current_namespace() -> str | None:
 
 
 def current(sources: Sequence[Path]) -> Current:
-    """Return the current context of kubeconfig files.
+    """Return the current context of kubeconfig files, or the context that `AGENTPOOL_CONTEXT` names.
 
     Raises OSError, YAMLError, RecursionError, ValueError or TypeError for a file that is no kubeconfig.
     """
     documents = [document for source in sources if (document := _document(source)) is not None]
-    name = next((found for document in documents if (found := document.get("current-context"))), None)
+    name = os.environ.get(CONTEXT_VARIABLE) or next(
+        (found for document in documents if (found := document.get("current-context"))), None
+    )
     context = _entry(documents, "contexts", name, "context")
     user = _entry(documents, "users", context.get("user"), "user")
     namespace, plugin = context.get("namespace"), user.get("exec")

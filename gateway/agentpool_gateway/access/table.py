@@ -114,6 +114,7 @@ MCP_TOOLS: Mapping[str, Verb] = {  # further MCP messages need any verb; the lis
     "wait_for_job": Verb.READ,
     "list_jobs": Verb.READ,
     "cancel_job": Verb.MANAGE,
+    "signal_job": Verb.MANAGE,
     "queue": Verb.READ,
     "dead_letters": Verb.READ,
     "replay": Verb.MANAGE,

@@ -111,6 +111,13 @@ async def cancel_job(call: Call) -> Document:
     return {"job_id": call.job_id, "outcome": outcome.value}
 
 
+async def signal_job(call: Call) -> Document:
+    """Send a signal to a job."""
+    name, value, signal_id = (call.arguments.get(field) for field in ("signal", "value", "signal_id"))
+    outcome = await call.admission.queue.producer.signal(call.job_id, str(name), value, signal_id=signal_id)
+    return {"job_id": call.job_id, "signal": str(name), "outcome": outcome.value}
+
+
 async def queue(call: Call) -> Document:
     """Return the pool's queue."""
     return queue_document(await call.admission.queue.snapshots.snapshot(), call.admission.pool)

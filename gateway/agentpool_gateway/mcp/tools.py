@@ -154,6 +154,17 @@ _FIXED: tuple[Tool, ...] = (
         destructive=True,
     ),
     Tool(
+        name="signal_job",
+        title="Signal a job",
+        description="Send a named signal with any JSON value to a job, which resumes the job if it waits for the name. "
+        "A signal that comes before the wait is kept; one with the same signal_id is sent once.",
+        arguments=_arguments(
+            "job_id", "signal", job_id=_JOB_ID, signal=TEXT, value=schemas.ANYTHING, signal_id={"type": "string"}
+        ),
+        answer=schemas.SIGNALLED,
+        call=operations.signal_job,
+    ),
+    Tool(
         name="queue",
         title="Show the queue",
         description="Return the pool's queue: waiting and running jobs by route and priority, workers, estimated wait.",

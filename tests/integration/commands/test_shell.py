@@ -131,6 +131,26 @@ def test_the_devcluster_reports_a_port_in_use_with_the_remedy(tmp_path: Path):
     assert done.returncode == 2
 
 
+async def test_a_submit_that_waits_shows_the_course_on_a_terminal(redis_url: str, pool: PoolRef, consumer):
+    """Id and state at once, then each change; the result comes last."""
+    command = ["submit", "greet", '{"a": 1}', "--wait", "--id", "mine", "--pool", str(pool), "--redis", redis_url]
+    with contextlib.closing(Terminal(*command)) as terminal:
+        await wait_until(lambda: terminal.shows(b"job mine is queued"), "id and state are shown")
+        await consumer.serve_one()
+        assert await terminal.ended() == 0
+        assert terminal.shows(b"job mine started", b'"echo"'), terminal.drawn
+
+
+async def test_ctrl_c_leaves_the_id_of_the_job(redis_url: str, pool: PoolRef, consumer):
+    """With the command that goes on waiting."""
+    command = ["submit", "greet", "--wait", "--id", "mine", "--pool", str(pool), "--redis", redis_url]
+    with contextlib.closing(Terminal(*command)) as terminal:
+        await wait_until(lambda: terminal.shows(b"job mine is queued"), "the command waits")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.ended() == 130
+        assert terminal.shows(b"job mine goes on; `agentpool wait mine` waits for it again"), terminal.drawn
+
+
 async def test_a_wait_shows_the_pending_reason_on_a_terminal(redis_url: str, pool: PoolRef, redis):
     """The reason appears once, after a while; a waiting script reads only the result."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="greet"))

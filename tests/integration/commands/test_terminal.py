@@ -366,7 +366,7 @@ async def test_a_trace_is_replayed_at_its_pace(agentpool, tmp_path: Path):
     rows = [f"2023-11-16 18:17:{second:02d}.5000000,{second},1" for second in range(40)]
     trace = tmp_path / "trace.csv"
     trace.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n")
-    result = await agentpool("replay", str(trace), "--speed", "1000", "--kind", "greet", "--priority", "info")
+    result = await agentpool("trace", str(trace), "--speed", "1000", "--kind", "greet", "--priority", "info")
     assert "40 jobs submitted" in result.output, result.exception
     assert "39s of the trace" in result.output
     jobs = json.loads((await agentpool("get", "-o", "json")).output)

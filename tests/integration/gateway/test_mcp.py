@@ -211,6 +211,22 @@ async def test_a_list_is_selected_and_paged(gateway, connect_agent):
     assert (await agent.call("list_jobs", state=["succeeded"]))["jobs"] == []
 
 
+async def test_a_signal_resumes_a_waiting_job(gateway, connect_agent, workers):
+    """By its name, with a value; the same signal again changes nothing, and a wrong name is refused."""
+    workers.start(app="mcp_app:app")
+    agent = await connect_agent("http", gateway)
+    job_id = (await agent.call("submit", kind="approve"))["job_id"]
+
+    async def waits() -> bool:
+        return bool((await agent.call("list_jobs", state=["waiting"]))["jobs"])
+
+    await until(waits, "the job waits for its signal")
+    sent = {"job_id": job_id, "signal": "approval", "value": {"by": "Ada"}, "signal_id": "s-1"}
+    assert (await agent.call("signal_job", **sent))["outcome"] == "stored"
+    assert (await agent.call("wait_for_job", job_id=job_id))["result"] == {"by": "Ada"}
+    assert "not a name of a signal" in await agent.error("signal_job", job_id=job_id, signal="a b")
+
+
 async def test_a_repeated_submit_with_a_key_is_the_same_job(agent: Agent):
     """All fields of the HTTP API exist; a different body under the key is refused."""
     first = await agent.call("submit", kind="count", payload={"to": 1}, idempotency_key="k", wait_seconds=30)

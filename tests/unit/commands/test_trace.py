@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agentpool_core.commands.replay import arrivals, service_seconds
+from agentpool_core.commands.trace import arrivals, service_seconds
 from agentpool_core.errors import SettingError
 
 TRACE = (

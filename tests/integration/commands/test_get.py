@@ -1,0 +1,244 @@
+"""Lists by kubectl's habits: jobs, pools and workers, watched, in every output; descriptions; contexts; the tab key."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from agentpool_core.cli.root import root
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Producer, Route
+from tests.fixtures.redis import wait_until
+
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture
+def cli(redis_url: str, pool: PoolRef):
+    """Run a command on the test's pool and Redis, in a thread of its own."""
+    environment = {"AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": redis_url, "KUBECONFIG": "/-"}
+
+    async def run(*args: str, **more: str) -> Result:
+        return await asyncio.to_thread(CliRunner(env=environment | more).invoke, root, args, standalone_mode=False)
+
+    run.environment = environment
+    return run
+
+
+def printed(result: Result) -> str:
+    assert result.exception is None, result.exception
+    return result.stdout
+
+
+@pytest.fixture
+async def second(redis, pool: PoolRef) -> PoolRef:
+    """Another pool of the same namespace."""
+    other = PoolRef(pool.namespace, f"{pool.name}-second")
+    await Inspector(redis).configure(other, PoolSettings())
+    yield other
+    await Inspector(redis).purge(other)
+
+
+async def test_the_word_jobs_may_be_left_out(cli, redis, pool: PoolRef):
+    """`get`, `get jobs` and `get job ID` as kubectl has them; a single job is as before."""
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first", tags=("nightly",)))
+    plain = re.sub(r"\S+$", "", printed(await cli("get")), flags=re.MULTILINE)
+    assert plain == re.sub(r"\S+$", "", printed(await cli("get", "jobs")), flags=re.MULTILINE)
+    assert printed(await cli("get", "job", "first", "-o", "name")) == "first\n"
+    wide = printed(await cli("get", "jobs", "-o", "wide")).splitlines()
+    assert wide[0].split()[-4:] == ["ROUTE", "TENANT", "TAGS", "WHY"]
+    assert "nightly" in wide[1]
+
+
+async def test_pools_are_listed_with_their_figures(cli, redis, pool: PoolRef, second: PoolRef, consumer):
+    """A row for each pool of the namespace, with what waits and runs; by name, and as documents."""
+    await Producer(redis, pool).submit(JobRequest(kind="greet"))
+    rows = {
+        line.split()[0]: line.split() for line in printed(await cli("get", "pools", "-n", pool.namespace)).splitlines()
+    }
+    assert rows["POOL"][1:6] == ["STATUS", "WORKERS", "RUNNING", "SLOTS", "QUEUED"]
+    assert rows[str(pool)][1] == rows[str(second)][1] == "Active"
+    assert (rows[str(pool)][5], rows[str(second)][5]) == ("1", "0")
+    only = json.loads(printed(await cli("get", "pools", second.name, "-n", pool.namespace, "-o", "json")))
+    assert [(each["pool"], each["queue"]["queued"]) for each in only] == [(str(second), 0)]
+    named = printed(await cli("get", "pools", "-A", "-o", "name")).split()
+    assert {str(pool), str(second)} <= set(named)
+
+
+async def test_all_namespaces_have_a_column(cli, redis, pool: PoolRef, second: PoolRef):
+    """`-A` lists the jobs of every pool, and goes with no pool."""
+    for of in (pool, second):
+        await Producer(redis, of).submit(JobRequest(kind="greet", job_id=f"job-of-{of.name}"))
+    shown = printed(await cli("get", "jobs", "-A", "--kind", "greet"))
+    assert shown.startswith("POOL ")
+    for of in (pool, second):
+        assert re.search(rf"^{of}\s+job-of-{of.name}\s", shown, re.MULTILINE)
+    assert int(printed(await cli("get", "jobs", "-A", "--kind", "greet", "--count"))) >= 2
+    assert "leave out --pool" in str((await cli("get", "jobs", "-A", "--pool", "a/b")).exception)
+    assert "no meaning for pools" in str((await cli("get", "pools", "--kind", "x")).exception)
+
+
+async def test_workers_are_listed(cli, consumer, pool: PoolRef):
+    """With slots, lease and host; `-A` adds the pool."""
+    (header, row) = printed(await cli("get", "workers")).splitlines()
+    assert header.split() == ["WORKER", "SLOTS", "LEASE", "HOST", "NOTE"]
+    assert "live" in row
+    assert f"{pool} " in printed(await cli("get", "workers", "-A"))
+    (document,) = json.loads(printed(await cli("get", "workers", "-o", "json")))
+    assert document["pool"] == str(pool)
+    assert document["name"] == row.split()[0]
+    assert printed(await cli("get", "workers", "nobody")) == "no such workers\n"
+
+
+async def test_jsonpath_prints_what_is_asked_for(cli, redis, pool: PoolRef):
+    """From the documents that `-o json` prints."""
+    for number in range(2):
+        await Producer(redis, pool).submit(JobRequest(kind="greet", job_id=f"job-{number}"))
+    template = 'jsonpath={range [*]}{.job_id}={.state}{"\\n"}{end}'
+    assert printed(await cli("get", "jobs", "-o", template)) == "job-0=queued\njob-1=queued\n\n"
+    assert printed(await cli("queue", "-o", "jsonpath={.queued}")) == "2\n"
+    assert "jsonpath" in str((await cli("get", "-o", "jsonpath={.a")).exception)
+    assert "is none of table, wide" in str((await cli("get", "-o", "xml")).exception)
+
+
+async def test_a_list_that_was_cut_says_so(cli, redis, pool: PoolRef):
+    """On standard error, with the way to the rest."""
+    for _ in range(3):
+        await Producer(redis, pool).submit(JobRequest(kind="greet"))
+    result = await cli("get", "jobs", "--limit", "2")
+    assert "only the first 2 jobs of state queued; there are more" in result.stderr
+
+
+async def test_a_watched_list_prints_each_change_and_the_end(cli, redis, pool: PoolRef, consumer):
+    """Until Ctrl-C: first the list, then a line for each job that is new, has changed or has ended."""
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first"))
+    command = [sys.executable, "-m", "agentpool_core", "get", "jobs", "-w"]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, env={**os.environ, **cli.environment, "PYTHONUNBUFFERED": "1"}
+    )
+    seen: list[str] = []
+
+    async def read() -> None:
+        while line := await process.stdout.readline():
+            seen.append(line.decode().rstrip())
+
+    reading = asyncio.create_task(read())
+    await wait_until(lambda: len(seen) >= 2, "the list is there")
+    await consumer.serve_one()
+    await wait_until(lambda: any("succeeded" in line for line in seen), "the end is printed")
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="second"))
+    await wait_until(lambda: seen[-1].startswith("second"), "a new job is printed")
+    process.send_signal(2)
+    assert await process.wait() == 130
+    await reading
+    assert seen[0].startswith("JOB ")
+    assert sum(line.startswith("JOB ") for line in seen) == 1
+    assert [line.split()[0] for line in seen[1:]].count("second") == 1
+
+
+async def test_a_job_is_described(cli, redis, pool: PoolRef):
+    """Fields by name, values as JSON, the reason why it waits, the history; control characters stay text."""
+    request = JobRequest(
+        kind="greet", job_id="first", payload={"name": "\x1b[2J"}, tags=("nightly",), delay_ms=3_600_000
+    )
+    await Producer(redis, pool).submit(request)
+    shown = printed(await cli("describe", "job", "first"))
+    for expected in ("Job:", "State:", "scheduled, attempt 0 of 5", "Tags:", "nightly", "Payload:", "History:"):
+        assert expected in shown
+    assert re.search(r"Pending:\s+the job is due in (1h|59m)", shown)
+    assert "\x1b" not in shown
+    assert str((await cli("describe", "job", "stranger")).exception).startswith("job 'stranger'")
+
+
+async def test_a_pool_is_described(cli, redis, pool: PoolRef, consumer):
+    """Queue, routes, workers, settings, what its dead letters died of, and its latest events."""
+    await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="fast", kinds=("greet",)),), max_attempts=1))
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first"))
+    shown = printed(await cli("describe", "pool", str(pool)))
+    for expected in ("Routes:", "fast", "Workers:", "Settings:", "Attempts:", "Latest events:", "queued", "first"):
+        assert expected in shown
+    assert "name the pool once" in str((await cli("describe", "pool", "a/b", "--pool", "a/b")).exception)
+
+
+async def test_pools_of_a_cluster_come_with_their_workers(cli, declared_pool, pool: PoolRef, server_kubeconfig: Path):
+    """Without a Redis URL the AgentPools of the cluster name theirs; without both, the error says so."""
+    without = {"AGENTPOOL_REDIS_URL": "", "REDIS_URL": "", "AGENTPOOL_POOL": "", "KUBECONFIG": str(server_kubeconfig)}
+    shown = printed(await cli("get", "pools", "-A", "-o", "wide", **without)).splitlines()
+    assert shown[0].split()[-4:] == ["READY", "DESIRED", "MAX", "REASON"]
+    (row,) = (line for line in shown if line.startswith(f"{pool} "))
+    assert "Active" in row
+    assert str(pool) in printed(await cli("top", "-A", "--once", "--every", "100ms", **without))
+    assert "Settings:" in printed(await cli("describe", "pool", str(pool), **without))
+    nothing = without | {"KUBECONFIG": "/-"}
+    assert "--redis: no flag or environment variable names the Redis" in str(
+        (await cli("get", "pools", **nothing)).exception
+    )
+
+
+async def test_top_shows_all_pools_with_rates(cli, redis, pool: PoolRef, second: PoolRef):
+    """A line for each pool of the namespace, without a pool or with -A."""
+    for words in (["-A"], ["-n", pool.namespace]):
+        shown = printed(await cli("top", "--once", "--every", "100ms", *words, AGENTPOOL_POOL=""))
+        rows = {line.split()[0]: line.split() for line in shown.splitlines()}
+        assert rows["POOL"][-4:] == ["IN/S", "OUT/S", "DESIRED", "MAX"]
+        assert rows[str(second)][-4:-2] == ["0.0", "0.0"]
+
+
+def kubeconfig(path: Path, namespaces: dict[str, str]) -> Path:
+    """A kubeconfig with a context for each namespace; the first is the current one."""
+    contexts = [{"name": name, "context": {"namespace": each}} for name, each in namespaces.items()]
+    path.write_text(yaml.safe_dump({"contexts": contexts, "current-context": contexts[0]["name"]}))
+    return path
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--kubeconfig", "FILE", "--context", "other", "get", "pools"],
+        ["get", "--context", "other", "pools", "--kubeconfig", "FILE"],
+        ["get", "pools", "--kubeconfig=FILE", "--context=other"],
+        ["-n", "of-other", "get", "pools"],
+        ["get", "pools", "-n", "of-other"],
+    ],
+)
+async def test_kubectls_options_stand_anywhere(cli, tmp_path: Path, words: list[str]):
+    """Before and after the subcommand; the context gives the namespace, as in kubectl."""
+    file = kubeconfig(tmp_path / "config", {"one": "of-one", "other": "of-other"})
+    before = dict(os.environ)
+    result = await cli(*[word.replace("FILE", str(file)) for word in words])
+    assert printed(result) == "no such pools in of-other\n"
+    assert dict(os.environ) == before
+
+
+def test_kubectl_completes_commands_and_pools(redis_url: str, pool: PoolRef, configured):
+    """`kubectl_complete-agentpool` answers in cobra's form, by name in the namespace in use."""
+
+    def complete(*words: str) -> list[str]:
+        environment = {**os.environ, "AGENTPOOL_REDIS_URL": redis_url, "AGENTPOOL_NAMESPACE": pool.namespace}
+        done = subprocess.run(
+            [BIN / "kubectl_complete-agentpool", *words],
+            env=environment, capture_output=True, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        assert done.stderr == ""
+        return done.stdout.splitlines()
+
+    assert complete("descr") == ["describe\tShow everything about a job or a pool.", ":4"]
+    assert complete("get", "w") == ["workers", ":4"]
+    assert complete("get", "-o", "js") == ["json", "jsonpath=", ":4"]
+    assert complete("queue", "--pool", pool.name) == [pool.name, ":4"]
+    assert complete("queue", "--pool", str(pool)) == [str(pool), ":4"]
+    assert complete("queue", "--redis", "redis://127.0.0.1:1/0", "--pool", "") == [":4"]
+
+
+@pytest.fixture
+async def configured(redis, pool: PoolRef) -> None:
+    await Inspector(redis).configure(pool, PoolSettings())
