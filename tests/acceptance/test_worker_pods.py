@@ -151,7 +151,7 @@ def test_slots_follow_the_pool_without_a_restart(system, pool):
     pool.ended(jobs)
 
 
-def test_a_container_beside_the_worker_outlives_the_jobs_that_need_it(system, pool):
+def test_a_container_beside_the_worker_outlives_its_jobs(system, pool):
     """At the end of the pod, the agent's container, which dies at SIGTERM, waits until the worker has drained."""
     port = free_port()
     agent = {"name": "agent", "image": IMAGE, "command": ["python", str(APPS / "http_agent.py"), str(port)]}

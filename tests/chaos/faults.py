@@ -176,10 +176,10 @@ class Faults:
         kept = await asyncio.to_thread(self._ground.redis.keep)
         await asyncio.sleep(seconds)
 
-        def told(newest: str) -> None:
+        def restored(newest: str) -> None:
             self._rolled_back(Rollback(since=since, until=time.monotonic(), newest=newest))
 
-        await self._ground.roll_back(kept, told)
+        await self._ground.roll_back(kept, restored)
 
     async def fill_disk(self) -> None:
         """Redis cannot write the log and ends, because it would lose promises; later the disk has space again."""

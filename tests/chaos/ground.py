@@ -232,15 +232,15 @@ class Ground:
         self.redis_line.reset()
         self.referee_line.reset()
 
-    async def roll_back(self, kept: Mapping[Path, bytes], told: Callable[[str], None]) -> None:
-        """Restart Redis with the kept state; `told` gets the newest event before any client may connect."""
+    async def roll_back(self, kept: Mapping[Path, bytes], restored: Callable[[str], None]) -> None:
+        """Restart Redis with the kept state; `restored` gets the newest event before any client may connect."""
         lines = (self.redis_line, self.referee_line)
         for line in lines:
             line.cut()
         await asyncio.to_thread(self.redis.go_back, kept)
         async with connected(self.redis) as server:
             newest = await server.xrevrange(Keys(POOL).events, count=1)
-        told(newest[0][0].decode() if newest else "0-0")
+        restored(newest[0][0].decode() if newest else "0-0")
         for line in lines:
             line.mend()
 
@@ -282,7 +282,7 @@ class Ground:
             pods = (await client.list(PODS, POOL.namespace))["items"] or []
         return state.desired if state else -1, len(pods), len(self.workers())
 
-    async def told(self) -> object:
+    async def operator_view(self) -> object:
         """Return the operator's view: the status of AgentPool and Deployment, and the metrics of the decision."""
         async with open_kubeconfig(self.kubeconfig) as cluster:
             pool = (await cluster.read(paths.agentpools(POOL.namespace, POOL.name))) or {}

@@ -24,7 +24,7 @@ HEARTBEAT_SECONDS = 1.0
 BACKOFF = RestartBackoff(initial_seconds=0.5, longest_seconds=2.0, reset_seconds=60.0)
 
 
-async def _until_told() -> None:
+async def _until_stopped() -> None:
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -33,7 +33,7 @@ async def _until_told() -> None:
 
 async def api(kubeconfig: Path) -> None:
     async with Cluster(ClusterSettings(kubeconfig=kubeconfig, nodes=(), patience=PATIENCE)):
-        await _until_told()
+        await _until_stopped()
 
 
 async def node(kubeconfig: Path, name: str, state: Path, image: Path) -> None:
@@ -43,7 +43,7 @@ async def node(kubeconfig: Path, name: str, state: Path, image: Path) -> None:
         agent = NodeAgent(client, settings)
         await agent.start()
         try:
-            await _until_told()
+            await _until_stopped()
         finally:
             await agent.stop()
 

@@ -167,5 +167,5 @@ async def _until_size(ground: Ground, most: int, description: str) -> list[str]:
     try:
         await wait_until(small, description, within_s=SMALL_WITHIN_SECONDS)
     except AssertionError as error:
-        return [f"{error}; replicas, pods, processes: {await ground.size()}; told: {await ground.told()}"]
+        return [f"{error}; replicas, pods, processes: {await ground.size()}; operator: {await ground.operator_view()}"]
     return []

@@ -100,10 +100,10 @@ async def test_a_worker_without_descriptors_makes_no_dead_letters(workers, redis
     await until(lambda: workers.runs()["holds all", hog.job_id], "no descriptor is left")
     receipts = await producer.submit_many([JobRequest(kind="open-a-file", payload=0.01) for _ in range(JOBS)])
 
-    async def told():
+    async def reported():
         return [worker.note for worker in await inspector.workers(pool) if "descriptors" in worker.note]
 
-    await until(told, "the queue knows why the worker takes no jobs")
+    await until(reported, "the queue knows why the worker takes no jobs")
     workers.start()
     await until(lambda: len(workers.all) == 2, "a healthy worker has come")
     gate.touch()

@@ -29,7 +29,7 @@ def clock(tmp_path):
     made.close()
 
 
-def told(clock):
+def offsets(clock):
     """Return a process's offset from our clocks in seconds, for the time of day and for the monotonic clock."""
     done = subprocess.run(
         [sys.executable, "-c", TELL], env=os.environ | clock.environment, capture_output=True, text=True, check=True
@@ -42,7 +42,7 @@ def test_a_process_sees_its_clock_moved(clock):
     """The clock moves forward and back; the monotonic clock stays that of the machine."""
     clock.move(+3600)
     clock.move(-7200)
-    day, monotonic = told(clock)
+    day, monotonic = offsets(clock)
     assert abs(day + 3600) < SLACK_SECONDS
     assert abs(monotonic) < SLACK_SECONDS
 

@@ -100,7 +100,7 @@ def test_the_workers_first_process_is_an_init(tmp_path: Path):
     assert first.stdout == "init -- /bin/echo worker --pool a b\n"
 
 
-def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
+def test_all_images_use_the_same_pinned_slim_python():
     """Builds and results, the example's too, use one official image by version and digest.
 
     The labels name the image.
@@ -117,7 +117,7 @@ def test_all_images_stand_on_one_slim_python_that_is_pinned_and_named():
     assert set(declared) == {"PYTHON_IMAGE", "VERSION", "REVISION"}
 
 
-def test_bake_builds_every_image_under_the_name_and_version_that_the_chart_asks_for():
+def test_bake_builds_every_image_with_name_and_version_of_the_chart():
     """Repository and tag are those of the chart's defaults."""
     bake = (ROOT / "docker-bake.hcl").read_text()
     parts = re.findall(r'matrix += \{ part = \["(.+)"\] \}', bake)[0].split('", "')
@@ -153,7 +153,7 @@ def test_a_workflow_runs_only_actions_that_are_pinned_by_commit(workflow: Path):
     assert [line for line in lines if not re.fullmatch(pinned, line)] == []
 
 
-def test_every_dockerfile_stands_on_images_that_are_pinned_by_digest():
+def test_every_dockerfile_pins_base_images_by_digest():
     """Each FROM names a stage of the same file or an image with a digest, also through an ARG."""
     listed = subprocess.run(
         ["git", "ls-files", "*Dockerfile*"], cwd=ROOT, capture_output=True, text=True, check=True

@@ -157,7 +157,7 @@ def test_alerts_use_only_emitted_metrics():
     assert unknown([rule["expr"] for rule in rules()]) == set()
 
 
-def test_each_alert_fires_when_it_should_and_only_then():
+def test_each_alert_fires_only_in_its_case():
     """The rules are valid, and pass their tests, which cover every alert."""
     promtool("check", "rules", str(ALERTS))
     tests = ROOT / "tests/chart/alerts_test.yaml"

@@ -353,7 +353,7 @@ def test_labels_of_your_own_replace_all_but_the_required_labels():
 @pytest.mark.parametrize(
     ("ids", "expected"), [({}, {65532, 999}), (None, {None}), (1_000_680_000, {1_000_680_000})], ids=str
 )
-def test_every_pod_takes_the_ids_that_the_cluster_wants(ids: object, expected: set[int | None]):
+def test_every_pod_accepts_the_ids_of_the_cluster(ids: object, expected: set[int | None]):
     """OpenShift chooses the ids (null), or gives a range, also for the bundled Redis, whose image has 999."""
     fields = ("runAsUser", "runAsGroup", "fsGroup")
     pod = {} if ids == {} else dict.fromkeys(fields, ids)

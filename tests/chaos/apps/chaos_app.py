@@ -14,7 +14,7 @@ app = App()
 _file = os.open(os.environ["CHAOS_RECORD"], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
 
-def tell(what: str, ctx: object, **more: object) -> None:
+def record(what: str, ctx: object, **more: object) -> None:
     """Append a line; the monotonic clock is the same for all processes of the machine."""
     lease = ctx._lease
     line = {"what": what, "job": lease.job_id, "token": lease.token, "attempt": lease.attempt}
@@ -24,33 +24,33 @@ def tell(what: str, ctx: object, **more: object) -> None:
 
 @app.handler("nap", "code", "text")
 async def nap(payload, ctx):
-    tell("start", ctx, parents=dict(ctx.parents))
+    record("start", ctx, parents=dict(ctx.parents))
     await asyncio.sleep(payload["s"])
-    tell("end", ctx)
+    record("end", ctx)
     return payload["n"]
 
 
 @app.handler("flaky")
 async def flaky(payload, ctx):
-    tell("start", ctx, parents=dict(ctx.parents))
+    record("start", ctx, parents=dict(ctx.parents))
     await asyncio.sleep(payload["s"])
     if ctx.attempt <= payload["fails"]:
-        tell("fail", ctx)
+        record("fail", ctx)
         raise RuntimeError("as asked")
-    tell("end", ctx)
+    record("end", ctx)
     return payload["n"]
 
 
 @app.handler("hang")
 async def hang(payload, ctx):
-    tell("start", ctx, parents=dict(ctx.parents))
+    record("start", ctx, parents=dict(ctx.parents))
     await asyncio.sleep(3600)
 
 
 @app.handler("poison")
 async def poison(payload, ctx):
     """End the worker under all running jobs, in the requested way."""
-    tell("start", ctx, parents=dict(ctx.parents))
+    record("start", ctx, parents=dict(ctx.parents))
     await asyncio.sleep(payload["s"])
     if payload["n"] % 2:
         os._exit(3)
@@ -61,10 +61,10 @@ async def poison(payload, ctx):
 async def steps(payload, ctx):
     """Each step is saved; an acknowledged checkpoint is never lost."""
     done = (ctx.state or {"done": 0})["done"]
-    tell("start", ctx, parents=dict(ctx.parents), done=done)
+    record("start", ctx, parents=dict(ctx.parents), done=done)
     for step in range(done, payload["steps"]):
         await asyncio.sleep(payload["s"])
         await ctx.checkpoint({"done": step + 1})
-        tell("saved", ctx, done=step + 1)
-    tell("end", ctx)
+        record("saved", ctx, done=step + 1)
+    record("end", ctx)
     return payload["n"]

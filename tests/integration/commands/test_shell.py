@@ -90,7 +90,7 @@ class Terminal:
         os.close(self._ours)
 
 
-async def test_top_is_live_on_a_terminal_until_it_is_interrupted(redis_url: str, pool: PoolRef, consumer):
+async def test_top_is_live_on_a_terminal_until_ctrl_c(redis_url: str, pool: PoolRef, consumer):
     """The command draws the pool and a worker, and Ctrl-C releases the terminal."""
     with contextlib.closing(Terminal("top", "--every", "100ms", "--pool", str(pool), "--redis", redis_url)) as terminal:
         await wait_until(

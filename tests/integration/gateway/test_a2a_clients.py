@@ -141,8 +141,8 @@ async def test_a_stream_has_states_progress_and_result_in_order(remote: Remote):
     assert kinds == ["task", *["status_update"] * 3, "artifact_update", "status_update"]
     assert seen[0].task.status.state == pb.TASK_STATE_SUBMITTED
     assert [update.status_update.status.state for update in seen[1:4]] == [WORKING] * 3
-    told = [get_stream_response_text(update) for update in seen[1:5]]
-    assert told == ["started", 'progress: "one"', 'progress: "two"', "three"]
+    texts = [get_stream_response_text(update) for update in seen[1:5]]
+    assert texts == ["started", 'progress: "one"', 'progress: "two"', "three"]
     assert seen[-1].status_update.status.state == COMPLETED
 
 

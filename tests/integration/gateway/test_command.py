@@ -165,11 +165,11 @@ def test_metrics_have_a_port_of_their_own(redis_url: str):
                 urllib.request.urlopen(missing, timeout=20)
             refused_.value.close()
             assert refused_.value.code == 404
-        code, told = refused(
+        code, message = refused(
             "--redis", redis_url, "--no-auth", "--port", "0", "--metrics-port", beside[1].split(":")[2][:-8]
         )
-        assert (code, told.count("\n")) == (2, 1)
-        assert "--metrics-port" in told
+        assert (code, message.count("\n")) == (2, 1)
+        assert "--metrics-port" in message
         stopped(process)
 
 
@@ -181,8 +181,8 @@ def test_an_absent_redis_is_reported_at_once_and_by_readyz():
         assert (refused_.value.code, refused_.value.read()) == (503, b"Redis cannot be used\n")
         refused_.value.close()
         log = stopped(process)
-    (told,) = (line for line in log.splitlines() if " WARNING " in line)
-    assert "redis://lead:***@127.0.0.1:1/0: Redis did not answer" in told
+    (message,) = (line for line in log.splitlines() if " WARNING " in line)
+    assert "redis://lead:***@127.0.0.1:1/0: Redis did not answer" in message
     assert "open-sesame" not in log
 
 
@@ -212,30 +212,30 @@ def test_the_log_has_callers_and_paths_and_never_a_token_or_a_query(redis_url: s
 
 def test_a_gateway_serves_no_caller_by_default(redis_url: str):
     """Without tokens or reviews the gateway refuses to start, and the error names the options."""
-    code, told = refused("--redis", redis_url, "--port", "0")
-    assert (code, told.count("\n")) == (2, 1)
-    assert "pass --tokens FILE" in told
+    code, message = refused("--redis", redis_url, "--port", "0")
+    assert (code, message.count("\n")) == (2, 1)
+    assert "pass --tokens FILE" in message
 
 
 def test_an_open_gateway_serves_on_loopback_only(redis_url: str):
     """An open gateway on a reachable address is refused."""
-    code, told = refused("--redis", redis_url, "--no-auth", "--host", "0.0.0.0", "--port", "0")
+    code, message = refused("--redis", redis_url, "--no-auth", "--host", "0.0.0.0", "--port", "0")
     assert code == 2
-    assert "listen on 127.0.0.1" in told
+    assert "listen on 127.0.0.1" in message
 
 
 def test_a_port_in_use_is_one_line(redis_url: str):
     """The line names the port and the remedy, without a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, told = refused("--redis", redis_url, "--no-auth", "--port", str(taken.getsockname()[1]))
-    assert (code, told.count("\n")) == (2, 1)
-    assert "choose a different address or port" in told
+        code, message = refused("--redis", redis_url, "--no-auth", "--port", str(taken.getsockname()[1]))
+    assert (code, message.count("\n")) == (2, 1)
+    assert "choose a different address or port" in message
 
 
 @pytest.mark.parametrize("args", [("--tokens", "/nowhere/tokens.yaml"), ("--auth", "kubernetes")])
 def test_a_missing_resource_is_a_single_line(redis_url: str, args: tuple[str, ...], tmp_path: Path):
     """A missing tokens file and a missing cluster are each a single line."""
-    code, told = refused("--redis", redis_url, "--port", "0", *args)
+    code, message = refused("--redis", redis_url, "--port", "0", *args)
     assert code == 2
-    assert "Traceback" not in told
-    assert told.startswith("error: ")
+    assert "Traceback" not in message
+    assert message.startswith("error: ")

@@ -32,7 +32,7 @@ async def test_the_pages_and_their_files_are_served_under_a_strict_policy(gatewa
         assert (await client.get(f"{leads_to}%2e%2e/settings.py")).status_code == 404
 
 
-def test_the_files_ask_nothing_of_other_hosts_and_carry_no_inline_code():
+def test_the_files_use_no_foreign_hosts_and_no_inline_code():
     """The files contain nothing that the policy would block, and never build markup from text."""
     for path in [*CONSOLE.iterdir(), *REFERENCE.iterdir()]:
         text = path.read_text().replace("http://www.w3.org/2000/svg", "")

@@ -202,10 +202,10 @@ async def test_the_queue_lists_running_jobs_the_longest_wait_and_an_estimate(htt
     await consumer.settle([Succeeded(job_id=first.job_id, token=first.token)])
     assert {lease.kind for lease in await consumer.claim(3)} == {"code", "text"}
     queue = (await http.get("/queue")).json()
-    told = {
+    figures = {
         route["name"]: (route["limit"], route["running"], sum(route["queued"].values())) for route in queue["routes"]
     }
-    assert (told["code"], told["text"]) == ((2, 2, 0), (None, 1, 19))
+    assert (figures["code"], figures["text"]) == ((2, 2, 0), (None, 1, 19))
     assert (queue["queued"], queue["running"]) == (19, 3)
     waiting = (await http.get("/jobs", params={"state": "queued"})).json()["jobs"]
     oldest_ms = queue["taken_at_ms"] - min(job["enqueued_at_ms"] for job in waiting)

@@ -173,20 +173,20 @@ async def test_no_caller_without_a_valid_token_passes_any_row(doors: Doors, pool
             assert pool.name not in body.replace(f"/pools/{pool.name}", "")
 
 
-async def test_a_token_of_another_verb_passes_no_row(doors: Doors, pool: PoolRef):
+async def test_a_token_with_a_different_verb_passes_no_row(doors: Doors, pool: PoolRef):
     """Each verb permits only the rows of that verb, through every entry point."""
     for verb, token in doors.of_verb.items():
-        told = await answers(doors, token, pool, OF_A_POOL)
-        passed = {call for call, (status, _) in told.items() if status not in {401, 403}}
+        answered = await answers(doors, token, pool, OF_A_POOL)
+        passed = {call for call, (status, _) in answered.items() if status not in {401, 403}}
         assert passed == {str(call) for call in OF_A_POOL if call.need is verb}
 
 
-async def test_a_token_of_another_namespace_passes_no_row(doors: Doors, pool: PoolRef):
+async def test_a_token_of_a_foreign_namespace_passes_no_row(doors: Doors, pool: PoolRef):
     """403 for an existing and for a missing pool; the lists of pools and of agents are empty."""
     wanted = [*OF_A_POOL, *(call for call in calls() if call.need is table.Rule.ANY_VERB)]
     for named in (pool, PoolRef(pool.namespace, "no-such-pool")):
-        told = await answers(doors, doors.elsewhere, named, wanted)
-        assert {status for status, _ in told.values()} == {403}
+        answered = await answers(doors, doors.elsewhere, named, wanted)
+        assert {status for status, _ in answered.values()} == {403}
     async with doors.served.client(doors.elsewhere) as client:
         assert (await client.get("/v1/pools")).json() == {"pools": []}
         assert (await client.get("/v1/a2a/agents")).json() == {"agents": []}
@@ -237,7 +237,7 @@ async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: Po
     assert not [answer.text for answer in again if "for readers only" in answer.text]
 
 
-async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch):
+async def test_a_route_outside_the_table_is_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch):
     """The app is not built; a route that is added later is refused to every caller, with an open gateway as well."""
     router = APIRouter()
 
@@ -258,7 +258,7 @@ async def test_a_route_that_is_not_in_the_table_is_refused(redis_url: str, monke
         build(settings, SingleRedis(redis_url), AllowAll())
 
 
-async def test_a_method_that_is_not_in_the_table_is_refused(http, monkeypatch: pytest.MonkeyPatch):
+async def test_a_method_outside_the_table_is_refused(http, monkeypatch: pytest.MonkeyPatch):
     """A handler alone permits no call; every handler has a row and every row a handler."""
     assert {*methods.OPERATIONS, *legacy.LEGACY} == set(table.A2A_METHODS)
     operations = {**methods.OPERATIONS, "tasks/list": methods.OPERATIONS["ListTasks"]}

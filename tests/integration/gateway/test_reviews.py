@@ -52,7 +52,7 @@ async def test_rbac_decides_about_submit_read_manage_and_pause(reviewed: Served,
     assert (await api.get(f"{POOLS}/{pool.name}"))["spec"]["paused"] is True
 
 
-async def test_another_namespace_and_a_made_up_token_stay_outside(reviewed: Served, api: ApiClient, pool: PoolRef):
+async def test_a_foreign_namespace_and_an_invented_token_are_refused(reviewed: Served, api: ApiClient, pool: PoolRef):
     """A right in one namespace is none in a second namespace; the list of pools holds only readable pools."""
     token = await account(api, "lead", ("get", "agentpools"), ("create", "agentpools/jobs"))
     async with reviewed.client(token) as client:
@@ -72,7 +72,7 @@ def _as_account(kubeconfig: Path, token: str, file: Path) -> Path:
     return file
 
 
-async def test_a_gateway_of_some_namespaces_needs_no_right_in_others(
+async def test_a_gateway_of_some_namespaces_needs_no_right_elsewhere(
     declared_pool, api: ApiClient, server_kubeconfig: Path, tmp_path: Path, pool: PoolRef
 ):
     """With rights in some namespaces only, the gateway lists the pools there, and no pools elsewhere."""
@@ -120,7 +120,7 @@ async def test_foreign_namespaces_on_a_shared_redis_are_hidden(redis_url: str, p
             await queues.close()
 
 
-async def test_a_token_for_another_service_is_refused(
+async def test_a_token_for_a_different_service_is_refused(
     declared_pool, api: ApiClient, server_kubeconfig: Path, redis_url: str, pool: PoolRef
 ):
     """With --audience a token must name that audience: tokens for the API server or a different service are refused."""
@@ -131,15 +131,15 @@ async def test_a_token_for_another_service_is_refused(
         authority = KubernetesReviews(connection, cache_s=0, audiences=("agentpool",))
         app = build(settings, SingleRedis(redis_url), authority, connection)
         async with serving(app, settings) as served:
-            told = {}
+            answered = {}
             for audience in wanted:
                 spec = {"audiences": [audience]} if audience else {}
                 path = "/api/v1/namespaces/test/serviceaccounts/lead/token"
                 token = (await api.create(path, {"spec": spec}))["status"]["token"]
                 async with served.client(token) as client:
                     answer = await client.get(f"/v1/namespaces/test/pools/{pool.name}/queue")
-                    told[audience] = answer.status_code
-    assert told == wanted
+                    answered[audience] = answer.status_code
+    assert answered == wanted
 
 
 async def test_scaling_is_reported_as_in_the_agentpool(reviewed: Served, api: ApiClient, pool: PoolRef):
@@ -153,9 +153,9 @@ async def test_scaling_is_reported_as_in_the_agentpool(reviewed: Served, api: Ap
     await api.patch(f"{POOLS}/{pool.name}/status", {"status": status})
     token = await account(api, "reader", ("get", "agentpools"))
     async with reviewed.client(token) as client:
-        told = (await client.get(f"/v1/namespaces/test/pools/{pool.name}/scaling")).json()
-    assert (told["wanted_replicas"], told["ready_replicas"]) == (9, 1)
-    assert told["limited"] == {"reason": "MaxReplicas", "message": "more wanted"}
+        answered = (await client.get(f"/v1/namespaces/test/pools/{pool.name}/scaling")).json()
+    assert (answered["wanted_replicas"], answered["ready_replicas"]) == (9, 1)
+    assert answered["limited"] == {"reason": "MaxReplicas", "message": "more wanted"}
 
 
 async def test_the_command_line_finds_redis_through_the_kubeconfig(
@@ -170,8 +170,8 @@ async def test_the_command_line_finds_redis_through_the_kubeconfig(
     assert submitted[0] == 0, submitted
     code, report = await ran(environment, "doctor", "-n", "test", "-p", pool.name)
     assert code in {0, 1}, report
-    for told in ("kubernetes", "crd", "agentpools", "no status yet", "gpus", "append-only file", "1 queued"):
-        assert told in report, f"{told!r} is missing in\n{report}"
+    for answered in ("kubernetes", "crd", "agentpools", "no status yet", "gpus", "append-only file", "1 queued"):
+        assert answered in report, f"{answered!r} is missing in\n{report}"
 
 
 async def ran(environment: dict[str, str], *arguments: str) -> tuple[int, str]:

@@ -234,7 +234,7 @@ async def test_a_redis_that_sends_without_end_is_cut_off(gateway_factory, monkey
     assert answer.status_code >= 500
 
 
-async def test_probes_need_no_token_and_nothing_without_one_names_a_pool(gateway, pool: PoolRef):
+async def test_probes_need_no_token_and_name_no_pool(gateway, pool: PoolRef):
     """The metrics, which name pools, have a separate port."""
     async with gateway.client() as admin:
         await admin.post(f"{at(pool)}/jobs", json={"kind": "greet"})

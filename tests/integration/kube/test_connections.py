@@ -190,7 +190,7 @@ NEAR, FAR = "https://10.1.2.3:6443", "https://kube.example.com:6443"
         ("http://10.1.2.3", "", False),
     ],
 )
-async def test_no_proxy_is_read_as_kubectl_reads_it(tmp_path, monkeypatch, server, without, through):
+async def test_no_proxy_is_read_as_by_kubectl(tmp_path, monkeypatch, server, without, through):
     """CIDRs, domains and addresses work; a server on this machine has no proxy; HTTPS_PROXY applies to https only."""
     monkeypatch.setenv("HTTPS_PROXY", "proxy:3128")
     monkeypatch.setenv("NO_PROXY", without)

@@ -56,14 +56,14 @@ async def test_a_death_is_reported_with_name_code_and_last_lines(start):
     assert "exit code 3" in str(error)
 
 
-async def test_a_child_that_dies_before_it_is_ready_says_so(start):
+async def test_a_child_that_dies_before_readiness_is_named(start):
     """The wait ends with the child, not at the time limit."""
     child = await start("import sys; sys.exit(1)")
     with pytest.raises(ChildDiedError):
         await child.until_ready(never, seconds=60, missing="it never answers")
 
 
-async def test_a_child_that_is_not_ready_in_time_is_named(start):
+async def test_an_unready_child_is_named(start):
     """The error names the missing event."""
     child = await start(FOREVER)
     with pytest.raises(NotReadyError, match="part is not ready after 0 s: it never answers"):

@@ -155,7 +155,7 @@ async def test_expired_and_broken_watches_start_again(
     faulty_api.fail(410, times=3, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
     await wait_until(
-        lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_SECONDS
+        lambda: not faulty_api.faults, "the watches got the answer that they are too old", within_s=WITHIN_SECONDS
     )
     await pool_of(replicas=2)
     await shows(look.replicas, 2)
@@ -196,12 +196,12 @@ async def test_restarting_watches_do_not_cancel_the_passes(faulty_api, watches, 
     faulty_api.fail(410, times=4, methods={"GET"}, part="watch=", reason="Expired")
     faulty_api.end_watches()
     await wait_until(
-        lambda: not faulty_api.faults, "the watches were told that they are too old", within_s=WITHIN_SECONDS
+        lambda: not faulty_api.faults, "the watches got the answer that they are too old", within_s=WITHIN_SECONDS
     )
     lists = faulty_api.lists
     await wait_until(lambda: faulty_api.lists > lists, "the watches started again", within_s=WITHIN_SECONDS)
     await pool_of()
-    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: pools.get(ref), "the watches see new objects", within_s=WITHIN_SECONDS)
     assert not work.done()
     await end(work)
 
@@ -241,7 +241,7 @@ async def test_watches_restart_although_a_task_misses_the_cancel(faulty_api, clu
     faulty_api.end_watches()
     await wait_until(lambda: len(forgetful) > 1, "the watches started again", within_s=WITHIN_SECONDS)
     await pool_of()
-    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: pools.get(ref), "the watches see new objects", within_s=WITHIN_SECONDS)
     assert forgetful[0].cancelled()
     await watches.close()
     await asyncio.wait_for(running, WITHIN_SECONDS)
@@ -257,7 +257,7 @@ async def test_a_missing_right_to_watch_is_named_in_the_log(faulty_api, watches,
         lambda: "the watches failed and start again" in caplog.text, "it is logged", within_s=WITHIN_SECONDS
     )
     assert words in caplog.text
-    await wait_until(lambda: pools.get(ref), "they see what comes", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: pools.get(ref), "the watches see new objects", within_s=WITHIN_SECONDS)
 
 
 async def test_kopf_starts_again_until_it_has_found_all_kinds(
@@ -300,10 +300,10 @@ async def test_the_operator_survives_an_outage_of_the_api_server(start_operator,
     await submit(redis, ref, 6)
     await wait_until(lambda: "no longer leading" in process.written(), "it stopped leading", within_s=WITHIN_SECONDS)
     await asyncio.sleep(AWAY_SECONDS)
-    told = [line.partition(": ")[2] for line in process.written().splitlines()[before:]]
+    logged = [line.partition(": ")[2] for line in process.written().splitlines()[before:]]
     faulty_api.away = False
-    await wait_until(lambda: "answers, after" in process.written(), "the end is told", within_s=WITHIN_SECONDS)
-    assert [re.sub(r"(?<=unreachable:) .* \(.*\)|\d+", "…", line) for line in told] == [
+    await wait_until(lambda: "answers, after" in process.written(), "the log has the end", within_s=WITHIN_SECONDS)
+    assert [re.sub(r"(?<=unreachable:) .* \(.*\)|\d+", "…", line) for line in logged] == [
         "Kubernetes API unreachable:…. Retrying every … s. Pools keep their size until the API server answers.",
         "no longer leading",
         "Kubernetes API unreachable:…, for … s now. Retrying every … s.",

@@ -75,8 +75,8 @@ async def test_foreign_fields_of_the_deployment_are_reported_with_their_manager(
 
     await set_variables({"name": "EXTRA", "value": "1"})
     await until(lambda: look.condition("Progressing"), ("False", "ChangedByOthers"))
-    (told,) = [c for c in (await look.status())["conditions"] if c["type"] == "Progressing"]
-    assert "template.spec.containers[worker].env[EXTRA] (kubectl-set)" in told["message"]
+    (progressing,) = [c for c in (await look.status())["conditions"] if c["type"] == "Progressing"]
+    assert "template.spec.containers[worker].env[EXTRA] (kubectl-set)" in progressing["message"]
     await set_variables()
     await until(lambda: look.condition("Progressing"), ("False", "Settled"))
 

@@ -62,7 +62,7 @@ async def test_a_hostile_redis_harms_its_own_pool_only(start_operator, pool_of, 
 
 
 @pytest.mark.timeout(240)
-async def test_a_url_that_no_client_understands_harms_its_own_pool_only(start_operator, pool_of, look, redis_server):
+async def test_an_unusable_url_harms_its_own_pool_only(start_operator, pool_of, look, redis_server):
     """A foreign option, an unknown option, an option without a value, an option of a wrong type."""
     operator = start_operator()
     options = ("ssl_ca_certs=/x", "nonsense=1", "retry=", "retry=x", "socket_timeout=x", "db=x", "max_connections=-1",
@@ -171,7 +171,7 @@ async def test_a_template_nested_without_end_is_refused(start_operator, pool_of,
 
 
 @pytest.mark.timeout(240)
-async def test_a_pod_with_a_label_that_no_pool_can_have_is_left_out(start_operator, pool_of, look, cluster, namespace):
+async def test_a_pod_with_an_impossible_label_is_ignored(start_operator, pool_of, look, cluster, namespace):
     """Any user may label a pod; the watch and the full lists continue."""
     operator = start_operator()
     labels = {"agentpool.dev/pool": "Not_a.Name-"[:-1]}
@@ -188,7 +188,7 @@ async def test_a_pod_with_a_label_that_no_pool_can_have_is_left_out(start_operat
 
 
 @pytest.mark.timeout(240)
-async def test_an_object_deeper_than_a_decoder_goes_does_not_stop_the_watches(
+async def test_an_object_too_deep_for_a_decoder_does_not_stop_the_watches(
     start_operator, pool_of, look, faulty_api, namespace
 ):
     """An API server accepts 10,000 levels.

@@ -47,7 +47,7 @@ async def test_jobs_scale_an_empty_pool_out_and_their_end_scales_in(start_operat
     async def reported():
         return (await _figure(look, "lastDecision") or {}).get("reason", "")
 
-    await wait_until(lambda: _contains(reported, "12 jobs wait"), "the status tells why", within_s=5.0)
+    await wait_until(lambda: _contains(reported, "12 jobs wait"), "the status has the reason", within_s=5.0)
 
 
 async def test_a_change_of_size_is_reported_as_a_sentence_in_an_event(
@@ -96,7 +96,7 @@ async def test_metrics_cover_each_pool_and_no_deleted_pool(
     await until(names_the_pool, False)
 
 
-async def test_a_pool_goes_back_to_zero_when_its_jobs_have_ended(start_operator, pool_of, look, until, redis, ref):
+async def test_a_pool_scales_to_zero_after_its_jobs(start_operator, pool_of, look, until, redis, ref):
     """Without waiting and running jobs the last worker is removed after idleSeconds."""
     start_operator()
     await pool_of()

@@ -64,7 +64,7 @@ async def test_the_queue_of_a_deleted_pool_is_purged(deleted, redis, pool):
     assert await is_there(redis, pool) == (False, False)
 
 
-async def test_notes_of_a_namespace_that_may_not_be_listed_are_found_by_its_pools(deleted, redis, pool, monkeypatch):
+async def test_notes_of_an_unlistable_namespace_are_found_by_its_pools(deleted, redis, pool, monkeypatch):
     """An operator's Redis user may be limited to a namespace.
 
     The pools that it serves on that Redis name the namespace.
@@ -97,7 +97,7 @@ async def test_a_retained_queue_is_retired_and_comes_back_with_its_pool(deleted,
     assert (await inspector.snapshot(pool)).queued == 2
 
 
-async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_known(deleted, redis, pool, monkeypatch):
+async def test_a_missing_note_is_written_once_the_cluster_is_known(deleted, redis, pool, monkeypatch):
     """The API server was unreachable at the setup of the pool.
 
     A later pass writes the note, and the link stays open.
@@ -117,7 +117,7 @@ async def test_a_note_that_could_not_be_written_is_written_once_the_cluster_is_k
     assert purger.waiting == set()
 
 
-async def test_a_pool_that_is_known_to_live_is_not_looked_up(deleted, redis, pool):
+async def test_a_known_live_pool_is_not_looked_up(deleted, redis, pool):
     """For any number of pools, a deletion costs lookups of the deleted pools only."""
     api = Api()
     await Purger(api, None, leading=lambda: True, lives=lambda ref: ref == pool).run_once(deleted)

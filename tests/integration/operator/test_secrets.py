@@ -109,7 +109,7 @@ def test_no_secret_is_seen_outside_its_secret(
     assert "AgentPool" in seen["objects"]
     assert "serving" in seen["operator"]
     for place, text in seen.items():
-        assert "horse" not in text, f"{place} tell a password: {text[max(0, text.find('horse') - 200) :][:400]}"
+        assert "horse" not in text, f"{place} contains a password: {text[max(0, text.find('horse') - 200) :][:400]}"
 
 
 def test_a_client_does_not_show_its_password():

@@ -59,5 +59,5 @@ async def test_an_operator_that_reaches_no_api_server_says_so_and_waits(start_op
         f"Kubernetes API unreachable: connection refused (http://127.0.0.1:{port}). Retrying every 5 s. "
         "Pools keep their size until the API server answers."
     )
-    await wait_until(lambda: line in process.written(), "it is told", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: line in process.written(), "the log has the line", within_s=WITHIN_SECONDS)
     assert process.running()

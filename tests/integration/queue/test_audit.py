@@ -84,7 +84,7 @@ async def test_a_pool_at_work_contradicts_itself_nowhere(ground):
     await consumer.deregister()
 
 
-async def test_an_entry_whose_job_is_gone_is_dropped(ground):
+async def test_an_entry_without_a_job_is_dropped(ground):
     """A running, requeued or parked entry without a job is dropped.
 
     The route's slot is free and the counters are right.
@@ -98,7 +98,7 @@ async def test_an_entry_whose_job_is_gone_is_dropped(ground):
     assert [lease.job_id for lease in await consumer.claim(5)] == [following]
 
 
-async def test_a_waiting_job_that_is_gone_leaves_its_counters_when_it_is_claimed(ground):
+async def test_a_missing_waiting_job_leaves_the_counters_at_a_claim(ground):
     """A claim that finds the entry of a missing job corrects the counters."""
     consumer = await ground.worker()
     lost, following = await ground.submit(2)
@@ -184,7 +184,7 @@ async def test_maintenance_examines_a_large_pool_in_parts(ground):
         await ground.pass_time(1_000, consumer)
 
 
-async def test_a_retry_that_is_in_no_order_becomes_due(ground):
+async def test_a_retry_without_an_order_becomes_due(ground):
     """The order of due jobs is lost: a job parked for a retry is found by its stream entry."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
@@ -198,7 +198,7 @@ async def test_a_retry_that_is_in_no_order_becomes_due(ground):
 
 
 @pytest.mark.parametrize("runs_anyway", [False, True])
-async def test_a_child_whose_parent_is_gone_is_not_blocked_for_ever(ground, runs_anyway):
+async def test_a_child_of_a_missing_parent_is_not_blocked_for_ever(ground, runs_anyway):
     """The child is cancelled with the reason, or runs if the job allows failed parents."""
     (parent,) = await ground.submit(delay_ms=LONG_MS)
     on_failure = AfterCondition.FINISHED if runs_anyway else AfterCondition.SUCCEEDED
@@ -224,7 +224,7 @@ async def test_a_child_unknown_to_its_parents_starts_at_their_end(ground):
     assert (lease.job_id, lease.parents) == (child, {first: 1, second: 1})
 
 
-async def test_names_of_jobs_that_are_gone_leave_their_sets(ground):
+async def test_names_of_missing_jobs_leave_their_sets(ground):
     """Blocked, scheduled and dead jobs without records are not counted."""
     consumer = await ground.worker()
     (parent,) = await ground.submit(delay_ms=LONG_MS)
@@ -238,7 +238,7 @@ async def test_names_of_jobs_that_are_gone_leave_their_sets(ground):
     assert (snapshot.blocked, snapshot.scheduled, snapshot.dead) == (0, 0, 0)
 
 
-async def test_a_running_job_whose_stream_is_lost_gets_a_new_place(ground):
+async def test_a_running_job_of_a_lost_stream_gets_a_new_place(ground):
     """No worker could recover the job, so the job starts again under a lease with an entry."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
@@ -253,7 +253,7 @@ async def test_a_running_job_whose_stream_is_lost_gets_a_new_place(ground):
     assert len((await consumer.renew(slots=1, running=1)).held) == 1
 
 
-async def test_a_retry_whose_stream_is_lost_gets_a_new_place(ground):
+async def test_a_retry_of_a_lost_stream_gets_a_new_place(ground):
     """The retry starts at its due time, at the end of a new stream."""
     consumer = await ground.worker()
     (job,) = await ground.submit()
@@ -333,7 +333,7 @@ async def test_an_entry_of_a_blocked_job_is_a_contradiction(ground):
     assert await audit(ground.redis, ground.pool) == []
 
 
-async def test_a_job_whose_record_names_a_wrong_place_is_a_dead_letter(ground):
+async def test_a_job_with_a_wrong_place_in_the_record_is_a_dead_letter(ground):
     """The entry is dropped as another job's; nothing leads to the job any more, so the job ends with the reason."""
     consumer = await ground.worker()
     held, waiting = await ground.submit(2)

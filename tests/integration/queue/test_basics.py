@@ -439,7 +439,7 @@ async def test_a_replayed_job_may_be_deferred_for_the_full_time_again(redis, poo
 
 @pytest.mark.parametrize("late", [False, True])
 async def test_a_job_for_failures_runs_after_a_failure_only(redis, pool, late):
-    """It waits for all parents; it is cancelled if every parent has succeeded, also when it is submitted afterwards."""
+    """The job waits for all parents, and is cancelled if every parent has succeeded, also with a late submit."""
     producer, consumer = Producer(redis, pool), await worker_of(redis, pool)
     parents = await producer.submit_many([JobRequest(kind="x") for _ in range(3)])
     ids = [parent.job_id for parent in parents]
@@ -461,7 +461,7 @@ async def test_a_job_for_failures_runs_after_a_failure_only(redis, pool, late):
 
 
 async def test_a_cancelled_descendant_names_the_ancestor_and_its_error(redis, pool):
-    """The first line of the error, at every depth, also for a job that is submitted afterwards."""
+    """The reason has the first line of the error, at every depth, also for a late submit."""
     producer, consumer = Producer(redis, pool), await worker_of(redis, pool)
     requests = [JobRequest(kind="x", job_id=JobId("a"))]
     requests += [JobRequest(kind="x", job_id=JobId(name), after=(JobId(of),)) for name, of in ("ba", "cb", "dc")]

@@ -112,7 +112,7 @@ async def test_a_worker_cordoned_before_its_registration_offers_no_slot(redis, p
         assert await redis.hget(counters(pool), "pressure_at") is not None
 
 
-async def test_a_key_whose_job_is_gone_makes_a_new_job(redis, pool):
+async def test_a_key_of_a_missing_job_makes_a_new_job(redis, pool):
     """An idempotency key that has outlived its job is free again, and the call succeeds."""
     producer = Producer(redis, pool)
     gone = await producer.submit(JobRequest(kind="k", idempotency_key="once"))

@@ -109,7 +109,7 @@ async def test_children_of_a_replayed_parent_wait_again(pool, ground):
     assert (snapshot.blocked, snapshot.queued) == (0, left)
 
 
-async def test_children_of_a_parent_whose_record_is_gone_do_not_wait_for_ever(redis, pool, ground):
+async def test_children_of_a_parent_without_a_record_do_not_wait_for_ever(redis, pool, ground):
     """The record of a parent may expire or be evicted before its last child is released."""
     producer, consumer, inspector = ground
     parent = await family(producer)

@@ -92,10 +92,10 @@ async def test_free_slots_of_cordoned_workers_do_not_hide_pressure(redis, pool):
     signals = Inspector(redis).pressure([pool.namespace])
     heard = asyncio.create_task(anext(signals))
 
-    async def told():
+    async def signalled():
         await submit(redis, pool)
         return heard.done()
 
-    await wait_until(told, "the pressure is told of")
+    await wait_until(signalled, "the pressure is signalled")
     assert heard.result() == pool
     await signals.aclose()

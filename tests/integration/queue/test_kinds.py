@@ -24,7 +24,7 @@ async def producer(redis, pool):
     return Producer(redis, pool)
 
 
-async def test_an_unlisted_kind_is_refused_with_the_kinds_that_are_taken(redis, pool, producer):
+async def test_an_unlisted_kind_is_refused_with_the_accepted_kinds(redis, pool, producer):
     """The error names field, value and remedy for every kind of submit; the queue stores nothing of the call."""
     submits = (
         lambda client: client.submit("sumarize", {"path": "README.md"}),
@@ -47,7 +47,7 @@ async def test_an_unlisted_kind_is_refused_with_the_kinds_that_are_taken(redis, 
     assert await redis.keys(f"ap:{{{pool}}}:*") == before
 
 
-async def test_a_listed_kind_is_taken_though_no_worker_was_ever_there(redis, pool, producer):
+async def test_a_listed_kind_is_accepted_before_any_worker(redis, pool, producer):
     """The routes define the accepted kinds, not the workers that happen to run."""
     for kind in ("summarize", "review", "review"):  # a different script stores the first job of a route
         assert (await producer.submit(JobRequest(kind=kind))).state is JobState.QUEUED

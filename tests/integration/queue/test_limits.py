@@ -475,7 +475,7 @@ async def test_a_bound_needs_a_limit_by_key(limited, name, bound):
         await override(limited.redis, limited.ref, "per-key", "new\nline", 2)
 
 
-async def test_repair_corrects_what_a_limit_counts(limited):
+async def test_repair_corrects_the_counts_of_a_limit(limited):
     """Lost and foreign members are found and corrected, and the slots serve again."""
     jobs = await limited.submit(4, limit_key="acme")
     worker = await limited.worker()
@@ -512,7 +512,7 @@ async def test_a_rolled_back_redis_keeps_its_limits(limited, redis_url):
 
 @pytest.mark.parametrize("text", ["", "x", "0\nacme", "5", "9 9 9\nacme", "9" * 400 + "\nacme"])
 async def test_an_unreadable_override_leaves_the_limit_as_it_is(limited, text):
-    """Numbers that `override` does not write are ignored by claims and lists, and the limit's own apply."""
+    """Claims and lists ignore numbers that `override` does not write, and apply the limit's own."""
     bucket = f"per-key:{hashlib.sha1(b'acme', usedforsecurity=False).hexdigest()}"
     await limited.redis.hset(f"{limited.prefix}limit-overrides", bucket, text)
     acme = await limited.submit(3, limit_key="acme")
@@ -524,15 +524,15 @@ async def test_an_unreadable_override_leaves_the_limit_as_it_is(limited, text):
 
 
 @pytest.mark.parametrize("bound", [0, -1, True, 1.5, 2**40, Rate(count=0, period_ms=1), Rate(count=1, period_ms=0)])
-async def test_a_bound_that_is_none_is_refused(limited, bound):
-    """A bound is a whole number from 1; the error names it, and nothing is stored."""
+async def test_an_invalid_bound_is_refused(limited, bound):
+    """A bound is a whole number from 1; the error names the bad value, and the queue stores nothing."""
     with pytest.raises(SettingError, match="not a whole number from 1 to"):
         await override(limited.redis, limited.ref, "per-key", "acme", bound)
     assert await overrides(limited.redis, limited.ref) == []
 
 
 async def test_a_pause_beyond_the_longest_counts_as_none(limited):
-    """A time of a pause that no handler can ask for holds no route and no key."""
+    """A pause time that no handler can request holds no route and no key."""
     acme = await limited.submit(1, limit_key="acme")
     bucket = f"per-key:{hashlib.sha1(b'acme', usedforsecurity=False).hexdigest()}"
     await limited.redis.zadd(f"{limited.prefix}limit-times", {f"~{bucket}": 1e15})

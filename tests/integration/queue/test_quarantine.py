@@ -150,7 +150,7 @@ async def test_a_busy_worker_drains_before_it_gets_a_suspect(crew):
     assert (await helper.exchange([done(leases[0])], 10))[1][0].job_id == later
 
 
-async def test_an_idle_worker_goes_before_a_reserved_one_that_is_busy(crew):
+async def test_an_idle_worker_precedes_a_busy_reserved_worker(crew):
     """The suspect waits only for the first worker without jobs, and the busy worker claims again."""
     (suspect,), worker = await crew.suspects()
     (first,) = await worker.claim(10)

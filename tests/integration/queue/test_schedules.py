@@ -1,4 +1,4 @@
-"""Schedules on a real server: one job for each due time, whoever does the maintenance, and visible runs."""
+"""Schedules on a real server: a job for each due time under any maintenance, and visible runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERY = Schedule(name="probe", kind="check", every_ms=MINUTE_MS, payload={"a": 1
 
 @pytest.fixture
 def pass_time(redis, pool):
-    """Moves the pool's clock."""
+    """Move the pool's clock."""
     offset_ms = 0
 
     async def move(by_ms: int) -> None:
@@ -34,7 +34,7 @@ def pass_time(redis, pool):
 
 
 async def worker(redis, pool, name: str) -> Consumer:
-    """A registered worker whose lease outlasts the test's jumps."""
+    """A registered worker with a lease longer than the test's jumps."""
     consumer = Consumer(redis, pool, WorkerId(name))
     await consumer.register(slots=10, host="h")
     return consumer
@@ -46,8 +46,8 @@ async def queued(redis, pool) -> list:
 
 
 @pytest.mark.parametrize("declared", [True, False])
-async def test_each_due_time_gives_one_job_whoever_does_the_maintenance(redis, pool, pass_time, declared):
-    """Two workers at once and a restarted one; the job has the payload and the schedule's tag."""
+async def test_each_due_time_gives_a_single_job(redis, pool, pass_time, declared):
+    """Two concurrent workers and a restarted worker submit a single job, with the payload and the schedule's tag."""
     if declared:
         await Inspector(redis).configure(pool, PoolSettings(schedules=(EVERY,)))
     else:
@@ -68,8 +68,8 @@ async def test_each_due_time_gives_one_job_whoever_does_the_maintenance(redis, p
     assert state.next_due_ms == state.last_due_ms + MINUTE_MS
 
 
-async def test_a_caller_that_was_overtaken_submits_nothing(redis, pool, pass_time):
-    """Its due time has moved on, even after the job and its idempotency key are gone."""
+async def test_an_overtaken_caller_submits_nothing(redis, pool, pass_time):
+    """The due time has moved on, even after the job and the idempotency key are gone."""
     schedules = Schedules(redis, pool)
     await schedules.put(EVERY)
     await pass_time(MINUTE_MS)
@@ -87,7 +87,7 @@ async def test_a_caller_that_was_overtaken_submits_nothing(redis, pool, pass_tim
 
 @pytest.mark.parametrize(("missed", "jobs"), [(Missed.SKIP, 0), (Missed.ONCE, 1), (Missed.ALL, 3)], ids=str)
 async def test_missed_due_times_follow_the_policy(redis, pool, pass_time, missed, jobs):
-    """After five missed due times; the next due time lies ahead."""
+    """The policy decides after five missed due times; the next due time lies ahead."""
     hourly = Schedule(name="h", kind="k", every_ms=60 * MINUTE_MS, missed=missed, max_catch_up=3)
     schedules = Schedules(redis, pool)
     await schedules.put(hourly)
@@ -105,7 +105,7 @@ async def test_missed_due_times_follow_the_policy(redis, pool, pass_time, missed
 @pytest.mark.parametrize("running", [False, True])
 @pytest.mark.parametrize("overlap", list(Overlap))
 async def test_a_due_time_while_the_earlier_job_has_not_ended(redis, pool, pass_time, overlap, running):
-    """Both run, no new job, or the earlier job is cancelled; after its end the next due time gives a job again."""
+    """The policy starts both jobs, no new job, or cancels the earlier job; later due times submit jobs again."""
     schedules = Schedules(redis, pool)
     await schedules.put(Schedule(name="s", kind="k", every_ms=MINUTE_MS, overlap=overlap))
     await pass_time(MINUTE_MS)
@@ -133,7 +133,7 @@ async def test_a_due_time_while_the_earlier_job_has_not_ended(redis, pool, pass_
 
 
 async def test_a_full_queue_leaves_the_due_time_due(redis, pool, pass_time):
-    """The job comes once there is room."""
+    """The job is submitted when the queue has room."""
     await Schedules(redis, pool).put(EVERY)
     await Inspector(redis).configure(pool, PoolSettings(max_depth=1))
     (blocker,) = await Producer(redis, pool).submit_many([JobRequest(kind="x")])
@@ -144,7 +144,7 @@ async def test_a_full_queue_leaves_the_due_time_due(redis, pool, pass_time):
 
 
 async def test_a_paused_schedule_skips_its_due_times(redis, pool, pass_time):
-    """And has no next run; resumed, it goes on with the next due time."""
+    """A paused schedule has no next run; after the resume the next due time counts."""
     schedules = Schedules(redis, pool)
     await schedules.put(EVERY)
     await schedules.pause("probe", paused=True)
@@ -159,7 +159,10 @@ async def test_a_paused_schedule_skips_its_due_times(redis, pool, pass_time):
 
 
 async def test_declared_schedules_follow_the_settings(redis, pool):
-    """A removed one goes, an unchanged one keeps its place, a suspended one has none; clients cannot change them."""
+    """A removed schedule disappears, an unchanged schedule keeps the next run, and a suspended schedule has none.
+
+    Clients cannot change declared schedules.
+    """
     inspector, schedules = Inspector(redis), Schedules(redis, pool)
     other = Schedule(name="other", kind="k", every_ms=2 * MINUTE_MS)
     await inspector.configure(pool, PoolSettings(schedules=(EVERY, other)))
@@ -177,7 +180,7 @@ async def test_declared_schedules_follow_the_settings(redis, pool):
 
 
 async def test_a_due_schedule_is_demand_without_a_worker(redis, pool, pass_time):
-    """So the operator starts a worker for it; its maintenance submits the job and is told when the next is due."""
+    """The operator starts a worker, whose maintenance submits the job and returns the next due time."""
     await Schedules(redis, pool).put(EVERY)
     assert (await Inspector(redis).snapshot(pool)).due == 0
     await pass_time(MINUTE_MS)
@@ -191,7 +194,7 @@ async def test_a_due_schedule_is_demand_without_a_worker(redis, pool, pass_time)
 
 @pytest.mark.parametrize("call", ["delete", "pause"])
 async def test_an_unknown_schedule_is_refused(redis, pool, call):
-    """The error names it."""
+    """The error names the schedule."""
     schedules = Schedules(redis, pool)
     with pytest.raises(InvalidJobError, match="nothing-here"):
         await (schedules.delete("nothing-here") if call == "delete" else schedules.pause("nothing-here", paused=True))
@@ -217,8 +220,8 @@ DEEP = json.loads("[" * 200 + "]" * 200)
         ("schedules-last", "middle", "x y z"),
     ],
 )  # fmt: skip
-async def test_an_unreadable_schedule_stops_no_other(redis, pool, pass_time, key, field, value):
-    """The schedules before and behind it are due, the maintenance reports, and the list shows the readable ones."""
+async def test_an_unreadable_schedule_affects_no_further_schedule(redis, pool, pass_time, key, field, value):
+    """The schedules before and behind are due, maintenance reports the fault, and the list shows the readable ones."""
     schedules = Schedules(redis, pool)
     for name in ("first", "middle", "third"):
         await schedules.put(Schedule(name=name, kind="check", every_ms=MINUTE_MS))
@@ -230,8 +233,8 @@ async def test_an_unreadable_schedule_stops_no_other(redis, pool, pass_time, key
     assert {"first", "third"} <= {state.schedule.name for state in await schedules.list()}
 
 
-async def test_a_schedule_at_no_time_stops_no_other(redis, pool, pass_time):
-    """Times that are no numbers are due never; the others are due."""
+async def test_a_schedule_without_a_time_affects_no_further_schedule(redis, pool, pass_time):
+    """A time that is no number is never due; the remaining schedules are due."""
     schedules = Schedules(redis, pool)
     for name in ("first", "middle", "third"):
         await schedules.put(Schedule(name=name, kind="check", every_ms=MINUTE_MS))

@@ -138,7 +138,7 @@ async def test_a_wait_ends_at_its_time(redis, pool, inspector, consumer, wait):
     assert (await inspector.job(pool, endless.job_id)).state is JobState.WAITING
 
 
-async def test_a_wait_whose_time_has_come_is_ready_at_once(consumer, wait):
+async def test_a_wait_until_a_past_time_is_ready_at_once(consumer, wait):
     """The job is ready without maintenance."""
     lease, _ = await wait(after_ms=0)
     (again,) = await consumer.claim(1)

@@ -21,12 +21,12 @@ async def shared(redis, pool):
 
 
 async def jobs_of(shared, **counts) -> dict[JobId, str]:
-    """Submits jobs, tenant by tenant, and returns the tenant of each."""
+    """Submit jobs, tenant by tenant; return the tenant of each."""
     return {job: tenant for tenant, count in counts.items() for job in await shared.submit(count, tenant=tenant)}
 
 
 async def order_of(worker, tenants, slots=1) -> list[str]:
-    """The tenants in the order of the starts, each job ended before the next claim."""
+    """Return the tenants in the order of the starts; each job ends before the next claim."""
     order = []
     while leases := await worker.claim(slots):
         order += [tenants[lease.job_id] for lease in leases]
@@ -35,7 +35,7 @@ async def order_of(worker, tenants, slots=1) -> list[str]:
 
 
 async def test_tenants_take_turns(shared):
-    """A tenant that was there first and has more jobs does not go first, but in turn."""
+    """An earlier tenant with more jobs takes turns with later tenants."""
     tenants = await jobs_of(shared, heavy=6, light=2)
     order = await order_of(await shared.worker(), tenants)
     assert order == ["heavy", "light", "heavy", "light", "heavy", "heavy", "heavy", "heavy"]
@@ -52,7 +52,7 @@ async def test_a_weight_is_a_share_of_the_starts(shared):
 
 
 async def test_an_idle_tenant_saves_nothing(shared):
-    """A tenant that comes back has the next turn and its share, and one start more at most."""
+    """A returning tenant has the next turn and the usual share, and at most one additional start."""
     tenants = await jobs_of(shared, busy=15)
     worker = await shared.worker()
     for _ in range(5):
@@ -63,8 +63,8 @@ async def test_an_idle_tenant_saves_nothing(shared):
     assert Counter(order[:10])["late"] in {5, 6}
 
 
-async def test_jobs_without_a_tenant_are_one_tenant_more(shared):
-    """They take turns with the lines of tenants, those that were there before and those that come later."""
+async def test_jobs_without_a_tenant_count_as_a_tenant(shared):
+    """Such jobs take turns with the lines of tenants, for early and for late submits."""
     before = await shared.submit(4)
     tenants = await jobs_of(shared, acme=4)
     later = await shared.submit(4)
@@ -84,7 +84,7 @@ async def test_priorities_keep_their_meaning(shared):
 
 
 async def test_a_requeued_job_keeps_its_place(shared):
-    """A job that was started and returned has had its turn, and does not wait for another."""
+    """A started and requeued job has had a turn, and does not wait for a second turn."""
     tenants = await jobs_of(shared, heavy=5, light=1)
     worker = await shared.worker()
     (lease,) = await worker.claim(1)
@@ -111,7 +111,7 @@ async def test_waiting_jobs_leave_their_line(shared):
 
 
 async def test_children_delayed_and_replayed_jobs_take_turns(shared):
-    """However a job becomes ready, it waits in the line of its tenant."""
+    """A job that becomes ready in any way waits in the line of the job's tenant."""
     tenants = await jobs_of(shared, heavy=4)
     (parent,) = await shared.submit(1, priority=Priority.CRITICAL)
     (child,) = await shared.submit(1, tenant="light", after=(parent,))
@@ -125,7 +125,7 @@ async def test_children_delayed_and_replayed_jobs_take_turns(shared):
 
 
 async def test_limits_hold_jobs_of_a_line(shared):
-    """A tenant at its limit gives its turns to the others, and its held jobs return in order."""
+    """A tenant at the limit passes turns to the remaining tenants, and held jobs return in order."""
     await shared.limit(Limit(name="each", by=LimitBy.TENANT, max_running=1))
     tenants = await jobs_of(shared, heavy=4, light=4)
     worker = await shared.worker()
@@ -141,7 +141,7 @@ async def test_limits_hold_jobs_of_a_line(shared):
 
 
 async def test_routes_have_turns_of_their_own(shared):
-    """A tenant's share of one route does not count against its share of another."""
+    """A tenant's share of one route does not count against the share of a second route."""
     await shared.limit(routes=(Route(name="r", kinds=("kr",), max_running=1),))
     await shared.submit(3, kind="kr", tenant="a")
     await shared.submit(3, kind="k", tenant="a")
@@ -162,7 +162,7 @@ async def test_many_tenants_are_listed_and_purged(shared):
 
 
 async def test_repair_restores_lost_lines(shared):
-    """Redis has lost a line and the turns: the audit finds the jobs in their stream, and they start."""
+    """Redis has lost a line and the turns: the audit finds the jobs in the stream, and the jobs start."""
     jobs = await shared.submit(3, tenant="acme")
     lost = [key async for key in shared.redis.scan_iter(match=f"{shared.prefix}line:*")]
     await shared.redis.delete(*lost, f"{shared.prefix}turns:default:task")
@@ -174,7 +174,7 @@ async def test_repair_restores_lost_lines(shared):
 
 
 async def test_many_plain_jobs_before_the_first_tenant_are_moved_in_steps(shared):
-    """A tenant's first job waits for its turn among them, not behind all of them."""
+    """A tenant's first job takes turns with the plain jobs, and does not wait for all of them."""
     plain = await shared.submit(400)
     tenants = dict.fromkeys(plain, "none") | await jobs_of(shared, acme=1)
     order = await order_of(await shared.worker(), tenants, slots=10)
@@ -183,7 +183,7 @@ async def test_many_plain_jobs_before_the_first_tenant_are_moved_in_steps(shared
 
 
 async def test_a_pool_without_tenants_has_no_lines(shared):
-    """Jobs without a tenant stay undelivered in their stream."""
+    """Jobs without a tenant stay undelivered in the stream."""
     await shared.producer.submit(JobRequest(kind="k"))
     await shared.submit(3)
     counters = await shared.redis.hgetall(f"{shared.prefix}counters")

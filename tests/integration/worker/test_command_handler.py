@@ -283,7 +283,7 @@ def test_a_pool_extends_the_variables_of_its_jobs(pass_env, seen):
         ("*_KEY", "not the name of a variable"),
     ],
 )
-def test_a_name_that_passes_nothing_is_refused_by_hand_too(name, told):
+def test_the_command_line_refuses_an_invalid_name(name, told):
     """The command line refuses the same names as the schema of an AgentPool, instead of passing nothing in silence."""
     with pytest.raises(SettingError, match=f"^--pass-env: .*: {told}"):
         check_passed(["MODEL_*", "*", name])
@@ -324,7 +324,7 @@ def gone(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("loop_factory", [asyncio.new_event_loop, uvloop.new_event_loop])
-def test_a_program_that_has_ended_before_it_is_fed_has_not_failed(loop_factory):
+def test_a_program_that_ends_before_its_input_has_not_failed(loop_factory):
     """A program that reads no input may end before the payload is written, whatever state the event loop reports."""
 
     async def fed_too_late():

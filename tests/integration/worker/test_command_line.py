@@ -87,7 +87,7 @@ async def test_pods_environment_is_enough(workers, redis, pool):
 
 
 @pytest.mark.parametrize("what", ["redis", "pool", "container", "import"])
-async def test_sigterm_before_the_worker_serves_ends_it_at_once(start_workers, redis_url, pool, tmp_path, what):
+async def test_sigterm_ends_a_starting_worker_at_once(start_workers, redis_url, pool, tmp_path, what):
     """A pod that is deleted during any part of the start does not use up its grace period."""
     if what == "redis":
         with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
@@ -203,7 +203,7 @@ async def test_a_cancelled_embedded_worker_requeues_its_jobs(redis, redis_url, p
     assert await Inspector(redis).workers(pool) == []
 
 
-async def test_a_cancelled_worker_says_so_though_redis_is_away(redis_server, redis, pool, monkeypatch):
+async def test_a_cancelled_worker_reports_the_cancel_during_an_outage(redis_server, redis, pool, monkeypatch):
     """The surrounding program sees its own cancellation; the log reports the undelivered results."""
     monkeypatch.setattr("agentpool_worker.worker.DELIVER_SECONDS", 0.2)
     app, begun = App(), asyncio.Event()

@@ -186,7 +186,7 @@ async def test_a_pod_that_ends_fails_no_probe_of_the_kubelet(workers, redis, poo
     assert worker.wait() == 0
 
 
-async def test_a_workers_end_waits_for_its_neighbours_to_ask(workers, redis, pool):
+async def test_a_worker_ends_after_the_hooks_of_its_neighbours(workers, redis, pool):
     """A hook that connects after the end of an idle worker is still answered; a missing hook costs a moment."""
     await Inspector(redis).configure(pool, PoolSettings())
     worker = workers.start(AGENTPOOL_NEIGHBOURS="2")

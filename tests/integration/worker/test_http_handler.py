@@ -146,7 +146,7 @@ async def test_status_decides_how_the_job_ends(run, status, headers, outcome):
         (503, {"Retry-After": "inf"}, None),
     ],
 )
-async def test_an_overloaded_container_is_asked_again_later(run, status, headers, after_ms):
+async def test_an_overloaded_container_defers_the_job(run, status, headers, after_ms):
     """429 and 503 defer the job for the time of Retry-After, and count no attempt."""
 
     async def handler(request):

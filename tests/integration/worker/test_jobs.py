@@ -92,13 +92,13 @@ async def test_handlers_that_misbehave_harm_only_their_own_jobs(workers, submit,
     assert "not JSON" in (await ended(bad[1])).error or "cannot be kept" in (await ended(bad[1])).error
     assert worker.process.poll() is None
 
-    def told() -> dict[str, str]:
+    def logged() -> dict[str, str]:
         lines = [json.loads(line) for line in worker.log().splitlines() if line.startswith("{")]
         return {line["job_id"]: line["error"] for line in lines if line.get("outcome") == "dead"}
 
-    await until(lambda: told().keys() == {*bad, hung}, "the log tells of each failure")
-    assert told()[bad[0]] == "SystemExit: 3"
-    assert told()[hung] == "timeout: the attempt ran longer than 0.1 s"
+    await until(lambda: logged().keys() == {*bad, hung}, "the log has each failure")
+    assert logged()[bad[0]] == "SystemExit: 3"
+    assert logged()[hung] == "timeout: the attempt ran longer than 0.1 s"
 
 
 async def test_a_handler_that_is_always_busy_ends_its_job_at_last(workers, submit, ended):

@@ -44,7 +44,9 @@ async def succeeded(redis, pool, jobs):
     return records
 
 
-async def test_jobs_run_on_while_redis_is_away(start_workers, redis_server_factory, pool_ref, stack, tmp_path):
+async def test_jobs_keep_running_during_an_outage_of_redis(
+    start_workers, redis_server_factory, pool_ref, stack, tmp_path
+):
     """Results are delivered after the outage, running jobs continue or wait at a checkpoint, and no job runs twice.
 
     A job that is delegated meanwhile is submitted after the outage, once.

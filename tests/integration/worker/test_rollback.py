@@ -156,7 +156,7 @@ async def test_the_slot_of_a_job_with_an_evicted_record_is_released(ground):
     await ground.at_rest()
 
 
-async def test_a_worker_run_by_hand_publishes_a_pool_that_redis_has_forgotten(ground):
+async def test_a_worker_run_by_hand_publishes_a_lost_pool(ground):
     """No operator would publish the settings: the worker publishes its last settings, and says so once."""
     worker = await ground.start()
     await ground.redis.flushall()

@@ -41,7 +41,7 @@ async def test_without_a_token_only_health_is_served(api: ApiClient) -> None:
             assert response.status == 200
 
 
-async def test_the_token_may_stand_in_the_path(api_server: ApiServer) -> None:
+async def test_the_token_may_be_part_of_the_path(api_server: ApiServer) -> None:
     """Kubectl sends bearer tokens over TLS only, so the address in the kubeconfig has the token as well."""
     async with aiohttp.ClientSession() as session:
         async with session.get(f"{api_server.admin_url}/api/v1/namespaces") as response:

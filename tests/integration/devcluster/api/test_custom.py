@@ -231,7 +231,7 @@ async def test_deleting_a_definition_deletes_its_objects(cranes: ApiClient) -> N
     assert (await cranes.ask("GET", f"{DEFINITIONS}/cranes.example.org")).status == 404
 
 
-async def test_a_dependent_of_a_kind_that_is_away_is_collected_when_the_kind_is_back(cranes: ApiClient) -> None:
+async def test_a_dependent_of_an_absent_kind_is_collected_at_the_kinds_return(cranes: ApiClient) -> None:
     """A controller may create a dependent just after the deletion of its owner's definition."""
     owner = await cranes.create(CRANES, crane())
     owned = {"apiVersion": "example.org/v1", "kind": "Crane", "name": "one", "uid": owner["metadata"]["uid"]}

@@ -93,11 +93,11 @@ async def test_processes_and_files_of_a_killed_node_are_removed(tmp_path):
     """)
     node = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=subprocess.PIPE)
     container, guard = map(int, (await node.stdout.readline()).split())
-    told = tmp_path / "child"
-    await wait_until(lambda: told.exists() and told.read_text().strip(), "the container has told its child")
+    child_file = tmp_path / "child"
+    await wait_until(lambda: child_file.exists() and child_file.read_text().strip(), "the container has told its child")
     node.kill()
     await node.communicate()
-    for pid in (container, int(told.read_text()), guard):
+    for pid in (container, int(child_file.read_text()), guard):
         await wait_until_gone(pid)
     assert not state.exists()
 
@@ -132,7 +132,7 @@ async def test_volumes_appear_where_the_container_expects_them_and_nowhere_else(
 
 
 @pytest.mark.skipif(not mounts_supported(), reason="this host has no mount namespaces")
-async def test_a_volume_hides_nothing_that_stands_in_for_the_image(tmp_path):
+async def test_a_volume_hides_no_file_of_the_image(tmp_path):
     """A checkout may lie under /tmp, where many a container mounts a volume."""
     volume, code = tmp_path / "scratch", tmp_path / "work" / "checkout"
     for directory in (volume, code, tmp_path / "staging"):

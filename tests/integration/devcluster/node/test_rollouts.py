@@ -50,7 +50,7 @@ async def scale(kube, replicas, name="web"):
     await kube.client.patch(DEPLOYMENTS, NAMESPACE, name, {"spec": {"replicas": replicas}}, subresource="scale")
 
 
-async def test_a_deployment_comes_up_spread_over_the_nodes(kube):
+async def test_a_deployment_is_spread_over_the_nodes(kube):
     """All replicas become available, on both nodes, and conditions and events say so."""
     await kube.apply(DEPLOYMENTS, deployment(replicas=4))
     found = await until_rolled_out(kube)
@@ -59,8 +59,8 @@ async def test_a_deployment_comes_up_spread_over_the_nodes(kube):
     assert sorted(pod["spec"]["nodeName"] for pod in pods) == ["n1", "n1", "n2", "n2"]
     (replica_set,) = await kube.replica_sets()
     assert found["metadata"]["annotations"]["deployment.kubernetes.io/revision"] == "1"
-    told = await kube.until_event("web", "ScalingReplicaSet")
-    assert told == f"Scaled up replica set {name_of(replica_set)} from 0 to 4"
+    message = await kube.until_event("web", "ScalingReplicaSet")
+    assert message == f"Scaled up replica set {name_of(replica_set)} from 0 to 4"
     assert (await kube.until_event(name_of(replica_set), "SuccessfulCreate")).startswith("Created pod: web-")
 
     async def complete():
@@ -176,7 +176,7 @@ async def test_a_cordoned_node_takes_no_new_pods(kube):
     assert {pod["spec"]["nodeName"] for pod in await kube.pods("app=web")} == {"n2"}
 
 
-async def test_deleting_a_deployment_takes_everything_with_it(kube):
+async def test_deleting_a_deployment_deletes_all_dependents(kube):
     """ReplicaSets and pods are deleted after their owner."""
     await kube.apply(DEPLOYMENTS, deployment())
     await until_rolled_out(kube)

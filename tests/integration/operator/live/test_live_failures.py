@@ -59,9 +59,9 @@ class Work:
             return (await self._inspector.snapshot(self._pool)).finished_total == jobs
 
         await wait_until(ended, "every job has ended", within_s=WITHIN_SECONDS)
-        told = [event.type for event in await self._inspector.events(self._pool, limit=1_000)]
-        assert set(told) == UNDISTURBED
-        assert told.count("started") == told.count("succeeded") == jobs
+        types = [event.type for event in await self._inspector.events(self._pool, limit=1_000)]
+        assert set(types) == UNDISTURBED
+        assert types.count("started") == types.count("succeeded") == jobs
 
 
 @pytest.fixture

@@ -78,9 +78,7 @@ async def test_pools_share_gpus_by_priority_and_within_the_total(start_operator,
     assert await look.condition("ScalingLimited", "high") == ("True", "GPUCapacity")
 
 
-async def test_a_paused_pool_lets_its_job_finish_and_then_its_worker_goes(
-    start_operator, pool_named, look, redis, tmp_path
-):
+async def test_a_paused_pool_finishes_its_job_and_removes_its_worker(start_operator, pool_named, look, redis, tmp_path):
     """Pausing stops no running job; the waiting jobs stay, and continue with the pool."""
     start_operator()
     may_end = tmp_path / "may-end"
@@ -120,20 +118,20 @@ async def test_crashing_and_unschedulable_pods_are_reported(start_operator, pool
 
     async def crash_is_reported():
         conditions = (await look.status("crash")).get("conditions") or []
-        told = {(c["type"], c["reason"]): c["message"] for c in conditions}
-        return "its last words: no such app" in told.get(("Ready", "CrashLoopBackOff"), "")
+        messages = {(c["type"], c["reason"]): c["message"] for c in conditions}
+        return "its last words: no such app" in messages.get(("Ready", "CrashLoopBackOff"), "")
 
     async def warned():
         events, _ = await cluster.list(paths.events(namespace))
         return {(e["involvedObject"]["name"], e["reason"]) for e in events if e["type"] == "Warning"}
 
-    await wait_until(crash_is_reported, "the crash is told with its last words", within_s=WITHIN_SECONDS)
+    await wait_until(crash_is_reported, "the crash is reported with its last words", within_s=WITHIN_SECONDS)
     await shows(lambda: look.condition("Ready", "lost"), ("False", "FailedScheduling"))
 
     async def both_are_reported():
         return {("crash", "CrashLoopBackOff"), ("lost", "FailedScheduling")} <= await warned()
 
-    await wait_until(both_are_reported, "an event tells of each pool", within_s=WITHIN_SECONDS)
+    await wait_until(both_are_reported, "an event reports each pool", within_s=WITHIN_SECONDS)
 
 
 async def test_only_watched_namespaces_are_served(start_operator, pool_named, look, cluster, namespace):

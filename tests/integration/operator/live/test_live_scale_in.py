@@ -60,9 +60,9 @@ async def test_no_job_is_interrupted_by_scaling_in_while_jobs_arrive(
         return await look.replicas() == 0
 
     await wait_until(empty, "the workers went", within_s=WITHIN_SECONDS)
-    told = [event.type for event in await inspector.events(pool, limit=10_000)]
-    assert set(told) == {"queued", "started", "succeeded"}
-    assert told.count("started") == told.count("succeeded") == submitted
+    types = [event.type for event in await inspector.events(pool, limit=10_000)]
+    assert set(types) == {"queued", "started", "succeeded"}
+    assert types.count("started") == types.count("succeeded") == submitted
     await cluster.delete(paths.agentpools(namespace, "agents"))
     await inspector.purge(pool)
 
