@@ -228,3 +228,19 @@ async def test_purge_and_settings_leave_nothing_of_waiting_jobs(redis, pool, ins
     await wait(("go", 1))
     await inspector.purge(pool)
     assert await redis.keys(f"ap:{{{pool}}}:*") == []
+
+
+@pytest.mark.parametrize(
+    ("field", "text"),
+    [
+        *(("wait", text) for text in ("", "x", "\x1b")),
+        *((field, text) for field in ("signals", "sigs:approval") for text in ("x", "9" * 400, "-5", "1.5", "9" * 15)),
+    ],
+)
+async def test_an_unreadable_field_of_a_wait_keeps_no_job_waiting(redis, pool, producer, consumer, wait, field, text):
+    """The next signal is stored and resumes the job, whose handler waits again if it must."""
+    lease, _ = await wait(("approval", 1))
+    await redis.hset(f"ap:{{{pool}}}:job:{lease.job_id}", field, text)
+    assert await producer.signal(lease.job_id, "approval", "yes") is SignalOutcome.STORED
+    assert [found.job_id for found in await consumer.claim(5)] == [lease.job_id]
+    assert await redis.hget(f"ap:{{{pool}}}:job:{lease.job_id}", "sig:approval=1") == '"yes"'

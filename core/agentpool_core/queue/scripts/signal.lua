@@ -24,12 +24,21 @@ end
 local v = redis.call('HMGET', job.key, 'sigid:' .. signal, 'signals', 'wait')
 if v[1] then return { 'duplicate' } end
 if ENDS[job.state] then return { 'ended', job.state } end
-if number_or(v[2], 0) >= tonumber(ARGV[5]) then return { 'full' } end
-local number = redis.call('HINCRBY', job.key, 'sigs:' .. name, 1)
-redis.call('HINCRBY', job.key, 'signals', 1)
-redis.call('HSET', job.key, 'sig:' .. name .. '=' .. number, value, 'sigid:' .. signal, '1')
+if number_or(v[2], 0) == tonumber(ARGV[5]) then return { 'full' } end
+-- Returns a count of signals; 0 for a text that this script does not write.
+local function count_of(text)
+  local count = setting_or(text, 0)
+  return count >= 0 and count <= tonumber(ARGV[5]) and count or 0
+end
+
+local number = count_of(redis.call('HGET', job.key, 'sigs:' .. name)) + 1
+while redis.call('HEXISTS', job.key, 'sig:' .. name .. '=' .. number) == 1 do number = number + 1 end
+redis.call('HSET', job.key, 'sigs:' .. name, number, 'signals', count_of(v[2]) + 1, 'sig:' .. name .. '=' .. number, value,
+  'sigid:' .. signal, '1')
 note_change(job, 'signalled')
 append_event('signalled', job, name)
-if job.state == 'waiting' and pause.is_signalled(job, v[3] or '') then pause.resume(job) end
+local wait = v[3] or ''
+local readable = string.find(wait, '^%S+=%d+') -- an unreadable wait ends with any signal: its handler waits again
+if job.state == 'waiting' and (not readable or pause.is_signalled(job, wait)) then pause.resume(job) end
 conclude()
 return { 'stored' }
