@@ -1,4 +1,4 @@
-"""docs/from-*.md, followed by a reader who saves the files and types the commands beside `agentpool dev`."""
+"""docs/from-*.md: the test saves the files and types the commands beside `agentpool dev`."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ pytestmark = [
 
 @pytest.fixture
 def reader(tmp_path):
-    """A reader with the page's files saved and the system started, who types a line into a second terminal."""
+    """A reader with the page's files saved and the system started; types a line into a second terminal."""
     (program,) = re.findall(r"```python\n(.*?)```", QUICKSTART, re.DOTALL)
     (pool,) = re.findall(r"```yaml\n(.*?)```", QUICKSTART, re.DOTALL)
     (tmp_path / "my_agent.py").write_text(program)

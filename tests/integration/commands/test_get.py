@@ -1,4 +1,4 @@
-"""Lists by kubectl's habits: jobs, pools and workers, watched, in every output; descriptions; contexts; the tab key."""
+"""Lists, descriptions, contexts and completion with kubectl's conventions: jobs, pools and workers, in every format."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BIN = Path(sys.executable).parent
 
 @pytest.fixture
 def cli(redis_url: str, pool: PoolRef):
-    """Run a command on the test's pool and Redis, in a thread of its own."""
+    """Run a command on the test's pool and Redis, in a separate thread."""
     environment = {"AGENTPOOL_POOL": str(pool), "AGENTPOOL_REDIS_URL": redis_url, "KUBECONFIG": "/-"}
 
     async def run(*args: str, **more: str) -> Result:
@@ -41,7 +41,7 @@ def printed(result: Result) -> str:
 
 @pytest.fixture
 async def second(redis, pool: PoolRef) -> PoolRef:
-    """Another pool of the same namespace."""
+    """A second pool of the same namespace."""
     other = PoolRef(pool.namespace, f"{pool.name}-second")
     await Inspector(redis).configure(other, PoolSettings())
     yield other
@@ -49,7 +49,7 @@ async def second(redis, pool: PoolRef) -> PoolRef:
 
 
 async def test_the_word_jobs_may_be_left_out(cli, redis, pool: PoolRef):
-    """`get`, `get jobs` and `get job ID` as kubectl has them; a single job is as before."""
+    """`get`, `get jobs` and `get job ID` work as in kubectl; the output of a single job is unchanged."""
     await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first", tags=("nightly",)))
     plain = re.sub(r"\S+$", "", printed(await cli("get")), flags=re.MULTILINE)
     assert plain == re.sub(r"\S+$", "", printed(await cli("get", "jobs")), flags=re.MULTILINE)
@@ -60,7 +60,7 @@ async def test_the_word_jobs_may_be_left_out(cli, redis, pool: PoolRef):
 
 
 async def test_pools_are_listed_with_their_figures(cli, redis, pool: PoolRef, second: PoolRef, consumer):
-    """A row for each pool of the namespace, with what waits and runs; by name, and as documents."""
+    """Each pool of the namespace has a row with waiting and running jobs; names and documents work as well."""
     await Producer(redis, pool).submit(JobRequest(kind="greet"))
     rows = {
         line.split()[0]: line.split() for line in printed(await cli("get", "pools", "-n", pool.namespace)).splitlines()
@@ -75,7 +75,7 @@ async def test_pools_are_listed_with_their_figures(cli, redis, pool: PoolRef, se
 
 
 async def test_all_namespaces_have_a_column(cli, redis, pool: PoolRef, second: PoolRef):
-    """`-A` lists the jobs of every pool, and goes with no pool."""
+    """`-A` lists the jobs of every pool, and excludes a pool option."""
     for of in (pool, second):
         await Producer(redis, of).submit(JobRequest(kind="greet", job_id=f"job-of-{of.name}"))
     shown = printed(await cli("get", "jobs", "-A", "--kind", "greet"))
@@ -88,7 +88,7 @@ async def test_all_namespaces_have_a_column(cli, redis, pool: PoolRef, second: P
 
 
 async def test_workers_are_listed(cli, consumer, pool: PoolRef):
-    """With slots, lease and host; `-A` adds the pool."""
+    """The list has slots, lease and host; `-A` adds the pool."""
     (header, row) = printed(await cli("get", "workers")).splitlines()
     assert header.split() == ["WORKER", "SLOTS", "LEASE", "HOST", "NOTE"]
     assert "live" in row
@@ -99,8 +99,8 @@ async def test_workers_are_listed(cli, consumer, pool: PoolRef):
     assert printed(await cli("get", "workers", "nobody")) == "no such workers\n"
 
 
-async def test_jsonpath_prints_what_is_asked_for(cli, redis, pool: PoolRef):
-    """From the documents that `-o json` prints."""
+async def test_jsonpath_prints_the_selected_values(cli, redis, pool: PoolRef):
+    """The expression selects from the documents of `-o json`."""
     for number in range(2):
         await Producer(redis, pool).submit(JobRequest(kind="greet", job_id=f"job-{number}"))
     template = 'jsonpath={range [*]}{.job_id}={.state}{"\\n"}{end}'
@@ -110,8 +110,8 @@ async def test_jsonpath_prints_what_is_asked_for(cli, redis, pool: PoolRef):
     assert "is none of table, wide" in str((await cli("get", "-o", "xml")).exception)
 
 
-async def test_a_list_that_was_cut_says_so(cli, redis, pool: PoolRef):
-    """On standard error, with the way to the rest."""
+async def test_a_cut_list_says_so(cli, redis, pool: PoolRef):
+    """The hint is on standard error, and names the way to the rest."""
     for _ in range(3):
         await Producer(redis, pool).submit(JobRequest(kind="greet"))
     result = await cli("get", "jobs", "--limit", "2")
@@ -119,7 +119,7 @@ async def test_a_list_that_was_cut_says_so(cli, redis, pool: PoolRef):
 
 
 async def test_a_watched_list_prints_each_change_and_the_end(cli, redis, pool: PoolRef, consumer):
-    """Until Ctrl-C: first the list, then a line for each job that is new, has changed or has ended."""
+    """The list comes first, then a line for each new, changed or ended job, until Ctrl-C."""
     await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first"))
     command = [sys.executable, "-m", "agentpool_core", "get", "jobs", "-w"]
     process = await asyncio.create_subprocess_exec(
@@ -146,7 +146,10 @@ async def test_a_watched_list_prints_each_change_and_the_end(cli, redis, pool: P
 
 
 async def test_a_job_is_described(cli, redis, pool: PoolRef):
-    """Fields by name, values as JSON, the reason why it waits, the history; control characters stay text."""
+    """The description has fields by name, values as JSON, the pending reason and the history.
+
+    Control characters stay text.
+    """
     request = JobRequest(
         kind="greet", job_id="first", payload={"name": "\x1b[2J"}, tags=("nightly",), delay_ms=3_600_000
     )
@@ -160,7 +163,7 @@ async def test_a_job_is_described(cli, redis, pool: PoolRef):
 
 
 async def test_a_pool_is_described(cli, redis, pool: PoolRef, consumer):
-    """Queue, routes, workers, settings, what its dead letters died of, and its latest events."""
+    """The description has queue, routes, workers, settings, the causes of dead letters, and the latest events."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="fast", kinds=("greet",)),), max_attempts=1))
     await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first"))
     shown = printed(await cli("describe", "pool", str(pool)))
@@ -170,7 +173,7 @@ async def test_a_pool_is_described(cli, redis, pool: PoolRef, consumer):
 
 
 async def test_pools_of_a_cluster_come_with_their_workers(cli, declared_pool, pool: PoolRef, server_kubeconfig: Path):
-    """Without a Redis URL the AgentPools of the cluster name theirs; without both, the error says so."""
+    """Without a Redis URL the cluster's AgentPools name their Redis; without both, the error says so."""
     without = {"AGENTPOOL_REDIS_URL": "", "REDIS_URL": "", "AGENTPOOL_POOL": "", "KUBECONFIG": str(server_kubeconfig)}
     shown = printed(await cli("get", "pools", "-A", "-o", "wide", **without)).splitlines()
     assert shown[0].split()[-4:] == ["READY", "DESIRED", "MAX", "REASON"]
@@ -185,7 +188,7 @@ async def test_pools_of_a_cluster_come_with_their_workers(cli, declared_pool, po
 
 
 async def test_top_shows_all_pools_with_rates(cli, redis, pool: PoolRef, second: PoolRef):
-    """A line for each pool of the namespace, without a pool or with -A."""
+    """Without a pool or with -A, each pool of the namespace has a line."""
     for words in (["-A"], ["-n", pool.namespace]):
         shown = printed(await cli("top", "--once", "--every", "100ms", *words, AGENTPOOL_POOL=""))
         rows = {line.split()[0]: line.split() for line in shown.splitlines()}
@@ -194,7 +197,7 @@ async def test_top_shows_all_pools_with_rates(cli, redis, pool: PoolRef, second:
 
 
 def kubeconfig(path: Path, namespaces: dict[str, str]) -> Path:
-    """A kubeconfig with a context for each namespace; the first is the current one."""
+    """A kubeconfig with a context for each namespace; the first is the current context."""
     contexts = [{"name": name, "context": {"namespace": each}} for name, each in namespaces.items()]
     path.write_text(yaml.safe_dump({"contexts": contexts, "current-context": contexts[0]["name"]}))
     return path
@@ -211,7 +214,7 @@ def kubeconfig(path: Path, namespaces: dict[str, str]) -> Path:
     ],
 )
 async def test_kubectls_options_stand_anywhere(cli, tmp_path: Path, words: list[str]):
-    """Before and after the subcommand; the context gives the namespace, as in kubectl."""
+    """Options work before and after the subcommand; the context gives the namespace, as in kubectl."""
     file = kubeconfig(tmp_path / "config", {"one": "of-one", "other": "of-other"})
     before = dict(os.environ)
     result = await cli(*[word.replace("FILE", str(file)) for word in words])

@@ -98,7 +98,7 @@ async def test_top_is_live_on_a_terminal_until_ctrl_c(redis_url: str, pool: Pool
         )
         terminal.process.send_signal(signal.SIGINT)
         assert await terminal.ended() == 130
-        assert b"\x1b[?1049l" in terminal.drawn, "the screen is not given back"
+        assert b"\x1b[?1049l" in terminal.drawn, "the screen is not released"
 
 
 async def test_a_file_shows_progress_on_a_terminal_and_none_in_a_pipe(redis_url: str, pool: PoolRef, tmp_path: Path):

@@ -193,7 +193,7 @@ async def test_a_token_of_a_foreign_namespace_passes_no_row(doors: Doors, pool: 
 
 
 async def test_the_card_is_visible_with_any_verb(doors: Doors, pool: PoolRef):
-    """A caller who may only submit, or only cancel, can discover the agent and find the card in the catalogue."""
+    """A caller with any single right can discover the agent, and find the card in the catalogue."""
     for token in doors.of_verb.values():
         wanted = [call for call in calls() if call.need is table.Rule.ANY_VERB]
         assert {status for status, _ in (await answers(doors, token, pool, wanted)).values()} == {200}

@@ -60,7 +60,7 @@ async def test_a_hidden_pool_looks_like_a_missing_pool(gateway, pool: PoolRef):
 
 
 async def test_a_missing_pool_is_a_404_with_the_remedy(gateway):
-    """The 404 goes to callers who may see the pool."""
+    """The 404 goes to callers with the right to see the pool."""
     async with gateway.client() as client:
         answer = await client.get("/v1/namespaces/test/pools/nobody/queue")
     assert answer.status_code == 404

@@ -52,7 +52,7 @@ async def test_a_job_that_the_worker_had_ended_is_requeued(redis, redis_url, poo
 
 
 async def test_a_job_with_a_lost_claim_is_disowned(redis, redis_url, pool):
-    """The claim is lost: the queue offers the job to all workers, and tells the holder to stop the job."""
+    """The claim is lost: the queue offers the job to all workers, and orders the holder to stop the job."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="k"))
     consumer = await worker_of(redis, pool)
     earlier = await remember(redis_url, pool)

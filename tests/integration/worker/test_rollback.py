@@ -137,7 +137,7 @@ async def test_a_worker_with_a_lost_registration_serves_on(ground):
     worker = await ground.start()
     await ground.started(job)
     await ground.go_back(snapshot)
-    await until(lambda: worker.metric("agentpool_worker_leases_lost_total") == 1, "it has registered anew")
+    await until(lambda: worker.metric("agentpool_worker_leases_lost_total") == 1, "the worker has registered again")
     await ground.started(job, 2)
     ground.open("gate")
     await ground.ended(job)
