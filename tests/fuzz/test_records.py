@@ -342,6 +342,11 @@ def test_a_bent_setting_or_counter_stops_no_job(loop_and_client):
 
     @MANY
     @given(bend=shared_bends())
+    @example(bend=("conf", "retention_results_ms", "1E100"))  # no job could end
+    @example(bend=("conf", "retention_results_ms", "0E0"))  # records were gone at once
+    @example(bend=("conf", "retention_results_ms", "9" * 30))
+    @example(bend=("conf", "limit:default", "9" * 30))
+    @example(bend=("conf", "timeout_ms", "9" * 30))
     @example(bend=("conf", "ttl_task_ms", "0."))  # Lua reads 0, Python no number: jobs expired at once
     @example(bend=("conf", "limits", '[{"name": "l", "spend": 5}]'))  # a newer version's limit failed every claim
     @example(bend=("conf", "limits", "[null]"))  # likewise

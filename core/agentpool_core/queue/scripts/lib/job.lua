@@ -289,7 +289,7 @@ local function finish(job, state, field, text, detail)
   if not retention then
     retention = redis.call('HMGET', CONF, 'retention_results_ms', 'retention_dead_ms')
   end
-  local keep_ms = number_or(state == 'failed' and retention[2] or retention[1], 86400000)
+  local keep_ms = setting_or(state == 'failed' and retention[2] or retention[1], 86400000)
   redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
   if state == 'failed' then

@@ -52,9 +52,10 @@ local function is_whole(text)
   return string.find(text, '^%-?%d+$') ~= nil
 end
 
--- Returns a setting of the pool, or `default` for a text that is no whole number, as clients do.
+-- Returns a setting of the pool, or `default` for a text that is no whole number, as clients do, or has 16 digits and
+-- more: commands such as PEXPIRE refuse what Lua cannot write in digits.
 local function setting_or(text, default)
-  if text and is_whole(text) then return number_or(text, default) end
+  if text and #text < 16 and is_whole(text) then return number_or(text, default) end
   return default
 end
 
