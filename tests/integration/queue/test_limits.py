@@ -217,6 +217,10 @@ async def test_a_limit_that_opens_is_due_for_the_operator(limited):
     await worker.maintain()
     after = await limited.snapshot()
     assert (after.queued, after.held, after.due) == (1, 2, 0)
+    await limited.redis.zadd(f"{limited.prefix}limited", {"slowly": 0})
+    await worker.maintain()
+    again = await limited.snapshot()
+    assert (again.queued, again.held) == (1, 2), "the job that was let go has the only start"
 
 
 async def test_a_faster_rate_applies_at_once(limited):
