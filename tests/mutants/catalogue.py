@@ -480,6 +480,56 @@ CATALOGUE = (
         wrong="a cancelled grandchild names its parent instead of the ancestor that failed",
         old="if state == 'cancelled' and string.sub(text or '', 1, 9) == 'upstream:' then return text end",
     ),
+    Mutant(
+        name="signal-twice",
+        wrong="a signal that is sent again counts twice",
+        old="if v[1] then return { 'duplicate' } end",
+    ),
+    Mutant(
+        name="signal-does-not-wake",
+        wrong="a signal is stored, and its waiting job stays",
+        old="if job.state == 'waiting' and pause.is_signalled(job, v[3] or '') then pause.resume(job) end",
+    ),
+    Mutant(
+        name="early-signal-is-missed",
+        wrong="a job waits although its signal came before",
+        old="if left <= 0 or pause.is_signalled(job, wait) then",
+        new="if left <= 0 then",
+    ),
+    Mutant(
+        name="any-signal-wakes",
+        wrong="a waiting job is resumed by a signal of another name",
+        old="if redis.call('HEXISTS', job.key, 'sig:' .. signal) == 1 then return true end",
+        new="if redis.call('HEXISTS', job.key, 'signals') == 1 then return true end",
+    ),
+    Mutant(
+        name="wait-keeps-the-slot",
+        wrong="a waiting job counts as running",
+        old="  release_slot(job)\n  if verb == 'succeeded' then",
+        new="  if verb ~= 'waiting' then release_slot(job) end\n  if verb == 'succeeded' then",
+    ),
+    Mutant(
+        name="wait-counts",
+        wrong="a wait uses up an attempt",
+        old="  note_change(job, 'waiting')\n  job.attempt = math.max(0, job.attempt - 1)",
+        new="  note_change(job, 'waiting')",
+    ),
+    Mutant(
+        name="wait-never-ends",
+        wrong="a wait whose time has come goes on",
+        old="  each(WAITING, 'waiting', pause.resume)\n",
+    ),
+    Mutant(
+        name="chunks-twice",
+        wrong="output that is sent again after a lost answer is stored twice",
+        old="    if number > last then\n      redis.call('XADD', stream",
+        new="    if true then\n      redis.call('XADD', stream",
+    ),
+    Mutant(
+        name="output-outlives-its-job",
+        wrong="the output of an ended job stays for a month",
+        old="    redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, keep_ms)\n",
+    ),
 )
 
 

@@ -1,0 +1,1 @@
+"""Adapters: agents of known frameworks as durable handlers. Only the adapter of a framework loads the framework."""

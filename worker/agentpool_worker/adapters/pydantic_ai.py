@@ -1,0 +1,141 @@
+"""Pydantic AI: each request to the model and each call of a tool is a durable step of the job.
+
+    agent = Agent("openai:gpt-5", tools=[search])          # unchanged
+
+    @app.handler("research")
+    async def research(payload, ctx):
+        result = await durable(agent, ctx).run(payload["question"])    # instead of agent.run(…)
+        return result.output
+
+The names of the steps are `model`, `model#2`, … and `tool NAME CALL`. The text of the model goes to the job's output as
+it comes; `stream=False` is for a model that cannot stream. `ModelRetry` of a tool is stored in its step. Tested with
+pydantic-ai 2.68.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import TypeAdapter
+from pydantic_ai.exceptions import ModelRetry
+from pydantic_ai.messages import ModelResponse, PartDeltaEvent, PartStartEvent, TextPart, TextPartDelta
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.toolsets import WrapperToolset
+from pydantic_core import to_jsonable_python
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic_ai import Agent
+    from pydantic_ai.messages import ModelMessage
+    from pydantic_ai.models import Model, ModelRequestParameters
+    from pydantic_ai.settings import ModelSettings
+    from pydantic_ai.tools import RunContext
+    from pydantic_ai.toolsets import ToolsetTool
+
+    from agentpool_worker.context import Context
+    from agentpool_worker.durable.steps import StepOptions
+
+Deps = TypeVar("Deps")
+Output = TypeVar("Output")
+_RESPONSE = TypeAdapter(ModelResponse)
+
+
+class DurableAgent(Generic[Deps, Output]):
+    """An agent within one attempt at a job."""
+
+    def __init__(self, agent: Agent[Deps, Output], ctx: Context, *, stream: bool, options: StepOptions | None) -> None:
+        self._agent = agent
+        self._ctx = ctx
+        self._stream = stream
+        self._options = options
+
+    async def run(self, *args: Any, **keywords: Any) -> Any:
+        """Run the agent, as `Agent.run` does, with the same arguments and the same result."""
+        with self._durable_parts(keywords.pop("model", None)):
+            return await self._agent.run(*args, **keywords)
+
+    @contextlib.contextmanager
+    def _durable_parts(self, model: Any) -> Iterator[None]:
+        chosen = model or self._agent.model
+        durable_model = _Model(chosen, self._ctx, stream=self._stream, options=self._options)
+        toolsets = [_Toolset(each, self._ctx, self._options) for each in self._agent.toolsets]
+        with self._agent.override(model=durable_model, toolsets=toolsets, tools=[]):
+            yield
+
+
+def durable(
+    agent: Agent[Deps, Output], ctx: Context, *, stream: bool = True, options: StepOptions | None = None
+) -> DurableAgent[Deps, Output]:
+    """Return the agent with durable steps in this job.
+
+    `stream`: emit the model's text to the job's output as it comes. `options`: retries and timeout of each step.
+    """
+    return DurableAgent(agent, ctx, stream=stream, options=options)
+
+
+class _Model(WrapperModel):
+    """A model whose requests are steps."""
+
+    def __init__(self, wrapped: Model | Any, ctx: Context, *, stream: bool, options: StepOptions | None) -> None:
+        super().__init__(wrapped)
+        self._ctx = ctx
+        self._stream = stream
+        self._options = options
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        """Return the response of the model, from the store if an earlier attempt has it."""
+
+        async def ask() -> Any:
+            answer = self._streamed if self._stream else self.wrapped.request
+            response = await answer(messages, model_settings, model_request_parameters)
+            return _RESPONSE.dump_python(response, mode="json")
+
+        return _RESPONSE.validate_python(await self._ctx.step("model", ask, options=self._options))
+
+    async def _streamed(
+        self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
+    ) -> ModelResponse:
+        async with self.wrapped.request_stream(messages, settings, parameters) as response:
+            async for event in response:
+                match event:
+                    case PartStartEvent(part=TextPart(content=text)) if text:
+                        await self._ctx.emit(text)
+                    case PartDeltaEvent(delta=TextPartDelta(content_delta=text)) if text:
+                        await self._ctx.emit(text)
+            return response.get()
+
+
+@dataclass
+class _Toolset(WrapperToolset[Any]):
+    """Tools whose calls are steps."""
+
+    job: Context
+    options: StepOptions | None
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
+    ) -> Any:
+        """Return the result of the tool, from the store if an earlier attempt has it. Raises ModelRetry."""
+
+        async def call() -> dict[str, Any]:
+            try:
+                return {"result": to_jsonable_python(await self.wrapped.call_tool(name, tool_args, ctx, tool))}
+            except ModelRetry as retry:
+                return {"retry": retry.message}
+
+        step = f"tool {name} {ctx.tool_call_id or ''}".strip().replace("#", "-")[:200]
+        answer = await self.job.step(step, call, options=self.options)
+        if "retry" in answer:
+            raise ModelRetry(answer["retry"])
+        return answer["result"]
+
+
+__all__ = ("DurableAgent", "durable")
