@@ -18,7 +18,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentpool_core.client import Client, NewJob, Receipt, SubmitOptions, SyncClient, SyncReceipt
+    from agentpool_core.client import Client, NewJob, Receipt, SubmitOptions
     from agentpool_core.errors import (
         AgentPoolError,
         JobEndedError,
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Durability, JobState, PoolRef, Priority
     from agentpool_core.queue.schedule import Schedule
     from agentpool_core.queue.selector import JobSelector
+    from agentpool_core.sync_client import SyncClient, SyncReceipt
 
 __all__ = [
     "AgentPoolError",
@@ -68,8 +69,8 @@ _MODULES = {
     "ResultTimeoutError": "errors",
     "Schedule": "queue.schedule",
     "SubmitOptions": "client",
-    "SyncClient": "client",
-    "SyncReceipt": "client",
+    "SyncClient": "sync_client",
+    "SyncReceipt": "sync_client",
 }
 
 

@@ -20,14 +20,11 @@ from agentpool_core.errors import (
     QueueReplyError,
     QueueUnreachableError,
     SettingError,
-    StaleLeaseError,
     UnknownPoolError,
 )
 from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_core.queue import scripts
 from agentpool_core.queue.audit import disagreements
-from agentpool_core.queue.codec.json_text import encode
-from agentpool_core.queue.codec.layout import step_text
 from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, SettleCall, leases_of, settle_calls
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.completions import Hold, Maintenance, Place, Reconciliation, Renewal, SettleOutcome, Wake
@@ -36,12 +33,12 @@ from agentpool_core.queue.connection.error_translation import Asking, Reading, f
 from agentpool_core.queue.holdings import Holdings
 from agentpool_core.queue.keys import RESERVED, Keys
 from agentpool_core.queue.orders import Orders
+from agentpool_core.queue.reports import JobReports
 from agentpool_core.queue.schedules import Schedules
 from agentpool_core.queue.settings import PoolSettings
-from agentpool_core.queue.steps import stored_steps
 
 if TYPE_CHECKING:
-    from agentpool_core.jobs import Json, Lease, PoolRef, Step, WorkerId
+    from agentpool_core.jobs import Lease, PoolRef, WorkerId
     from agentpool_core.queue.completions import Completion, Control
     from agentpool_core.queue.connection.client import RedisClient
 
@@ -54,7 +51,7 @@ log = logging.getLogger(__name__)
 _OUTCOMES = {outcome.value: outcome for outcome in SettleOutcome}
 
 
-class Consumer:
+class Consumer(JobReports):
     """A worker's access to a pool's queue. For a single event loop; safe to share between its tasks."""
 
     def __init__(
@@ -219,45 +216,6 @@ class Consumer:
             raise fault_of(reply, doing="claim") from reply
         return await self.claim(limit) if reply == ["other"] else self._leases(reply)
 
-    async def checkpoint(self, lease: Lease, state: Json) -> None:
-        """Save state for a later attempt. Raises StaleLeaseError if the lease has passed to a different worker."""
-        await self._note(lease, "checkpoint", state)
-
-    async def progress(self, lease: Lease, value: Json) -> None:
-        """Report progress. Raises StaleLeaseError if the lease has passed to a different worker."""
-        await self._note(lease, "progress", value)
-
-    async def steps(self, lease: Lease) -> list[Step]:
-        """Return the steps stored by earlier attempts, with results. An unreadable step is left out, and runs again."""
-        key = self._keys.job(lease.job_id)
-        return await stored_steps(self._redis, key, with_results=True)
-
-    async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
-        """Store steps and results in a single round trip. Safe to repeat: a step has a fixed number.
-
-        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
-        """
-        args: list[scripts.Arg] = [lease.job_id, lease.token, "steps", max(step.number for step in steps), self.worker]
-        for step in steps:
-            args += (step.number, step_text(step), encode(f"result of step {step.name!r}", step.result))
-        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
-            raise StaleLeaseError(lease.job_id, lease.token)
-
-    async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
-        """Append chunks (JSON texts) numbered from `first` to the job's output. Safe to repeat.
-
-        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
-        """
-        args: list[scripts.Arg] = [lease.job_id, lease.token, "chunks", first, self.worker, *chunks]
-        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
-            raise StaleLeaseError(lease.job_id, lease.token)
-
-    async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
-        """Return the value of a stored signal of the job, as JSON text; None: it has not come."""
-        (found,) = await ask(self._redis, "HMGET", self._keys.job(lease.job_id), f"sig:{name}={number}")
-        with Reading("hmget"):
-            return None if found is None else str(found)
-
     async def maintain(self, *, recover: bool = True) -> Maintenance:
         """Run a round of maintenance: lost workers, due jobs, expired TTLs. Safe for any number of concurrent workers.
 
@@ -321,11 +279,6 @@ class Consumer:
         if made is None or made != self._lag_reported_at:
             await scripts.LAG.run(self._redis, self._conf)
             self._lag_reported_at = made
-
-    async def _note(self, lease: Lease, field: str, value: Json) -> None:
-        args = (lease.job_id, lease.token, field, encode(field, value), self.worker)
-        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
-            raise StaleLeaseError(lease.job_id, lease.token)
 
     async def _claiming(self, script: scripts.Script, args: Sequence[scripts.Arg]) -> Any:
         """Make a call that may bring jobs; repeat it after a connection failure, but never blindly.

@@ -8,11 +8,12 @@ import threading
 
 import pytest
 
-from agentpool_core.client import Client, SyncClient
+from agentpool_core.client import Client
 from agentpool_core.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
 from agentpool_core.jobs import JobState, WorkerId
 from agentpool_core.queue import Consumer
 from agentpool_core.queue.completions import Cancelled, CancelOutcome, Failed, Succeeded
+from agentpool_core.sync_client import SyncClient
 
 
 @pytest.fixture

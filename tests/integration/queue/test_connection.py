@@ -116,7 +116,8 @@ async def test_a_connection_closed_while_the_program_was_busy_is_not_used(redis_
 
 SCRIPT = """
 import asyncio, multiprocessing, sys
-from agentpool_core.client import Client, SyncClient
+from agentpool_core.client import Client
+from agentpool_core.sync_client import SyncClient
 from agentpool_core.errors import ForeignLoopError, ResultTimeoutError
 
 url, pool, way = sys.argv[1:]

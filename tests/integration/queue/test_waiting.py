@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
-from agentpool_core.client import SyncClient
 from agentpool_core.jobs import JobRequest, JobState, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.completions import Wake
+from agentpool_core.sync_client import SyncClient
 
 
 async def worker_of(redis, pool, name="w1", slots=10) -> Consumer:

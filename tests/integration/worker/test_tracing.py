@@ -6,7 +6,8 @@ import asyncio
 
 from opentelemetry import trace
 
-from agentpool_core.client import Client, SyncClient
+from agentpool_core.client import Client
+from agentpool_core.sync_client import SyncClient
 from agentpool_worker import App, Worker
 from agentpool_worker.settings import settings_from
 from tests.fixtures.workers import until

@@ -1,0 +1,76 @@
+"""A running job's side of its queue: checkpoint, progress, durable steps, output, and signals, under the job's lease.
+
+Each write is `scripts/report.lua`, which refuses a lease that has passed to a different worker. `consumer` claims and
+settles the jobs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from agentpool_core.errors import StaleLeaseError
+from agentpool_core.queue import scripts
+from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.codec.layout import step_text
+from agentpool_core.queue.connection.client import ask
+from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.steps import stored_steps
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import Json, Lease, Step, WorkerId
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.keys import Keys
+
+
+class JobReports:
+    """Reports of a worker's running jobs."""
+
+    _redis: RedisClient
+    _keys: Keys
+    _conf: str
+    worker: WorkerId
+
+    async def checkpoint(self, lease: Lease, state: Json) -> None:
+        """Save state for a later attempt. Raises StaleLeaseError if the lease has passed to a different worker."""
+        await self._note(lease, "checkpoint", state)
+
+    async def progress(self, lease: Lease, value: Json) -> None:
+        """Report progress. Raises StaleLeaseError if the lease has passed to a different worker."""
+        await self._note(lease, "progress", value)
+
+    async def steps(self, lease: Lease) -> list[Step]:
+        """Return the steps stored by earlier attempts, with results. An unreadable step is left out, and runs again."""
+        key = self._keys.job(lease.job_id)
+        return await stored_steps(self._redis, key, with_results=True)
+
+    async def record_steps(self, lease: Lease, steps: Sequence[Step]) -> None:
+        """Store steps and results in a single round trip. Safe to repeat: a step has a fixed number.
+
+        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
+        """
+        args: list[scripts.Arg] = [lease.job_id, lease.token, "steps", max(step.number for step in steps), self.worker]
+        for step in steps:
+            args += (step.number, step_text(step), encode(f"result of step {step.name!r}", step.result))
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+            raise StaleLeaseError(lease.job_id, lease.token)
+
+    async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
+        """Append chunks (JSON texts) numbered from `first` to the job's output. Safe to repeat.
+
+        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
+        """
+        args: list[scripts.Arg] = [lease.job_id, lease.token, "chunks", first, self.worker, *chunks]
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+            raise StaleLeaseError(lease.job_id, lease.token)
+
+    async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
+        """Return the value of a stored signal of the job, as JSON text; None: it has not come."""
+        (found,) = await ask(self._redis, "HMGET", self._keys.job(lease.job_id), f"sig:{name}={number}")
+        with Reading("hmget"):
+            return None if found is None else str(found)
+
+    async def _note(self, lease: Lease, field: str, value: Json) -> None:
+        args = (lease.job_id, lease.token, field, encode(field, value), self.worker)
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+            raise StaleLeaseError(lease.job_id, lease.token)
