@@ -13,7 +13,7 @@ import pytest
 from tests.fixtures.local_system import DevSystem
 
 pytestmark = [
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(360),
     pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
 ]
 ROOT = Path(__file__).parents[2]
@@ -26,7 +26,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
     shutil.copy(EXAMPLE, tmp_path)
     system = DevSystem("writer:app", cwd=tmp_path)
     try:
-        done = system.page(PAGE, tmp_path, within_s=240)
+        done = system.page(PAGE, tmp_path, within_s=280)
     finally:
         system.close()
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"

@@ -118,6 +118,8 @@ class JobUnderTest:
         ended: list[Completion] = []
         running = execution.run(self._run_job, lambda _, completion: ended.append(completion))
         execution.task = asyncio.ensure_future(running)
+        steps = execution.ctx.steps
+        steps.root, steps.clock = execution.task, lambda: execution.started_at  # only `advance` moves the clock
         await execution.task
         return None if execution.stop is Stop.LEASE_LOST else ended[0]
 

@@ -69,8 +69,9 @@ class Steps:
     def __init__(self, lease: Lease, store: StepStore, started_at: float) -> None:
         self.journal = Journal(lease, store)
         self.root: object = None  # the handler's task
+        self.clock: Callable[[], float] = time.monotonic  # seconds; the test kit has a clock of its own
         self._counts: Counter[str] = Counter()
-        self._started_at = started_at  # time.monotonic() of the claim
+        self._started_at = started_at  # `clock` at the claim
         self._active = 0  # steps that run
         self._idle = asyncio.Event()
         self._idle.set()
@@ -102,7 +103,7 @@ class Steps:
             return stored.result
         if stored is not None and self.journal.goes_on_after(call.name):
             raise StepFailedError(call.name, str(stored.result))
-        started = time.monotonic()
+        started = self.clock()
         move(self, call.name + _INSIDE)
         with self._activity(call.name):
             try:
@@ -147,7 +148,7 @@ class Steps:
             return False
         if any(step.after == after for step in self.journal.unused()):
             return True
-        await self._finish(call, time.monotonic(), None)
+        await self._finish(call, self.clock(), None)
         return False
 
     async def read(self, name: str) -> Step | None:
@@ -161,7 +162,7 @@ class Steps:
         """Store the result of a step that ran outside this process; return the stored result: the first one."""
         if (stored := await self.read(name)) is not None:
             return stored.result
-        return await self._finish(StepCall(name=name, after="", sequential=False), time.monotonic(), result)
+        return await self._finish(StepCall(name=name, after="", sequential=False), self.clock(), result)
 
     async def reach(self, call: StepCall) -> Step | None:
         """Return the stored step of this call. Raises StepOrderError for a call at a different place than before."""
@@ -182,8 +183,8 @@ class Steps:
         return step.result
 
     def now_ms(self, moment: float | None = None) -> int:
-        """Return a `time.monotonic()` of this attempt, or the present, in ms of the Redis clock."""
-        moment = time.monotonic() if moment is None else moment
+        """Return a moment of `clock` in this attempt, or the present, in ms of the Redis clock."""
+        moment = self.clock() if moment is None else moment
         return self.journal.lease.claimed_at_ms + round((moment - self._started_at) * 1000)
 
     def step_of(

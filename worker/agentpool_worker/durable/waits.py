@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
@@ -124,7 +123,7 @@ class Waits:
     async def _record(self, call: StepCall, outcome: StepOutcome, wait: OpenWait, value: Any = None) -> Step:
         result = {"number": wait.number, "until_ms": wait.until_ms, "value": value}
         stored = self._steps.journal.find(call.name)
-        step = self._steps.step_of(call, outcome, time.monotonic(), result, begun=stored)
+        step = self._steps.step_of(call, outcome, self._steps.clock(), result, begun=stored)
         await self._steps.journal.write(step)
         return step
 
