@@ -488,7 +488,7 @@ CATALOGUE = (
     Mutant(
         name="signal-does-not-wake",
         wrong="a signal is stored, and its waiting job stays",
-        old="if job.state == 'waiting' and pause.is_signalled(job, v[3] or '') then pause.resume(job) end",
+        old="if job.state == 'waiting' and (not readable or pause.is_signalled(job, wait)) then pause.resume(job) end",
     ),
     Mutant(
         name="early-signal-is-missed",
