@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from agentpool_core.errors import SettingError
 from agentpool_core.inbox import Inbox
@@ -41,6 +41,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 __all__ = ("Client", "NewJob", "Receipt", "SubmitOptions", "request_of")
+
+
+def __getattr__(name: str) -> Any:
+    """Return the blocking client, which has a module of its own, so that both can be imported from here."""
+    if name not in {"SyncClient", "SyncReceipt"}:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from agentpool_core import sync_client
+
+    return getattr(sync_client, name)
 
 
 @dataclass(frozen=True, slots=True)
