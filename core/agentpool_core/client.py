@@ -47,9 +47,9 @@ def __getattr__(name: str) -> Any:
     """Return the blocking client, which has a module of its own, so that both can be imported from here."""
     if name not in {"SyncClient", "SyncReceipt"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from agentpool_core import sync_client
+    from importlib import import_module
 
-    return getattr(sync_client, name)
+    return getattr(import_module("agentpool_core.sync_client"), name)
 
 
 @dataclass(frozen=True, slots=True)
