@@ -172,3 +172,18 @@ class ExternalUrl:
             scope["root_path"] = self.path
             if not f"{scope['path']}/".startswith(f"{self.path}/"):
                 scope["path"] = self.path + scope["path"]
+
+
+_ORIGIN = re.compile(r"https?://[A-Za-z0-9.-]+(:\d{1,5})?|https?://\[[0-9A-Fa-f:.]+\](:\d{1,5})?")
+
+
+def origin_of(text: str) -> str:
+    """Return the origin of web pages, in the form that browsers send. Raises SettingError."""
+    if not _ORIGIN.fullmatch(text):
+        raise SettingError(
+            field="--cors-origin",
+            value=text,
+            problem="not an origin",
+            remedy="name scheme and host, without a path, such as https://app.example.org",
+        )
+    return text.lower()

@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
 
 from agentpool_core import DISTRIBUTION
 from agentpool_core.kube.client import Cluster
@@ -23,6 +25,7 @@ from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.addresses import AllowedHosts, TrustedProxies
 from agentpool_gateway.http import problems
 from agentpool_gateway.http.draining import Draining
+from agentpool_gateway.http.head import Head
 from agentpool_gateway.http.intake import Intake
 from agentpool_gateway.http.middleware import RequestMiddleware
 from agentpool_gateway.mcp import endpoint
@@ -34,6 +37,7 @@ from agentpool_gateway.pools.queues import Queues
 from agentpool_gateway.routes import events, health, jobs, pages, pools, queue, scaling, schedules, selection
 from agentpool_gateway.settings import GatewaySettings
 
+LEAST_COMPRESSED_BYTES = 1_024  # of an answer; a smaller one gains nothing
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
 ROUTES = (jobs, selection, schedules, queue, scaling, events, discovery, jsonrpc, rest, endpoint, pools, health)
@@ -61,9 +65,11 @@ def build(
         dependencies=[Depends(guard)],  # of every route, independent of its handler
         docs_url=None,  # FastAPI's own pages load scripts from other hosts; `pages` has ours
         redoc_url=None,
+        generate_unique_id_function=openapi.operation_id,
+        openapi_tags=openapi.TAGS,
     )
     app.state.gateway = gateway
-    problems.install(app)
+    problems.install(app, methods_at=table.methods_at)
     for module in ROUTES:
         app.include_router(module.router)
     pages.install(app)
@@ -75,6 +81,10 @@ def build(
         proxies=TrustedProxies(settings.trusted_proxies),
         external=settings.external_url,
     )
+    app.add_middleware(GZipMiddleware, minimum_size=LEAST_COMPRESSED_BYTES)
+    if settings.cors_origins:
+        app.add_middleware(CORSMiddleware, **openapi.CORS, allow_origins=settings.cors_origins)
+    app.add_middleware(Head)
     app.add_middleware(RequestMiddleware, metrics=gateway.metrics, draining=gateway.draining)
     return app
 

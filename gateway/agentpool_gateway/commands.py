@@ -69,6 +69,12 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     "--allowed-host", multiple=True, metavar="NAME", help="Accepted host name with --no-auth; may be repeated."
 )
 @click.option(
+    "--cors-origin",
+    multiple=True,
+    metavar="ORIGIN",
+    help="Web pages of this origin may use the API, such as https://app.example.org; may be repeated. Default: none.",
+)
+@click.option(
     "--recheck",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,

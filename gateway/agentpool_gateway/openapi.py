@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from agentpool_gateway import schemas
 from agentpool_gateway.access import table
@@ -111,7 +112,10 @@ def _read(schema: Schema, description: str) -> Responses:
     return {**_COMMON, 200: _json(schema, description)}
 
 
-READ_JOB = _read(schemas.JOB, "The job's record.")
+READ_JOB: Responses = {
+    **_read(schemas.JOB, "The job's record."),
+    304: {"description": "The client has it, as its If-None-Match says."},
+}
 READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and checkpoint.")
 FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progress and checkpoint.")
 COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
@@ -202,6 +206,60 @@ A2A_STREAM: Responses = {
 }
 
 
+TAGS = [
+    {"name": "jobs", "description": "Submit, read, select, cancel and signal jobs."},
+    {"name": "schedules", "description": "Jobs that are submitted at due times."},
+    {"name": "queue", "description": "The queue of a pool, and its dead letters."},
+    {"name": "scaling", "description": "The workers of a pool, and its pause."},
+    {"name": "events", "description": "Server-Sent Events of a pool or a job."},
+    {"name": "pools", "description": "The pools that a caller may read."},
+    {"name": "a2a", "description": "A pool as an agent of the A2A protocol."},
+    {"name": "mcp", "description": "A pool as tools of the Model Context Protocol."},
+    {"name": "health", "description": "Probes."},
+]
+CORS: dict[str, Any] = {
+    "allow_methods": ["GET", "HEAD", "POST", "PUT", "DELETE"],
+    "allow_headers": [
+        "Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer", "traceparent",
+        "tracestate", "A2A-Version", "MCP-Protocol-Version", "Mcp-Method", "Mcp-Name",
+    ],
+    "expose_headers": ["Allow", "ETag", "Location", "Retry-After"],
+    "max_age": 600,
+}  # fmt: skip
+_NAMED = {
+    "Job": schemas.JOB,
+    "JobRequest": schemas.JOB_REQUEST,
+    "JobSummary": schemas.SUMMARY,
+    "Receipt": schemas.RECEIPT,
+    "Result": schemas.RESULT,
+    "Queue": schemas.QUEUE,
+    "Scaling": schemas.SCALING,
+    "History": schemas.HISTORY,
+    "JobPage": schemas.FOUND,
+    "Selector": schemas.SELECTOR,
+    "Problem": schemas.PROBLEM,
+    "A2AAnswer": schemas.A2A_ANSWER,
+    "A2AMessage": schemas.A2A_MESSAGE,
+    "A2AError": schemas.A2A_ERROR,
+    "State": schemas.STATE,
+    "Priority": schemas.PRIORITY,
+}
+
+
+def operation_id(route: APIRoute) -> str:
+    """Return the name of a route for generated clients: its tag and its function."""
+    return f"{route.tags[0]}_{route.name}" if route.tags else route.name
+
+
+def _with_references(value: Any, *, top: bool = False) -> Any:
+    """Return a description with references in place of the schemas that have a name."""
+    if isinstance(value, dict):
+        if not top and (name := next((name for name, each in _NAMED.items() if each == value), None)):
+            return {"$ref": f"#/components/schemas/{name}"}
+        return {key: _with_references(inner) for key, inner in value.items()}
+    return [_with_references(inner) for inner in value] if isinstance(value, list) else value
+
+
 def add_security_schemes(app: FastAPI) -> None:
     """Add to the description which routes need a token, and for which verb."""
     plain = app.openapi
@@ -209,9 +267,14 @@ def add_security_schemes(app: FastAPI) -> None:
     def with_scheme() -> dict[str, Any]:
         if app.openapi_schema is None:
             found = plain()
-            found.setdefault("components", {})["securitySchemes"] = SECURITY
+            found["paths"] = _with_references(found["paths"])
+            components = found.setdefault("components", {})
+            components["securitySchemes"] = SECURITY
+            named = {name: _with_references(schema, top=True) for name, schema in _NAMED.items()}
+            components["schemas"] = {**components.get("schemas", {}), **named}
             for path, operations in found["paths"].items():
                 for method, operation in operations.items():
+                    operation["summary"] = operation.get("description", "").partition("\n\n")[0].rstrip(".")
                     need = table.need_of(method.upper(), path)
                     if need is not table.Rule.PUBLIC:
                         operation["security"] = [{"bearer": []}]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agentpool_gateway.addresses import ExternalUrl
+from agentpool_gateway.addresses import ExternalUrl, origin_of
 from agentpool_gateway.settings import GatewaySettings
 
 
@@ -29,6 +29,7 @@ class GatewayOptions:
     external_url: str | None  # URL for clients; None: derived from each request
     trusted_proxies: tuple[str, ...]  # addresses and networks
     allowed_host: tuple[str, ...]  # additional names with no_auth, beside loopback
+    cors_origin: tuple[str, ...]  # origins of pages that may read answers
     recheck: float  # seconds
     drain: float  # seconds
     log_format: str  # text or json
@@ -44,5 +45,6 @@ class GatewayOptions:
             external_url=ExternalUrl.parse(self.external_url) if self.external_url else None,
             trusted_proxies=self.trusted_proxies,
             allowed_hosts=self.allowed_host,
+            cors_origins=tuple(map(origin_of, self.cors_origin)),
         )
         return replace(found, max_body_bytes=self.max_body) if self.max_body else found

@@ -23,6 +23,7 @@ class GatewaySettings:
     external_url: ExternalUrl | None = None  # by which clients know the gateway; None: as each request says
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks with trusted X-Forwarded headers
     allowed_hosts: tuple[str, ...] = ()  # additional names without authentication, beside loopback
+    cors_origins: tuple[str, ...] = ()  # pages of these origins may read answers; none: only the gateway's own
     rate_per_s: float = 0.0  # requests a second and caller; 0: no limit
     rate_burst: int = 100  # requests that a caller may send at once before the rate counts
     review_cache_s: float = 10.0  # how long an answer of the Kubernetes API on a token holds

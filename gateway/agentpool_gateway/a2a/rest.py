@@ -53,7 +53,7 @@ async def cancel(admission: Admitted, request: Request, job_id: str) -> Response
     return await _answer(admission, request, "CancelTask", id=job_id)
 
 
-@router.get(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM)
+@router.get(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM, operation_id="a2a_resubscribe")
 @router.post(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM)
 async def subscribe(admission: Admitted, request: Request, job_id: str) -> Response:
     """Stream a task that has not ended."""

@@ -20,6 +20,7 @@ from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.access.table import Rule
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.problems import ProblemError
+from agentpool_gateway.http.query import check_query
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import PoolQueue, Queues
@@ -133,6 +134,7 @@ async def guard(request: Request) -> None:
     request.scope["caller"] = caller.name
     gateway.rate.check(caller)
     await _admit(request, need, caller, token, client)
+    check_query(request)
     request.state.admitted = True  # the handler begins: the effect of a later failure may be unknown
 
 

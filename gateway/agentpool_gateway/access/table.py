@@ -7,6 +7,7 @@ mapping beside `A2A_METHODS`, and the rule `BY_METHOD` for the route. `admission
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import Any, TypeAlias
@@ -25,6 +26,7 @@ class Rule(StrEnum):
 
 Need: TypeAlias = Verb | Rule
 
+_PARTS = re.compile(r"(\{\w+\})")
 _POOL = "/v1/namespaces/{namespace}/pools/{pool}"
 _A2A = f"{_POOL}/a2a"
 ROUTES: Mapping[tuple[str, str], Need] = {
@@ -119,6 +121,10 @@ MCP_TOOLS: Mapping[str, Verb] = {  # further MCP messages need any verb; the lis
     "dead_letters": Verb.READ,
     "replay": Verb.MANAGE,
 }
+_FORMS = {
+    route: re.compile("".join("[^/]+" if part.startswith("{") else re.escape(part) for part in _PARTS.split(route[1])))
+    for route in ROUTES
+}
 STREAMS = frozenset(
     route for route in ROUTES if route[1].endswith(("/events", "/stream"))
 )  # answers that outlast their check
@@ -132,6 +138,12 @@ def need_of(method: str, template: str) -> Need | None:
 def tool_verb(name: str) -> Verb | None:
     """Return the verb that a tool of MCP needs; None for a name outside the table, which is no tool."""
     return MCP_TOOLS.get(MCP_KIND if name.startswith(MCP_KIND_PREFIX) else name)
+
+
+def methods_at(path: str) -> list[str]:
+    """Return the methods of all routes at a path, sorted."""
+    found = {method for (method, _), form in _FORMS.items() if method != "MOUNT" and form.fullmatch(path)}
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
 
 
 def routes_in(routes: Iterable[Any]) -> set[tuple[str, str]]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
@@ -126,8 +127,8 @@ def _body(status: HTTPStatus, name: str, detail: str, *, remedy: str | None) -> 
     return body | {"remedy": remedy} if remedy else body
 
 
-def install(app: FastAPI) -> None:
-    """Turn every error of the app into a problem."""
+def install(app: FastAPI, *, methods_at: Callable[[str], list[str]]) -> None:
+    """Turn every error of the app into a problem. `methods_at`: the methods of a path, for the header Allow."""
 
     @app.exception_handler(AgentPoolError)
     async def ours(request: Request, error: AgentPoolError) -> JsonResponse:
@@ -151,7 +152,11 @@ def install(app: FastAPI) -> None:
     async def http(request: Request, error: HTTPException) -> JsonResponse:
         status = HTTPStatus(error.status_code)
         body = _body(status, status.phrase.lower().replace(" ", "-"), str(error.detail), remedy="see /docs")
-        return _response(request, status, body, dict(error.headers or {}))
+        headers = dict(error.headers or {})
+        if status is HTTPStatus.METHOD_NOT_ALLOWED and (methods := methods_at(request.url.path)):
+            headers = {name: text for name, text in headers.items() if name.lower() != "allow"}
+            headers["Allow"] = ", ".join(methods)
+        return _response(request, status, body, headers)
 
 
 def failure(path: str) -> JsonResponse:

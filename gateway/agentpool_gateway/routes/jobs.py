@@ -8,6 +8,7 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
 
 from agentpool_core.documents import (
     Document,
@@ -20,7 +21,7 @@ from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, Queu
 from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
-from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.answers import JsonResponse, tagged
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.routes.long_polling import job_after, wait_of
@@ -99,10 +100,10 @@ async def _submit_many(
 
 
 @router.get("/{job_id}", responses=openapi.READ_JOB, openapi_extra=openapi.WAIT)
-async def read(admission: Admitted, request: Request, job_id: str) -> JsonResponse:
+async def read(admission: Admitted, request: Request, job_id: str) -> Response:
     """Return a job's record; with `wait`, after the end or the timeout."""
     job = await job_after(admission, JobId(job_id), wait_of(request, admission.gateway.settings.max_wait_s))
-    return JsonResponse(job_document(job, admission.pool))
+    return tagged(request, JsonResponse(job_document(job, admission.pool)))
 
 
 @router.get("/{job_id}/result", responses=openapi.RESULT, openapi_extra=openapi.WAIT)
