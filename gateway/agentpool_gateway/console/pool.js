@@ -7,7 +7,7 @@ import { asked, draw, figure, make, show, span, state, table, unready } from "./
 const PRIORITIES = ["critical", "task", "info"];
 const KEPT = 120; // readings in the chart: two minutes
 const RECENT = 12; // events shown
-const LISTED = 100; // jobs of each state, the gateway's own limit
+const LISTED = 100; // jobs of each state
 const STATES = ["all", "running", "queued", "scheduled", "blocked", "waiting", "failed"];
 
 export function open(pool, root, signal, report) {
@@ -67,7 +67,9 @@ export function open(pool, root, signal, report) {
 
   async function read() {
     const wanted = chosen.value;
-    jobs = (await call(`${at(pool)}/jobs${wanted === "all" ? "" : `?state=${wanted}`}`)).jobs;
+    const states = wanted === "all" ? STATES.slice(1) : [wanted];
+    const pages = await Promise.all(states.map((name) => call(`${at(pool)}/jobs?state=${name}&limit=${LISTED}`)));
+    jobs = pages.flatMap((page) => page.jobs);
     listed = wanted;
     list();
   }
