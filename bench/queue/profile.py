@@ -65,11 +65,11 @@ async def _phase(redis: RedisClient, name: str, jobs: int, work: Awaitable[Any])
     scripts_s, commands_s = await _server_s(redis)
     found |= {"server: commands in scripts": commands_s, "server: Lua": scripts_s - commands_s}
     rows = (
-        f"| {who} | {seconds / jobs * 1e6:.1f} | {seconds / wall_s:.0%} |"
-        for who, seconds in sorted(found.items(), key=lambda item: (item[0].startswith("server"), -item[1]))
+        f"| {writer} | {seconds / jobs * 1e6:.1f} | {seconds / wall_s:.0%} |"
+        for writer, seconds in sorted(found.items(), key=lambda item: (item[0].startswith("server"), -item[1]))
     )
     title = f"{name}: {jobs} jobs, {wall_s / jobs * 1e6:.1f} µs each under the profiler"
-    return "\n".join([title, "| whose | µs a job | of the time |", "|---|---|---|", *rows])
+    return "\n".join([title, "| code | µs a job | of the time |", "|---|---|---|", *rows])
 
 
 async def profiled(url: str, jobs: int) -> list[str]:

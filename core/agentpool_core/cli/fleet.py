@@ -1,7 +1,7 @@
 """All pools of a namespace or of a cluster, with their queues: for lists of pools, jobs and workers.
 
 With a Redis URL the pools are those that this Redis knows; otherwise the AgentPools of the cluster, each with its own
-Redis. A pool whose queue cannot be read keeps its row, with the reason.
+Redis. A pool with an unreadable queue keeps a row, with the reason.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class Scope:
 
     @property
     def of_namespace(self) -> str | None:
-        """Return the namespace whose pools are meant; None: all namespaces."""
+        """Return the namespace of the pools; None: all namespaces."""
         return None if self.everywhere else self.namespace or default_namespace()
 
 

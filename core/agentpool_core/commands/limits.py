@@ -69,8 +69,8 @@ def list_(*, target: Target, output: Output) -> None:
 @limits.command("set")
 @click.argument("name")
 @pool_options
-@click.option("--key", help="The limit key whose bound is set.")
-@click.option("--tenant", help="The tenant whose bound is set.")
+@click.option("--key", help="Limit key of the bound.")
+@click.option("--tenant", help="Tenant of the bound.")
 @click.option("--max-running", type=click.IntRange(min=1), help="Jobs at once.")
 @click.option("--rate", type=rate_of, metavar="COUNT/SECONDSs", help="Starts in a period, such as 500/60s.")
 @click.option("--burst", type=click.IntRange(min=1), default=1, show_default=True, help="Starts at once, with --rate.")
@@ -99,8 +99,8 @@ def set_(
 @limits.command("reset")
 @click.argument("name")
 @pool_options
-@click.option("--key", help="The limit key whose bound is reset.")
-@click.option("--tenant", help="The tenant whose bound is reset.")
+@click.option("--key", help="Limit key of the bound.")
+@click.option("--tenant", help="Tenant of the bound.")
 def reset(*, name: str, target: Target, key: str | None, tenant: str | None) -> None:
     """Let the bound in the AgentPool apply to the key or tenant again."""
     subject = _subject(key, tenant)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 MOST_DYNAMIC = 1_000  # schedules of a pool beside those of its AgentPool
 _LAST = re.compile(r"(\d{1,15}) (\S+) (.*)", re.ASCII)
-_UNUSABLE = (ArithmeticError, TypeError, ValueError, RecursionError)  # of a definition or a time that nobody wrote
+_UNUSABLE = (ArithmeticError, TypeError, ValueError, RecursionError)  # of a definition or a time of foreign origin
 RETRY = frozenset({"full", "retired", "unknown_pool"})  # refusals after which the due time stays due
 
 

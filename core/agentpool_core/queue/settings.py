@@ -104,7 +104,7 @@ def bound_text(bound: int | Rate) -> str:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Tenant:
-    """A tenant whose share differs from the others'."""
+    """A tenant with a share that differs from the others'."""
 
     name: str
     weight: int  # a tenant of weight 2 starts twice as many jobs as one of weight 1, the default, while both wait

@@ -72,7 +72,7 @@ function duties.expire_waiting()
   return expired
 end
 
--- Makes scheduled jobs ready whose time has come, and resumes jobs whose wait is over. Returns their number.
+-- Makes scheduled jobs ready whose time has come, and resumes jobs at the end of a wait. Returns their number.
 function duties.promote_due()
   local function promote(job)
     note_change(job, 'queued')
@@ -114,7 +114,7 @@ function duties.next_work(more_children)
   return due
 end
 
--- Forgets the ended jobs whose retention is over; streams keep whole nodes, so up to 100 entries stay longer.
+-- Forgets the ended jobs after the retention; streams keep whole nodes, so up to 100 entries stay longer.
 function duties.trim_ended()
   local retention_ms = setting_or(redis.call('HGET', CONF, 'retention_results_ms'), 86400000)
   local oldest = string.format('%.0f', math.max(0, now - ahead - retention_ms))
