@@ -66,10 +66,10 @@ export async function follow(pool, signal, onEvent) {
         text = messages.pop();
         for (const message of messages) {
           const data = message.split("\n").find((line) => line.startsWith("data: "));
-          if (!data || message.startsWith("event: error\n")) continue;
-          const event = JSON.parse(data.slice(6));
-          last = event.id;
-          onEvent(event);
+          const id = message.split("\n").find((line) => line.startsWith("id: "));
+          if (id) last = id.slice(4);
+          if (!data || message.startsWith("event: error\n") || message.startsWith("event: gap\n")) continue;
+          onEvent(JSON.parse(data.slice(6)));
         }
       }
     } catch (error) {

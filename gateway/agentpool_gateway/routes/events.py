@@ -1,9 +1,10 @@
 """Server-Sent Events of a pool or a job; resumable with Last-Event-ID.
 
-A comment is sent during silence, so proxies keep the stream open. A job's stream begins with the present job and ends
-when the job ends; a client that resumes after the end gets 204, which stops a browser. When the caller loses the
-permission, the stream ends with the event `error` and a problem document as data. That event has no id, so a resumed
-stream misses nothing.
+A stream begins with an id, so that it can be resumed before the first event. After an id whose next events are deleted,
+the event `gap` comes first. A comment is sent during silence, so proxies keep the stream open. A job's stream begins
+with the present job and ends when the job ends; a client that resumes after the end gets 204, which stops a browser.
+When the caller loses the permission, the stream ends with the event `error` and a problem document as data. That event
+has no id, so a resumed stream misses nothing.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
+from functools import lru_cache
 from http import HTTPStatus
 
 from fastapi import APIRouter, Request
@@ -23,10 +25,12 @@ from agentpool_core.jobs import JobEvent, JobId, JobState
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.problems import ProblemError, problem_of
-from agentpool_gateway.pools.event_hub import START
+from agentpool_gateway.pools.event_hub import START, position_of
 from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, feed_events
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
+BEGINNING = "0"  # before the oldest event
+TEXTS = 256  # kept for listeners that are a little behind; a detail has at most 8 KiB
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
 _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
@@ -114,7 +118,11 @@ async def _count_stream(admission: Admission, texts: AsyncGenerator[str, None]) 
 
 
 async def _pool_stream(admission: Admission, path: str, last: str) -> AsyncGenerator[str, None]:
-    async with admission.queue.hub.listen(last) as events:
+    after = await _place(admission, last)
+    async with admission.queue.hub.listen(after) as events:
+        yield f"id: {after}\n\n"  # a client that loses the connection before the first event resumes here
+        if lost := await _gap(admission, last):
+            yield lost
         texts = _texts(admission, path, events, lambda _event: True)
         async with aclosing(texts):
             async for text in texts:
@@ -122,18 +130,39 @@ async def _pool_stream(admission: Admission, path: str, last: str) -> AsyncGener
 
 
 async def _job_stream(admission: Admission, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
-    async with admission.queue.hub.listen(last) as events:
+    after = await _place(admission, last)
+    async with admission.queue.hub.listen(after) as events:
         job = await admission.queue.inspector.job(admission.pool, job_id)
         if last == START:
-            yield _message("job", job_document(job, admission.pool))
+            yield _message("job", job_document(job, admission.pool), after)
             if job.state.terminal:
                 return
+        if lost := await _gap(admission, last):
+            yield lost
         texts = _texts(admission, path, events, lambda event: event.job_id == job_id)
         async with aclosing(texts):
             async for text in texts:
                 yield text
                 if any(text.startswith(f"event: {state}\n") for state in _ENDS):
                     return
+
+
+async def _place(admission: Admission, last: str) -> str:
+    """Return the place after which a stream begins: that of the client, or the newest event."""
+    if last != START:
+        return last
+    newest = await admission.queue.inspector.newest_events(admission.pool, limit=1)
+    return newest[0].id if newest else BEGINNING
+
+
+async def _gap(admission: Admission, last: str) -> str | None:
+    """Return the event `gap` for a client whose next events may have been deleted; None for any other."""
+    if last in {START, BEGINNING}:
+        return None
+    oldest = await admission.queue.inspector.events(admission.pool, after=BEGINNING, limit=1)
+    if not oldest or position_of(oldest[0].id) <= position_of(last):
+        return None
+    return _message("gap", {"after": last, "oldest": oldest[0].id})
 
 
 async def _texts(
@@ -148,9 +177,15 @@ async def _texts(
     async with aclosing(feed):
         try:
             async for event in feed:
-                yield SILENCE if event is None else _message(event.type, event_document(event), event.id)
+                yield SILENCE if event is None else _text_of(event)
         except AgentPoolError as refusal:
             yield _problem(refusal, path)
+
+
+@lru_cache(maxsize=TEXTS)
+def _text_of(event: JobEvent) -> str:
+    """Return an event as text, which is made once for all listeners."""
+    return _message(event.type, event_document(event), event.id)
 
 
 def _problem(refusal: AgentPoolError, path: str) -> str:

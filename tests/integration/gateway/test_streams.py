@@ -17,6 +17,7 @@ from agentpool_core.jobs import JobRequest, PoolRef
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Producer
 from agentpool_core.queue.completions import Succeeded
+from agentpool_core.queue.keys import Keys
 from agentpool_gateway.access.static_tokens import StaticTokens
 from agentpool_gateway.app import build
 from agentpool_gateway.pools.locations import SingleRedis
@@ -37,7 +38,7 @@ class Stream:
         fields: dict[str, str] = {}
         async with asyncio.timeout(10):
             async for line in self._lines:
-                if not line and fields:
+                if not line and "data" in fields:
                     return fields
                 if line and not line.startswith(":"):
                     name, _, value = line.partition(": ")
@@ -93,6 +94,37 @@ async def test_a_pools_stream_resumes_after_the_last_event_seen(http, consumer):
         assert (missed["event"], json.loads(missed["data"])["job_id"]) == ("queued", second)
         await consumer.serve_one()
         assert [(await stream.message())["event"] for _ in range(2)] == ["started", "succeeded"]
+
+
+async def test_a_stream_can_be_resumed_before_its_first_event(http):
+    """Its first lines have an id; an event that came meanwhile is not lost."""
+    await http.post("/jobs", json={"kind": "greet"})
+    async with http.stream("GET", "/events") as answer:
+        lines = answer.aiter_lines()
+        name, _, place = (await anext(lines)).partition(": ")
+        assert name == "id"
+    job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    async with opened(http, "/events", **{"Last-Event-ID": place}) as stream:
+        assert json.loads((await stream.message())["data"])["job_id"] == job
+    async with opened(http, f"/jobs/{job}/events") as stream:
+        assert (await stream.message())["id"]
+
+
+async def test_a_client_that_was_away_too_long_is_notified(http, redis, pool: PoolRef):
+    """The event `gap` names the last event seen and the oldest kept; without a loss there is none."""
+    async with opened(http, "/events") as stream:
+        await stream.comment()
+        for _ in range(3):
+            await http.post("/jobs", json={"kind": "greet"})
+        seen = [await stream.message() for _ in range(3)]
+    async with opened(http, "/events", **{"Last-Event-ID": seen[0]["id"]}) as stream:
+        assert (await stream.message())["event"] == "queued"
+    await redis.xtrim(Keys(pool).events, maxlen=1, approximate=False)
+    async with opened(http, "/events", **{"Last-Event-ID": seen[0]["id"]}) as stream:
+        gap = await stream.message()
+        assert gap["event"] == "gap"
+        assert json.loads(gap["data"]) == {"after": seen[0]["id"], "oldest": seen[2]["id"]}
+        assert (await stream.message())["id"] == seen[2]["id"]
 
 
 async def test_a_silent_stream_stays_open_by_comments(gateway_factory, pool: PoolRef):
