@@ -67,6 +67,8 @@ def build(
         redoc_url=None,
         generate_unique_id_function=openapi.operation_id,
         openapi_tags=openapi.TAGS,
+        license_info=openapi.LICENCE,
+        servers=openapi.SERVERS,
     )
     app.state.gateway = gateway
     problems.install(app, methods_at=table.methods_at)

@@ -246,6 +246,14 @@ _NAMED = {
 }
 
 
+PROBE: Responses = {
+    400: _problem("The request cannot be read."),
+    503: {"description": "Not ready.", "content": {"text/plain": {"schema": schemas.TEXT}}},
+}
+LICENCE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+SERVERS = [{"url": "/", "description": "This gateway."}]
+
+
 def operation_id(route: APIRoute) -> str:
     """Return the name of a route for generated clients: its tag and its function."""
     return f"{route.tags[0]}_{route.name}" if route.tags else route.name
@@ -276,7 +284,9 @@ def add_security_schemes(app: FastAPI) -> None:
                 for method, operation in operations.items():
                     operation["summary"] = operation.get("description", "").partition("\n\n")[0].rstrip(".")
                     need = table.need_of(method.upper(), path)
-                    if need is not table.Rule.PUBLIC:
+                    if need is table.Rule.PUBLIC:
+                        operation["security"] = []
+                    else:
                         operation["security"] = [{"bearer": []}]
                         operation["x-agentpool-verb"] = str(need)
         return app.openapi_schema or {}

@@ -12,6 +12,7 @@ from agentpool_core.errors import QueueError
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.redacted_url import mask_url
 from agentpool_core.redis_address import Address
+from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import gateway_of
 from agentpool_gateway.pools.queues import Queues
 
@@ -19,13 +20,13 @@ router = APIRouter(tags=["health"])
 PING_SECONDS = 2.0  # a Redis that takes longer is not ready
 
 
-@router.get("/healthz", response_class=PlainTextResponse)
+@router.get("/healthz", response_class=PlainTextResponse, responses=openapi.PROBE)
 async def healthz() -> str:
     """Answer while the event loop runs."""
     return "ok\n"
 
 
-@router.get("/readyz", response_class=PlainTextResponse)
+@router.get("/readyz", response_class=PlainTextResponse, responses=openapi.PROBE)
 async def readyz(request: Request) -> PlainTextResponse:
     """Report whether the gateway's own Redis, if any, is usable, and the gateway is not draining.
 
