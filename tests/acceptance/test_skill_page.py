@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed"),
 ]
 PAGE = Path(__file__).parents[2] / "SKILL.md"
-PROMISED = ("3 passed", '"words": 3', "\n3\n", "no dead letters", "✓ crd", '"textagent" deleted')
+PROMISED = ("3 passed", '"words": 3', "\n3\n", "no such jobs in pool", "✓ crd", '"textagent" deleted')
 
 
 def test_every_command_on_the_page_works(tmp_path: Path):
