@@ -18,7 +18,11 @@ FILES = re.compile(r"<!-- file: (\S+) -->\n```python\n(.*?)```", re.DOTALL)
     ("page", "app", "promised"),
     [
         ("from-fastapi.md", "reports:app", ['{"report":"report of order 7"}']),
-        ("from-celery.md", "images:app", ["['0.png in 128 px', '1.png in 128 px', '2.png in 128 px']", "too large"]),
+        (
+            "from-celery.md",
+            "images:app",
+            ["['0.png in 128 px', '1.png in 128 px', '2.png in 128 px']", " failed "],
+        ),
     ],
 )
 def test_every_command_on_the_page_works(tmp_path, page, app, promised):

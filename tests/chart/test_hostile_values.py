@@ -50,6 +50,7 @@ ALONE = {
 }
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 FREE = {("extraObjects", 0)}  # a template of the user's own
+DASHBOARD_UID = re.compile(r"agentpool-[0-9a-f]{8}(?=\")")  # a checksum of the release
 COMPUTED = {"checksum/config", "checksum/password", "checksum/roles", "url", "auth.conf", "password"}
 PARSED_BY_THE_PROMETHEUS_OPERATOR = {"ServiceMonitor", "PodMonitor", "PrometheusRule"}
 
@@ -109,7 +110,7 @@ def pointer(path: Path) -> str:
 def replaced(node: Any, old: str, new: str) -> Any:
     """Replace a text in a manifest, except in computed fields: checksums, and the Secret's own forms."""
     if isinstance(node, str):
-        return node.replace(old, new)
+        return DASHBOARD_UID.sub("computed", node.replace(old, new))
     if isinstance(node, dict):
         return {key: replaced(child, old, new) for key, child in node.items() if key not in COMPUTED}
     return [replaced(child, old, new) for child in node] if isinstance(node, list) else node

@@ -70,6 +70,8 @@ class Producer:
 
     def durable(self, durability: Durability) -> Producer:
         """Return a producer whose submits wait for that durability. Raises SettingError on a cluster."""
+        if durability is self._durability:
+            return self
         return Producer(self._redis, self.pool, durability=durability)
 
     async def submit(self, request: JobRequest) -> Receipt:

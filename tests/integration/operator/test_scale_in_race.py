@@ -35,7 +35,7 @@ def sized(replicas):
     return DeploymentView(
         uid="d", owner_uid="u", generation=1, resource_version="1", replicas=replicas, observed_generation=1,
         total=replicas, updated=replicas, ready=replicas, failures=(),
-        appliers_of_replicas=frozenset(), changed_by_others="", paused=False, raw={},
+        appliers_of_replicas=frozenset(), changed_by_others="", last_foreign_manager="", paused=False, raw={},
     )  # fmt: skip
 
 
