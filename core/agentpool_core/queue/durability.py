@@ -14,6 +14,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from agentpool_core.errors import NotDurableError, QueueError, SettingError
 from agentpool_core.jobs import Durability
 from agentpool_core.queue import scripts
+from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.connection.client import is_cluster, pipeline
 from agentpool_core.queue.connection.error_translation import Asking, Reading
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 LONGEST_WAIT_MS = 5_000
+IDS_A_CALL = 500  # bounds the time of the script
 _WAITS = {Durability.FSYNC: ("WAITAOF", 1, 0), Durability.REPLICA: ("WAIT", 1)}  # and the time limit
 _REMEDIES = {
     Durability.FSYNC: "set appendonly yes and appendfsync always or everysec, on Redis 7.2 or later or Valkey",
@@ -50,8 +52,11 @@ async def confirm(redis: RedisClient, conf: str, receipts: Sequence[Receipt], du
     if durability is Durability.LOCAL or not receipts:
         return
     ids = [receipt.job_id for receipt in receipts]
+    first, *rest = slices([len(job_id) for job_id in ids], most=IDS_A_CALL)
     try:
-        missing, confirmed = await _ask(redis, conf, ids, durability)
+        missing, confirmed = await _ask(redis, conf, ids[slice(*first)], durability)
+        for cut in rest:  # one wait covers all; checked after it, because a failover may come in between
+            missing += await scripts.CONFIRM.run(redis, conf, ids[slice(*cut)])
     except QueueError as error:
         raise _not_durable(receipts, durability, error.detail) from error
     if missing:

@@ -118,8 +118,7 @@ class Producer:
         in_order: list[Any] = [None] * len(requests)
         for index, receipt in zip(order, receipts, strict=True):
             in_order[index] = receipt
-        for start in range(0, len(in_order), JOBS_A_CALL):
-            await confirm(self._redis, self._conf, in_order[start : start + JOBS_A_CALL], self._durability)
+        await confirm(self._redis, self._conf, in_order, self._durability)
         return in_order
 
     async def cancel(self, job_id: JobId, *, reason: str = "requested") -> CancelOutcome:

@@ -56,6 +56,23 @@ async def test_a_server_that_cannot_confirm_the_disk_is_named(server, options):
     assert (await Inspector(client).job(POOL, receipt.job_id)).payload == "p"
 
 
+async def test_the_receipts_of_all_jobs_come_with_the_error(server):
+    """Also of more jobs than a script checks in a call."""
+    _, _, producer = await server(Durability.FSYNC)
+    with pytest.raises(NotDurableError, match="700 jobs are submitted") as refusal:
+        await producer.submit_many([JobRequest(kind="x")] * 700)
+    assert len(refusal.value.accepted) == 700
+
+
+async def test_a_job_of_many_that_is_lost_is_counted(server):
+    """Jobs beyond the first call are checked, too."""
+    _, client, producer = await server(Durability.LOCAL, *AOF)
+    receipts = await producer.submit_many([JobRequest(kind="x")] * 700)
+    await client.delete(f"{Keys(POOL).conf[:-4]}job:{receipts[-1].job_id}")
+    with pytest.raises(NotDurableError, match="a failover lost 1 of them"):
+        await durability.confirm(client, Keys(POOL).conf, receipts, Durability.FSYNC)
+
+
 async def test_a_replica_has_the_job_when_the_submit_returns(server, redis_server_factory):
     """A stopped replica does not confirm; after its restart the same submit returns a durable duplicate."""
     primary, _, producer = await server(Durability.REPLICA)

@@ -1,4 +1,4 @@
-"""Cut many jobs into calls that hold the server for a bounded time. Used by `producer` and `leases`."""
+"""Cut many jobs into calls that hold the server for a bounded time. Used by `producer`, `durability` and `leases`."""
 
 from __future__ import annotations
 
