@@ -6,7 +6,7 @@ is refused by name and never ignored. The producer checks values that only the q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from agentpool_core.errors import InvalidJobError
@@ -23,15 +23,21 @@ BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size u
 
 def request_from(document: Json) -> JobRequest:
     """Return the request of a document. Raises InvalidJobError naming the field."""
-    if not isinstance(document, Mapping):
-        raise _refused("job", document, "not a JSON object", 'send an object such as {"kind": "greet", "payload": {}}')
-    for name in document:
-        if name not in _READERS:
-            raise _refused(str(name), document[name], "no such field", f"use {', '.join(_READERS)}")
-    if "kind" not in document:
+    fields = check_fields("job", document, _READERS, 'send an object such as {"kind": "greet", "payload": {}}')
+    if "kind" not in fields:
         raise _refused("kind", None, "missing", "name the handler that is to run the job")
-    values = {name: _READERS[name](name, value) for name, value in document.items()}
+    values = {name: _READERS[name](name, value) for name, value in fields.items()}
     return JobRequest(**values)
+
+
+def check_fields(what: str, document: Json, known: Collection[str], example: str) -> Mapping[str, Json]:
+    """Return a document that is an object of known fields. Raises InvalidJobError; `example` is the remedy."""
+    if not isinstance(document, Mapping):
+        raise _refused(what, document, "not a JSON object", example)
+    for name in document:
+        if name not in known:
+            raise _refused(str(name), document[name], "no such field", f"use {', '.join(known)}")
+    return document
 
 
 def receipt_document(receipt: Receipt) -> Document:
@@ -243,14 +249,10 @@ def schedule_document(state: ScheduleState) -> Document:
 
 def schedule_from(name: str, document: Json) -> Schedule:
     """Return the schedule of a document. Raises InvalidJobError naming the field."""
-    if not isinstance(document, Mapping):
-        raise _refused("schedule", document, "not a JSON object", 'send {"kind": "report", "cron": "0 6 * * *"}')
-    for field in document:
-        if field not in _SCHEDULE_READERS:
-            raise _refused(str(field), document[field], "no such field", f"use {', '.join(_SCHEDULE_READERS)}")
-    if "kind" not in document:
+    fields = check_fields("schedule", document, _SCHEDULE_READERS, 'send {"kind": "report", "cron": "0 6 * * *"}')
+    if "kind" not in fields:
         raise _refused("kind", None, "missing", "name the handler that is to run the jobs")
-    return Schedule(name=name, **{field: _SCHEDULE_READERS[field](field, value) for field, value in document.items()})
+    return Schedule(name=name, **{field: _SCHEDULE_READERS[field](field, value) for field, value in fields.items()})
 
 
 def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:

@@ -41,6 +41,11 @@ def one_line(text: object) -> str:
     return _IN_LINE.sub(_escape, str(text))
 
 
+def first_line_of(text: str | None) -> str | None:
+    """Return the first line of a text as it is: an error's message without the traceback. None for no text."""
+    return text.partition("\n")[0] if text else None
+
+
 def render_value(value: object, *, longest: int = RENDERED_CHARS) -> str:
     """Return any object as a line of at most `longest` characters. Never raises, regardless of its `__repr__`."""
     try:

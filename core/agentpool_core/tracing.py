@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _HAS_OPENTELEMETRY = bool(
     importlib.util.find_spec("opentelemetry") and importlib.util.find_spec("opentelemetry.propagate")
 )
+W3C_HEADERS = ("traceparent", "tracestate")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-[0-9a-f]{16}-([0-9a-f]{2})")
 _SPAN_ID_BYTES = 8
 
@@ -41,6 +42,11 @@ def enter_trace(trace: Mapping[str, str]) -> Iterator[None]:
         context.detach(token)
 
 
+def trace_in(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return the trace of a request's headers; empty without one."""
+    return {name: headers[name] for name in W3C_HEADERS if name in headers}
+
+
 def current() -> dict[str, str]:
     """Return the headers of the current span; empty without a span or without OpenTelemetry."""
     if "opentelemetry.trace" not in sys.modules:  # no spans here: its import would be wasted
@@ -56,7 +62,7 @@ def child_of(trace: Mapping[str, str]) -> dict[str, str]:
     """Return the headers to pass on: those of the current span, else the job's under a new span id."""
     if headers := current():
         return headers
-    headers = {name: value for name, value in trace.items() if name in ("traceparent", "tracestate", "baggage")}
+    headers = {name: value for name, value in trace.items() if name in (*W3C_HEADERS, "baggage")}
     parent = _TRACEPARENT.fullmatch(headers.get("traceparent", ""))
     if parent:
         version, trace_id, flags = parent.groups()

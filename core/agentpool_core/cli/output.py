@@ -19,7 +19,7 @@ from click.shell_completion import CompletionItem
 from agentpool_core.cli.jsonpath import JsonPath
 from agentpool_core.documents import Document
 from agentpool_core.process.standard_streams import takes_all_text
-from agentpool_core.text import one_line, printable
+from agentpool_core.text import first_line_of, one_line, printable
 
 GAP = "   "
 EXIT_CODES = """
@@ -152,7 +152,7 @@ def _as_yaml(document: object) -> str:
 
 def first_line(error: str | None) -> str | None:
     """Return the first line of an error, for single-line output; `agentpool get JOB -o json` has the traceback."""
-    return one_line(error.strip().partition("\n")[0]) if error else None
+    return one_line(first_line_of(error.strip()) or "") if error else None
 
 
 def format_count(number: int, noun: str) -> str:

@@ -14,7 +14,7 @@ from agentpool_core.cli.groups import Group
 from agentpool_core.cli.output import EXIT_CODES, Output, emit, first_line, format_count, output_option, say, table
 from agentpool_core.cli.selecting import check_choice, note_cut, selector_options
 from agentpool_core.cli.target import Target, pool_options
-from agentpool_core.commands.purge import discard
+from agentpool_core.commands.purge import confirm_deletion, discard
 from agentpool_core.commands.replay import replay
 from agentpool_core.documents import job_document
 from agentpool_core.durations import format_duration
@@ -76,11 +76,8 @@ def purge(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, every
     """Delete dead letters. They cannot be brought back."""
     check_choice(jobs, selector, everything=everything)
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
-        what = format_count(len(jobs), "dead letter") if jobs else "all dead letters"
-        what = what if selector.is_empty else "the selected dead letters"
-        click.confirm(f"delete {what} of pool {target.pool}?", abort=True, err=True)
+        which = format_count(len(jobs), "dead letter") if jobs else "all dead letters"
+        confirm_deletion(which if selector.is_empty else "the selected dead letters", target)
     if jobs:
         number = run(discard(target, [JobId(job) for job in jobs]))
     else:

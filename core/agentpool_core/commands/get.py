@@ -22,6 +22,7 @@ from agentpool_core.cli.watching import Read, ReadOne, Row, show_rows, watch
 from agentpool_core.documents import history_document, job_document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, JobState, PoolRef
+from agentpool_core.queue.selector import ENDED, LISTED, UNENDED
 from agentpool_core.text import render_value
 
 if TYPE_CHECKING:
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
 
 JOBS, POOLS, WORKERS = "jobs", "pools", "workers"
 RESOURCES = {JOBS: JOBS, "job": JOBS, POOLS: POOLS, "pool": POOLS, WORKERS: WORKERS, "worker": WORKERS}
-LISTED = (
-    JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING, JobState.FAILED,
-)  # fmt: skip
-ENDED = (JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 SHOWN = 100  # jobs of each state, except for names
 EPILOG = (
     """\b
@@ -87,7 +84,7 @@ def complete_resources(_context: click.Context, _option: click.Parameter, incomp
 @click.command(epilog=EPILOG)
 @click.argument("what", nargs=-1, metavar="[jobs|pools|workers] [NAME...]", shell_complete=complete_resources)
 @scope_options
-@selector_options(*LISTED, *ENDED)
+@selector_options(*UNENDED, *ENDED)
 @click.option(
     "--limit", type=click.IntRange(min=0), help=f"Of each state; 0: all. Default: {SHOWN}, and all with -o name."
 )

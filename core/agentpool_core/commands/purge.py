@@ -45,12 +45,16 @@ def purge(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, yes: 
     if not jobs and not selector.states:
         raise click.UsageError("name the state of the ended jobs: --state succeeded, or --state all")
     if not yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
-        which = format_count(len(jobs), "dead letter") if jobs else "the selected ended jobs"
-        click.confirm(f"delete {which} of pool {target.pool}?", abort=True, err=True)
+        confirm_deletion(format_count(len(jobs), "dead letter") if jobs else "the selected ended jobs", target)
     work = discard(target, [JobId(job) for job in jobs]) if jobs else change_selected(target, selector, "purge")
     say(f"{format_count(run(work), 'job')} deleted")
+
+
+def confirm_deletion(which: str, target: Target) -> None:
+    """Ask whether to delete; anything but yes ends the command, and so does a missing terminal."""
+    if not sys.stdin.isatty():
+        raise click.UsageError("there is no terminal to ask at; pass --yes to delete without being asked")
+    click.confirm(f"delete {which} of pool {target.pool}?", abort=True, err=True)
 
 
 async def discard(target: Target, ids: list[JobId]) -> int:

@@ -134,7 +134,7 @@ class Schedules:
         with Reading("schedules"):
             _, now_ms, declared, dynamic, due, last, paused = reply
             tables = [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in (declared, dynamic, due, last)]
-            definitions = {**{name: (text, False) for name, text in tables[1].items()}}
+            definitions = {name: (text, False) for name, text in tables[1].items()}
             definitions |= {name: (text, True) for name, text in tables[0].items()}
             states = {
                 name: _state(schedule, named, tables[2].get(name), tables[3].get(name), name in paused)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING)
 UNENDED = (JobState.RUNNING, *WAITING)
+LISTED = (*UNENDED, JobState.FAILED)  # without a chosen state: jobs that still need something
 ENDED = (JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 _MOST = 100  # kinds, routes or tenants
 _LATEST_MS = 2**53

@@ -27,7 +27,6 @@ from agentpool_gateway.a2a.versions import CURRENT, LEGACY_VERSION, version_of
 from agentpool_gateway.access.admission import Admission, Authenticated, PoolRequest
 from agentpool_gateway.access.table import A2A_METHODS
 from agentpool_gateway.http.answers import JsonResponse
-from agentpool_gateway.http.bodies import json_body
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/a2a", tags=["a2a"])
 
@@ -38,7 +37,7 @@ async def rpc(pool_request: Authenticated, request: Request) -> Response:
     """Answer a JSON-RPC call; the required verb depends on the method."""
     identity: Json = None
     try:
-        call = await _call(pool_request, request)
+        call = await pool_request.read_message(request)
         identity = _identity(call)
         admission, name = await _admit(pool_request, call)
         return await _answer(admission, request, name, call)
@@ -46,16 +45,6 @@ async def rpc(pool_request: Authenticated, request: Request) -> Response:
         fault = fault_of(error)
         body = {"jsonrpc": "2.0", "id": identity, "error": rpc_error(fault)}
         return JsonResponse(body, headers=retry_after(fault))
-
-
-async def _call(pool_request: PoolRequest, request: Request) -> Json:
-    """Return the body. Raises the refusal of a caller without any verb first, whatever the body is."""
-    try:
-        call, _ = await json_body(request, pool_request.gateway.settings)
-    except AgentPoolError:
-        await pool_request.check_any()
-        raise
-    return call
 
 
 def _identity(call: Json) -> Json:

@@ -20,7 +20,7 @@ from a2a.types import (
 from google.protobuf.json_format import ParseDict
 
 from agentpool_core.jobs import Job, JobId, JobState, Json
-from agentpool_core.text import encodable
+from agentpool_core.text import encodable, first_line_of
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.values import UNFIT, data_part, struct_of, timestamp_of
 
@@ -113,14 +113,10 @@ def agent_message(job_id: str, context: str, part_of_id: str, words: str) -> Mes
 
 def _words(job: Job) -> str:
     if job.state in _WAITING:
-        return _WAITING[job.state] + (f" after the error: {_first_line(job.error)}" if job.error else "")
+        return _WAITING[job.state] + (f" after the error: {first_line_of(job.error)}" if job.error else "")
     if job.state is JobState.RUNNING:
         return "is being cancelled" if job.cancel_requested else f"attempt {job.attempt} of {job.max_attempts}"
-    return "" if job.state is JobState.SUCCEEDED else _first_line(job.error or job.reason or job.state.value)
-
-
-def _first_line(text: str | None) -> str:
-    return (text or "").partition("\n")[0]
+    return "" if job.state is JobState.SUCCEEDED else first_line_of(job.error or job.reason or job.state.value) or ""
 
 
 def artifacts_of(job: Job) -> list[Artifact]:

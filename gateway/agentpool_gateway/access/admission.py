@@ -13,11 +13,13 @@ from typing import Annotated, Any, TypeAlias, cast
 
 from fastapi import Depends, Request
 
-from agentpool_core.jobs import PoolRef
+from agentpool_core.errors import AgentPoolError
+from agentpool_core.jobs import Json, PoolRef
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Authority, Caller, Verb, forbidden
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.access.table import Rule
+from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.http.query import check_query
@@ -65,6 +67,15 @@ class PoolRequest:
     async def may(self, verb: Verb) -> bool:
         """Return whether the caller holds the verb."""
         return await _holds(self.gateway.authority, self.caller, verb, self.pool)
+
+    async def read_message(self, request: Request) -> Json:
+        """Return a body that names what it asks for. Refuses a caller without any verb first, whatever the body is."""
+        try:
+            message, _ = await json_body(request, self.gateway.settings)
+        except AgentPoolError:
+            await self.check_any()
+            raise
+        return message
 
     async def check_any(self) -> Verb:
         """Return a verb that the caller holds. Raises ProblemError (403) for a caller without any."""

@@ -25,7 +25,6 @@ from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Authenticated, PoolRequest
 from agentpool_gateway.access.table import tool_verb
 from agentpool_gateway.http.answers import JsonResponse
-from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError, problem_of
 from agentpool_gateway.mcp.server import Context, build_server, refusal_of
 from agentpool_gateway.settings import GatewaySettings
@@ -49,21 +48,11 @@ async def mcp(pool_request: Authenticated, request: Request) -> Response:
     """Answer a message of the Model Context Protocol; the required verb depends on the tool that it calls."""
     call: Json = None
     try:
-        call = await _read(pool_request, request)
+        call = await pool_request.read_message(request)
         await _admit(pool_request, call)
     except AgentPoolError as error:
         return _refused(error, call)
     return _ByTheSdk(request.app.state.mcp, json.dumps(call).encode("ascii"))
-
-
-async def _read(pool_request: PoolRequest, request: Request) -> Json:
-    """Return the body. Raises the refusal of a caller without any verb first, whatever the body is."""
-    try:
-        call, _ = await json_body(request, pool_request.gateway.settings)
-    except AgentPoolError:
-        await pool_request.check_any()
-        raise
-    return call
 
 
 def _check_envelope(call: Json) -> None:

@@ -20,10 +20,12 @@ from agentpool_core.documents import (
 )
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_core.queue.selector import LISTED
+from agentpool_core.text import first_line_of
 from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.mcp.waiting import WAIT_SECONDS, Report, wait_for_end
-from agentpool_gateway.routes.selection import LISTED, selector_of
+from agentpool_gateway.routes.selection import selector_of
 
 PAGE, MOST_LISTED = 20, 100  # jobs of a list: an agent reads them all
 _GOES_ON = "the job goes on; call wait_for_job with this job_id"
@@ -138,7 +140,7 @@ async def _list(call: Call, states: tuple[JobState, ...]) -> Document:
     page = await call.admission.queue.inspector.find(
         pool, selector, limit=given.get("limit", PAGE), cursor=given.get("cursor"), bodies=False
     )
-    rows = [summary_document(job, pool) | {"error": _first_line(job.error)} for job in page.jobs]
+    rows = [summary_document(job, pool) | {"error": first_line_of(job.error)} for job in page.jobs]
     return {"jobs": rows, "cursor": page.cursor}
 
 
@@ -149,7 +151,7 @@ def outcome_of(job: Job) -> Document:
         "state": job.state.value,
         "ended": job.state.terminal,
         "result": job.result,
-        "error": _first_line(job.error),
+        "error": first_line_of(job.error),
         "reason": job.reason,
         "progress": job.progress,
     }
@@ -160,7 +162,3 @@ def _of_receipt(receipt: Receipt, *, hint: str) -> Document:
     kept = receipt_document(receipt)
     found = {name: kept[name] for name in ("job_id", "state", "duplicate", "queue_depth")}
     return {**found, "ended": receipt.state.terminal, "hint": hint}
-
-
-def _first_line(text: str | None) -> str | None:
-    return text.partition("\n")[0] if text else None

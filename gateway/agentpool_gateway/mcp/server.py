@@ -32,6 +32,7 @@ from agentpool_core import DISTRIBUTION
 from agentpool_core.errors import AgentPoolError, InvalidJobError
 from agentpool_core.jobs import Json
 from agentpool_core.text import encodable, frames_of, one_line, render_value
+from agentpool_core.tracing import trace_in
 from agentpool_gateway.access.admission import PoolRequest
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.access.table import tool_verb
@@ -47,7 +48,6 @@ INSTRUCTIONS = (
     "not refuse it, so do not start it again; submit with an idempotency_key is safe to repeat."
 )
 PROBLEM_CHARS = 300  # of a message on arguments, which repeats them
-TRACE_HEADERS = ("traceparent", "tracestate")
 Context: TypeAlias = ServerRequestContext[Any, Any]
 Requests: TypeAlias = Callable[[Context], PoolRequest]  # the request to a pool that a call belongs to
 
@@ -142,8 +142,7 @@ def _report_to(context: Context) -> Report | None:
 
 
 def _trace_of(context: Context) -> dict[str, str]:
-    headers: Mapping[str, str] = context.request.headers if context.request is not None else {}
-    return {name: headers[name] for name in TRACE_HEADERS if name in headers}
+    return trace_in(context.request.headers) if context.request is not None else {}
 
 
 def _cleaned(value: Json) -> Json:

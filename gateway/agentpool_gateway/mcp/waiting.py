@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import Job, JobEvent, JobId
 from agentpool_core.process.cancellation import end
+from agentpool_core.text import first_line_of
 from agentpool_gateway.routes.event_feed import feed_events
 from agentpool_gateway.routes.long_polling import job_after
 
@@ -56,5 +57,5 @@ async def _report_changes(admission: Admission, job_id: JobId, report: Report) -
 
 def words_of(event: JobEvent) -> str:
     """Return an event in a line, never with a traceback."""
-    detail = (event.detail or "").partition("\n")[0]
+    detail = first_line_of(event.detail)
     return f"job {event.job_id} {event.type}" + (f": {detail}" if detail else "")

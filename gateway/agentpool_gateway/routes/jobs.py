@@ -19,6 +19,7 @@ from agentpool_core.documents import (
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
+from agentpool_core.tracing import trace_in
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse, tagged
@@ -28,7 +29,6 @@ from agentpool_gateway.routes.long_polling import job_after, wait_of
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 log = logging.getLogger(__name__)
-TRACE_HEADERS = ("traceparent", "tracestate")
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
@@ -87,7 +87,7 @@ async def _submit_many(
             remedy="send them in several requests",
         )
     wanted = [_parse_numbered(place, document) for place, document in enumerate(documents)]
-    trace = _trace(request)
+    trace = trace_in(request.headers)
     producer = admission.queue.producer.durable(durability)
     receipts = await producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
     admission.gateway.metrics.count_submitted(admission.pool, receipts)
@@ -161,7 +161,8 @@ def _complete_from_headers(wanted: JobRequest, request: Request) -> JobRequest:
             problem="differs from idempotency_key in the body",
             remedy="send the key once",
         )
-    return replace(wanted, idempotency_key=wanted.idempotency_key or key, trace=dict(wanted.trace) or _trace(request))
+    trace = dict(wanted.trace) or trace_in(request.headers)
+    return replace(wanted, idempotency_key=wanted.idempotency_key or key, trace=trace)
 
 
 def _check_no_key(request: Request) -> None:
@@ -173,10 +174,6 @@ def _check_no_key(request: Request) -> None:
             problem="is the key of one job, and the body is a list",
             remedy="give each job its own idempotency_key in the body",
         )
-
-
-def _trace(request: Request) -> dict[str, str]:
-    return {name: request.headers[name] for name in TRACE_HEADERS if name in request.headers}
 
 
 def _parse_numbered(place: int, document: Json) -> JobRequest:

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from agentpool_core.documents import Document, summary_document
+from agentpool_core.documents import Document, check_fields, summary_document
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import JobState
 from agentpool_core.queue.selection import Change
-from agentpool_core.queue.selector import JobSelector
+from agentpool_core.queue.selector import LISTED, JobSelector
 from agentpool_core.submission import choice_of
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
@@ -24,7 +24,6 @@ from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
-LISTED = (JobState.RUNNING, JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITING, JobState.FAILED)
 LONGEST_CHANGE_SECONDS = 5.0  # of a request; the cursor continues
 _LISTS = {
     "states": "state",
@@ -118,12 +117,8 @@ async def _change(admission: Admission, request: Request, change: Change) -> Jso
 
 def _read_change(document: Any, change: Change) -> tuple[JobSelector, str | None, str]:
     """Return selector, cursor and reason of a body. Refuses an empty selector, which would mean every job."""
-    if not isinstance(document, dict):
-        raise _refused("body", document, "not a JSON object", 'send an object such as {"state": ["queued"]}')
-    known = {*_LISTS.values(), *_TIMES, "cursor", *(["reason"] if change is Change.CANCEL else [])}
-    for name in document:
-        if name not in known:
-            raise _refused(str(name), document[name], "no such field", f"use {', '.join(sorted(known))}")
+    known = sorted((*_LISTS.values(), *_TIMES, "cursor", *(["reason"] if change is Change.CANCEL else [])))
+    document = check_fields("body", document, known, 'send an object such as {"state": ["queued"]}')
     conditions: Document = {field: _texts(name, document.get(name, [])) for field, name in _LISTS.items()}
     conditions["states"] = tuple(choice_of(JobState)("state", state) for state in conditions["states"])
     conditions |= {name: document.get(name) for name in _TIMES}

@@ -99,18 +99,11 @@ class CapacityWatch:
         if not since:
             items, since = await self._cluster.list(path, **selectors)
             replace(items)
-            self._note_list_of(path)
         async for type_, found in self._cluster.watch(path, since, **selectors):
             since = found["metadata"]["resourceVersion"]
             if type_ != "BOOKMARK":
                 each(see, found, gone=type_ == "DELETED")
         return since
-
-    def _note_list_of(self, path: str) -> None:
-        for kind, listed in (("nodes", paths.nodes()), ("pods", paths.pods())):
-            if path == listed:
-                self.note_listed(kind)
-                self.problem = ""
 
     async def _follow(
         self,
@@ -120,10 +113,15 @@ class CapacityWatch:
         see: Callable[..., None],
         replace: Callable[[Iterable[Json]], None],
     ) -> None:
+        def replace_and_note(items: Iterable[Json]) -> None:
+            replace(items)
+            self.note_listed(kind)
+            self.problem = ""
+
         since = ""
         while True:
             try:
-                since = await self._follow_once(path, since, selectors, see, replace)
+                since = await self._follow_once(path, since, selectors, see, replace_and_note)
             except ExpiredError:
                 since = ""
             except ForbiddenError as error:

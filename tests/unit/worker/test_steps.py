@@ -44,7 +44,7 @@ class Job:
         return [(step.number, step.name, step.outcome.value) for step in self.queue.steps_of["job-1"].values()]
 
     def named_steps(self, *names: str, end: Exception | None = None):
-        """A handler that named_steps steps of these names in sequence, and then fails on request."""
+        """A handler that runs steps of these names in sequence, and then fails on request."""
 
         async def handler(payload, ctx):
             results = [await ctx.step(name, self.do, name) for name in names]
@@ -56,7 +56,7 @@ class Job:
 
 
 async def test_a_finished_step_returns_from_the_store():
-    """The second attempt named_steps only the step that the first had not finished."""
+    """The second attempt runs only the step that the first had not finished."""
     job = Job()
     assert isinstance(await job.attempt(job.named_steps("a", "b", end=RuntimeError("crash"))), Failed)
     assert (await job.attempt(job.named_steps("a", "b", "c"))).result == ["a done", "b done", "c done"]
@@ -99,7 +99,7 @@ async def test_a_repeated_name_is_numbered_by_the_order_of_the_calls():
     ],
 )
 async def test_a_changed_program_is_refused_before_anything_runs(now, named, instead):
-    """The job fails for good, with the remedy, and no step named_steps a second time or out of order."""
+    """The job fails for good, with the remedy, and no step runs a second time or out of order."""
     job = Job()
     await job.attempt(job.named_steps("a", "b", end=RuntimeError("crash")))
     completion = await job.attempt(job.named_steps(*now))
@@ -112,7 +112,7 @@ async def test_a_changed_program_is_refused_before_anything_runs(now, named, ins
 
 
 async def test_a_patch_leaves_the_old_branch_to_old_jobs():
-    """An old job skips the new step in every attempt; a new job named_steps the step in every attempt."""
+    """An old job skips the new step in every attempt; a new job runs the step in every attempt."""
 
     def patched(job: Job, *, crash: bool):
         async def handler(payload, ctx):
