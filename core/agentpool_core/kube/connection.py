@@ -21,6 +21,7 @@ import yaml
 from agentpool_core.errors import SettingError
 from agentpool_core.kube import kubeconfig as kubeconfigs
 from agentpool_core.kube.kubeconfig import Current, Entry
+from agentpool_core.kube.plugins import run_limited
 from agentpool_core.kube.proxies import check_proxy, environment_proxy
 from agentpool_core.process.cancellation import end
 
@@ -56,19 +57,29 @@ async def open_cluster(kubeconfig: Path | None = None) -> AsyncIterator[Cluster]
 @asynccontextmanager
 async def connect(access: Access) -> AsyncIterator[Cluster]:
     """Yield a connection with a renewed token; close the connection at the end of the block."""
-    from kubernetes.aio import client, config
+    from kubernetes.aio import client
 
     from agentpool_core.kube.client import Cluster
 
-    loaders: Any = config  # only partly typed, like its client
     api: Any = client.ApiClient(access.settings)
-    renewing = access.renew and asyncio.create_task(loaders.refresh_token(access.renew, access.settings, RENEW_SECONDS))
+    renewing = access.renew and asyncio.create_task(_renew_token(access))
     try:
         yield Cluster(api)
     finally:
         if renewing:
             await end(renewing)
         await api.close()
+
+
+async def _renew_token(access: Access) -> None:
+    """Look again and again whether the token expires soon; a plugin that hangs is ended and asked again."""
+    loader = access.renew
+    load_token = loader.load_gcp_token if loader.provider == "gcp" else loader.load_from_exec_plugin
+    while True:
+        await asyncio.sleep(RENEW_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            await run_limited(load_token, seconds=PLUGIN_SECONDS)
+            access.settings.api_key["BearerToken"] = loader.token
 
 
 async def load(kubeconfig: Path | None) -> Access:
@@ -103,13 +114,15 @@ async def _fill(settings: Any, sources: Sequence[Path]) -> Any:
         return None
     current = kubeconfigs.current(sources)
     with _plugin_failures() as failures:
-        async with asyncio.timeout(PLUGIN_SECONDS):
-            loader = await loaders.load_kube_config(
+        loader = await run_limited(
+            lambda: loaders.load_kube_config(
                 config_file=os.pathsep.join(map(str, kubeconfigs.with_content(sources))),
                 context=current.context,
                 client_configuration=settings,
                 persist_config=False,
-            )
+            ),
+            seconds=PLUGIN_SECONDS,
+        )
     if current.plugin is not None and not settings.api_key and not settings.cert_file:
         raise _plugin_failed(sources, current.plugin, failures)
     return loader if settings.api_key and _renewable(loader, current) else None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import aiohttp
+import psutil
 import pytest
 import yaml
 from aiohttp import web
@@ -15,6 +18,7 @@ from aiohttp import web
 from agentpool_core.errors import ClusterUnreachableError, SettingError
 from agentpool_core.kube import kubeconfig, proxies
 from agentpool_core.kube.connection import load, open_cluster
+from agentpool_core.process.cancellation import end
 from agentpool_operator.pools.kopf_connection import kopf_connection
 from tests.fixtures.kube_access import (
     NAME,
@@ -105,12 +109,35 @@ async def test_a_plugin_without_credentials_is_named_with_its_hint(tmp_path, cap
 
 
 async def test_a_plugin_with_a_question_has_a_time_limit(tmp_path, monkeypatch):
-    """A login that waits for a browser is such a plugin."""
+    """A login that waits for a browser is such a plugin; the plugin's process is ended too."""
     monkeypatch.setattr("agentpool_core.kube.connection.PLUGIN_SECONDS", 0.2)
-    plugin = exec_plugin(tmp_path, "import time", "time.sleep(600)")
-    path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": plugin})
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": hung(tmp_path)})
     with pytest.raises(SettingError, match=r"its exec plugin has not answered within 0\.2 s; log in first"):
         await asked(path)
+    assert running_plugins(tmp_path) == []
+
+
+async def test_a_cancelled_connection_ends_its_plugin(tmp_path):
+    """The user stops the program while the plugin waits."""
+    path = write_kubeconfig(tmp_path / "c", cluster={"server": "http://127.0.0.1:1"}, user={"exec": hung(tmp_path)})
+    asking = asyncio.create_task(asked(path))
+    await wait_until(lambda: running_plugins(tmp_path), "the plugin runs")
+    await end(asking)
+    await wait_until(lambda: not running_plugins(tmp_path), "the plugin has ended")
+
+
+def hung(tmp_path: Path) -> dict:
+    """Return a plugin that never answers."""
+    return exec_plugin(tmp_path, "import time", "time.sleep(600)")
+
+
+def running_plugins(tmp_path: Path) -> list[psutil.Process]:
+    """Return the plugins of this directory that run as children of this process."""
+    found = []
+    for child in psutil.Process().children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # a zombie, or one that has just ended
+            found += [child] if any(str(tmp_path) in word for word in child.cmdline()) else []
+    return found
 
 
 async def test_a_token_of_a_plugin_is_renewed_before_it_expires(api, tmp_path, monkeypatch):

@@ -1,0 +1,73 @@
+"""Run a kubeconfig's exec plugin under a time limit.
+
+The loader of the `kubernetes` package starts the plugin with asyncio and has no limit of its own: a loader that is
+cancelled leaves the plugin running. So the loader runs on an event loop that knows its processes and ends them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+EXIT_POLL_SECONDS = 0.01  # between looks whether a killed process has ended
+
+if sys.platform == "win32":
+    _Loop = asyncio.ProactorEventLoop
+else:
+    _Loop = asyncio.SelectorEventLoop
+
+
+async def run_limited(load: Callable[[], Awaitable[T]], *, seconds: float) -> T:
+    """Await `load()` on a loop in a thread of its own; no process that it started outlives the call.
+
+    Raises TimeoutError after `seconds`, and the errors of `load`.
+    """
+    loop = _PluginLoop()
+    try:
+        return await asyncio.to_thread(loop.run_limited, load, seconds)
+    except asyncio.CancelledError:
+        with contextlib.suppress(RuntimeError):  # the loop is closed already
+            loop.call_soon_threadsafe(loop.kill_processes)  # the end of the plugin ends the thread
+        raise
+
+
+class _PluginLoop(_Loop):
+    """An event loop that can end its processes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._processes: list[asyncio.SubprocessTransport] = []
+
+    async def subprocess_exec(self, *args: Any, **options: Any) -> Any:
+        """Start a process and remember it."""
+        transport, protocol = await super().subprocess_exec(*args, **options)
+        self._processes.append(transport)
+        return transport, protocol
+
+    def run_limited(self, load: Callable[[], Awaitable[T]], seconds: float) -> T:
+        """Run `load()`, end all processes and close the loop. Raises TimeoutError after `seconds`."""
+
+        async def limited() -> T:
+            try:
+                async with asyncio.timeout(seconds):
+                    return await load()
+            finally:
+                await self._end_processes()
+
+        with asyncio.Runner(loop_factory=lambda: self) as runner:
+            return runner.run(limited())
+
+    def kill_processes(self) -> None:
+        """Kill the processes that still run, and close their pipes."""
+        for transport in self._processes:
+            transport.close()
+
+    async def _end_processes(self) -> None:
+        self.kill_processes()
+        while any(transport.get_returncode() is None for transport in self._processes):  # noqa: ASYNC110 - no event
+            await asyncio.sleep(EXIT_POLL_SECONDS)
