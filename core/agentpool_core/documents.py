@@ -10,7 +10,18 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, Job, JobEvent, JobId, JobRequest, Json, PoolRef, Priority, Receipt
+from agentpool_core.jobs import (
+    AfterCondition,
+    Job,
+    JobEvent,
+    JobId,
+    JobRequest,
+    Json,
+    PoolRef,
+    Priority,
+    Receipt,
+    Usage,
+)
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
@@ -88,6 +99,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "quarantined": job.quarantined,
         "undecodable": dict(job.undecodable),
         "waits_for": list(job.waits_for),
+        "usage": usage_document(job.usage),
         "steps": steps_document(job),
     }
 
@@ -117,6 +129,16 @@ def steps_document(job: Job) -> list[Document]:
         }
         for step in job.steps
     ]
+
+
+def usage_document(usage: Usage) -> Document:
+    """Return usage of models, in total; the cost is in the unit of money that handlers report."""
+    return {
+        "calls": usage.calls,
+        "input_tokens": usage.input_tokens,
+        "output_tokens": usage.output_tokens,
+        "cost": usage.cost,
+    }
 
 
 def chunk_document(chunk: Chunk) -> Document:

@@ -229,6 +229,21 @@ class Step:
     result: Json = None  # of a failed step: the text of its error; None in a job's record, which leaves results out
 
 
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Usage of models, in total."""
+
+    calls: int = 0  # reports of handlers
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cost_billionths: int = 0  # of the unit of money that the handlers report; whole numbers, so that sums are exact
+
+    @property
+    def cost(self) -> float:
+        """Return the money, in the unit that the handlers report."""
+        return self.cost_billionths / 1_000_000_000
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A job's whole record. Times are milliseconds of the Redis clock; None: has not happened."""
@@ -263,6 +278,7 @@ class Job:
     quarantined: bool = False  # runs alone, or waits to, because of its losses
     waits_for: tuple[str, ...] = ()  # names of the signals that a waiting job waits for; none: it waits for its time
     steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only
+    usage: Usage = Usage()  # of all attempts
     limit_key: str | None = None
     tenant: str | None = None
     held_by: str | None = None  # name of the limit that a queued job waits for

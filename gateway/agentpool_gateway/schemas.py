@@ -139,6 +139,12 @@ STEP = record(
     started_at_ms=COUNT,
     duration_ms=COUNT,
 )
+USAGE = record(
+    calls=COUNT,
+    input_tokens=COUNT,
+    output_tokens=COUNT,
+    cost={"type": "number", "minimum": 0, "description": "Money, in the unit that the handlers report."},
+)
 JOB = record(
     job_id=TEXT,
     pool=TEXT,
@@ -178,6 +184,7 @@ JOB = record(
         "description": "Fields of the record that cannot be read, with the beginning of their text.",
     },
     waits_for=rows(TEXT) | {"description": "Signals that a waiting job waits for; none: it waits for its time."},
+    usage=USAGE | {"description": "Usage of models that the handler has reported, of all attempts."},
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
 SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in (*BODIES, "steps")})

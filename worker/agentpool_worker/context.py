@@ -1,14 +1,12 @@
 """The context of a handler: data of its job, and calls to the worker while the job runs.
 
-`Context` is for async handlers; `BlockingContext` has the same names for sync handlers, which run in threads, and
-blocks where the async context awaits. Both are cheap to make, because each job needs one. A `JobCalls`
-(`agentpool_worker.jobs.queue_calls`) carries checkpoints and child jobs to the queue.
+`Context` is for async handlers, and cheap to make, because each job needs one; `blocking_context` has the same for sync
+handlers. A `JobCalls` (`agentpool_worker.jobs.queue_calls`) carries checkpoints and child jobs to the queue.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import functools
 import logging
 import time
@@ -19,15 +17,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.jobs import JobRequest, Priority
 from agentpool_core.queue.codec.signals import check_signal
+from agentpool_core.queue.usage import check_usage
 from agentpool_core.tracing import child_of
+from agentpool_worker.blocking_context import BlockingContext
 from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.output import ChunkStore, Output
 from agentpool_worker.durable.steps import StepOptions, Steps
+from agentpool_worker.durable.usage import UsageReports, UsageStore
 from agentpool_worker.durable.waits import SignalStore, Waits
 from agentpool_worker.exceptions import Yielded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Mapping, MutableMapping, Sequence
     from datetime import timedelta
 
     from agentpool_core.jobs import JobId, Lease, Receipt
@@ -41,7 +42,7 @@ def _no_suspend(_ctx: Context) -> None:
     """Leave it to the caller, which raises CancelledError."""
 
 
-class JobCalls(StepStore, SignalStore, ChunkStore, Protocol):
+class JobCalls(StepStore, SignalStore, ChunkStore, UsageStore, Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
@@ -71,7 +72,7 @@ class Context:
     """An attempt at a job, as seen by its async handler."""
 
     __slots__ = (
-        "_calls", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_waits",
+        "_calls", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_usage", "_waits",
         "cancelled", "suspend", "task", "yielding",
     )  # fmt: skip
 
@@ -84,6 +85,7 @@ class Context:
         self._steps: Steps | None = None  # made with the first step
         self._output: Output | None = None  # made with the first chunk
         self._waits: Waits | None = None  # made with the first wait
+        self._usage: UsageReports | None = None  # made with the first report
         self.task: object = None  # in which the handler runs
         self.suspend: Callable[[Context], None] = _no_suspend  # ends the attempt, because the job waits
         self.cancelled = False  # the job must stop: timeout, cancellation, or a leaving worker
@@ -232,6 +234,19 @@ class Context:
             self._output = Output(self._lease, self._calls)
         await self._output.emit(value)
 
+    async def usage(
+        self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0, model: str | None = None
+    ) -> None:
+        """Report the usage of a call of a model; return when the queue has added it to the job's totals.
+
+        `cost` is money, in a unit of your choice that all handlers of the pool share. Report inside of steps: a later
+        run of the handler does not repeat what finished steps have reported. Raises InvalidJobError, StaleLeaseError.
+        """
+        report = check_usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model=model)
+        if self._usage is None:
+            self._usage = UsageReports(self._lease, self._calls)
+        await self._usage.add(report)
+
     async def patched(self, name: str) -> bool:
         """Return whether this job takes a changed part of the program:  `if await ctx.patched("audit"):`.
 
@@ -254,110 +269,6 @@ class Context:
         """Return the same context for a handler that runs in a thread. Called in the event loop."""
         self._loop = asyncio.get_running_loop()
         return BlockingContext(self, self._loop)
-
-
-class BlockingContext:
-    """An attempt at a job, as seen by a sync handler in its thread: like `Context`, but nothing is awaited."""
-
-    __slots__ = ("_ctx", "_loop")
-
-    def __init__(self, ctx: Context, loop: asyncio.AbstractEventLoop) -> None:
-        self._ctx = ctx
-        self._loop = loop
-
-    def __getattr__(self, name: str) -> Any:
-        """Return attributes that need no waiting from the async context: job_id, kind, attempt, state, …."""
-        return getattr(self._ctx, name)
-
-    def checkpoint(self, state: Any) -> Any:
-        """Save the job's state; see `Context.checkpoint`. Raises CancelledError in a job that must stop."""
-        self._raise_if_cancelled()
-        return self._wait(self._ctx.checkpoint(state))
-
-    def step(
-        self,
-        name: str,
-        function: Callable[..., Any],
-        *args: Any,
-        options: StepOptions | None = None,
-        **keywords: Any,
-    ) -> Any:
-        """Run a durable step; see `Context.step`. Raises CancelledError in a job that is to stop."""
-        self._raise_if_cancelled()
-        if self._in_loop():
-            return self._ctx.step(name, function, *args, options=options, **keywords)
-        steps = self._ctx.steps
-        call = steps.begin(name)
-        try:
-            work = steps.run(call, functools.partial(function, *args, **keywords), options or _ONCE)
-            return self._wait(work)
-        finally:
-            steps.end(call)
-
-    def sleep(self, delay: timedelta | float) -> Any:
-        """Waits without a slot; see `Context.sleep`."""
-        return self._wait_durably(None, delay)
-
-    def wait_for(self, signal: str, *, timeout: timedelta | float | None = None) -> Any:
-        """Waits for a signal without a slot; see `Context.wait_for`."""
-        check_signal(signal)
-        return self._wait_durably(signal, timeout)
-
-    def _wait_durably(self, signal: str | None, limit: timedelta | float | None) -> Any:
-        self._raise_if_cancelled()
-        if self._in_loop():
-            return self._ctx.sleep(limit or 0.0) if signal is None else self._ctx.wait_for(signal, timeout=limit)
-        call = self._ctx.waits.begin(signal, limit)
-        try:
-            return self._wait(self._ctx.waits.run(call, signal, limit))
-        finally:
-            self._ctx.steps.end(call)
-
-    def emit(self, value: Any) -> Any:
-        """Appends a chunk to the job's output; see `Context.emit`. Raises CancelledError in a job that is to stop."""
-        self._raise_if_cancelled()
-        return self._wait(self._ctx.emit(value))
-
-    def patched(self, name: str) -> Any:
-        """Return whether this job takes a changed part of the program; see `Context.patched`."""
-        return self._wait(self._ctx.patched(name))
-
-    def progress(self, value: Any) -> Any:
-        """Publish the job's progress. Raises CancelledError in a job that must stop."""
-        self._raise_if_cancelled()
-        return self._wait(self._ctx.progress(value))
-
-    def submit(self, kind: str, payload: Any = None, options: ChildOptions | None = None) -> Receipt:
-        """Submit a child job to the same pool; see `Context.submit`."""
-        receipt: Receipt = self._wait(self._ctx.submit(kind, payload, options))
-        return receipt
-
-    def _in_loop(self) -> bool:
-        try:
-            return asyncio.get_running_loop() is self._loop
-        except RuntimeError:
-            return False
-
-    def _raise_if_cancelled(self) -> None:
-        # A thread cannot be interrupted from outside, so a report asks the thread to stop.
-        if self._ctx.cancelled:
-            raise asyncio.CancelledError
-
-    def _wait(self, call: Coroutine[Any, Any, Any]) -> Any:
-        """Block until the call has ended; inside a coroutine return it as an awaitable instead.
-
-        A wrapper of an async handler runs in a thread and passes this context to the coroutine that it returns.
-        """
-        try:
-            running = asyncio.get_running_loop()
-        except RuntimeError:
-            try:
-                return asyncio.run_coroutine_threadsafe(call, self._loop).result()
-            except concurrent.futures.CancelledError:  # an Exception, which a handler's `except Exception` would stop
-                raise asyncio.CancelledError from None
-        if running is self._loop:
-            return call
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, self._loop))
 
 
 class _JobLog(logging.LoggerAdapter[logging.Logger]):

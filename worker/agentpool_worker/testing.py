@@ -1,4 +1,4 @@
-"""A test kit for handlers, without Redis: attempts, kills between steps, a clock of its own, signals, recorded output.
+"""A test kit for handlers, without Redis: attempts, kills between steps, a clock, signals, recorded output and usage.
 
     from agentpool_worker.testing import JobUnderTest
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from agentpool_core.jobs import JobRequest
+    from agentpool_core.queue.usage import UsageReport
 
 _START_MS = 1_700_000_000_000
 _RUNS_MAX = 1_000  # of one call of `run`: a handler that is killed for ever is a mistake of the test
@@ -71,6 +72,11 @@ class JobUnderTest:
     def progress(self) -> list[Any]:
         """Return the progress that the handler has published."""
         return self._store.published
+
+    @property
+    def usage(self) -> list[UsageReport]:
+        """Return the usage that the handler has reported, of all runs."""
+        return self._store.used
 
     @property
     def children(self) -> list[JobRequest]:
@@ -173,6 +179,7 @@ class _Store:
         self.output: list[Any] = []
         self.published: list[Any] = []
         self.submitted: list[JobRequest] = []
+        self.used: list[UsageReport] = []
         self.saved: Any = None
         self.kill_after: Counter[str] = Counter()
         self.kill_during: Counter[str] = Counter()
@@ -209,6 +216,10 @@ class _Store:
     async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
         del lease, first
         self.output += map(decode, chunks)
+
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+        del lease, first
+        self.used += reports
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         del lease

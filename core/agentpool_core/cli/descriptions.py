@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.cli.job_tables import end_of, history_table, steps_table
+from agentpool_core.cli.job_tables import end_of, history_table, steps_table, usage_text
 from agentpool_core.cli.output import as_json, first_line, format_count, table
 from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.queue_tables import headline, limits_table, routes_table, workers_table
@@ -49,6 +49,7 @@ def describe_job(job: Job, pool: PoolRef, queue: QueueSnapshot) -> str:
                 "Ended": _moment(job.finished_at_ms, now_ms),
                 "Due": _moment(job.due_at_ms, now_ms),
                 "Expires": _moment(job.expires_at_ms, now_ms),
+                "Usage": usage_text(job),
                 "Timeout": format_duration(job.timeout_ms),
                 "Worker losses": job.losses or None,
                 "Cancellation": "requested" if job.cancel_requested else None,

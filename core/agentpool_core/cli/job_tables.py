@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from agentpool_core.cli.output import first_line, table
+from agentpool_core.cli.output import first_line, format_count, table
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import FAILURES, REASONED, Job, JobState
 
@@ -56,6 +56,15 @@ def history_table(job: Job) -> str:
         for number, entry in enumerate(job.history)
     ]
     return table(("after", "event", "attempts", "worker", "why"), rows)
+
+
+def usage_text(job: Job) -> str | None:
+    """Return a job's usage of models in a line; None without any."""
+    usage = job.usage
+    if not usage.calls:
+        return None
+    tokens = f"{usage.input_tokens:,} input tokens, {usage.output_tokens:,} output tokens"
+    return f"{format_count(usage.calls, 'call')}, {tokens}, cost {usage.cost:g}"
 
 
 def steps_table(job: Job) -> str:

@@ -12,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.fleet import Fleet, Scope, open_fleet, scope_options
-from agentpool_core.cli.job_tables import HEADERS, WIDE_HEADERS, end_of, history_table, job_row, steps_table
+from agentpool_core.cli.job_tables import HEADERS, WIDE_HEADERS, end_of, history_table, job_row, steps_table, usage_text
 from agentpool_core.cli.output import EXIT_CODES, Format, Output, emit, output_option, table
 from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.rows import POOL_HEADERS, WIDE_POOL_HEADERS, WORKER_HEADERS, pool_row, worker_rows
@@ -237,5 +237,6 @@ def _below(job: Job, queue: QueueSnapshot) -> list[str]:
         *([f"{'waiting' if job.state is JobState.WAITING else 'not started'}: {why}"] if why else []),
         *end_of(job),
         *([steps_table(job)] if job.steps else []),
+        *([f"usage: {used}"] if (used := usage_text(job)) else []),
         *(f"{name} cannot be read: {render_value(raw)}" for name, raw in job.undecodable.items()),
     ]

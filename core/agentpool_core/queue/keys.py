@@ -72,6 +72,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | steps | number of the last step |
 | step:NUMBER | STEP of a durable step |
 | out:NUMBER | result of that step, JSON; of a failed step the text of its error |
+| usage | USAGE, totals of all attempts |
 | result | JSON |
 | error | text of the last failure |
 | reason | a word: why the job is in its state |

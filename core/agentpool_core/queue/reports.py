@@ -1,4 +1,4 @@
-"""A running job's side of its queue: checkpoint, progress, durable steps, output, and signals, under the job's lease.
+"""A running job's side of its queue: checkpoint, progress, steps, output, usage, and signals, under the job's lease.
 
 Each write is `scripts/report.lua`, which refuses a lease that has passed to a different worker. `consumer` claims and
 settles the jobs.
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Json, Lease, Step, WorkerId
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.keys import Keys
+    from agentpool_core.queue.usage import UsageReport
 
 
 class JobReports:
@@ -61,6 +62,17 @@ class JobReports:
         Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
         """
         args: list[scripts.Arg] = [lease.job_id, lease.token, "chunks", first, self.worker, *chunks]
+        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+            raise StaleLeaseError(lease.job_id, lease.token)
+
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+        """Add usage of models, in reports numbered from `first`, to the job's totals. Safe to repeat.
+
+        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was added.
+        """
+        args: list[scripts.Arg] = [lease.job_id, lease.token, "usage", first, self.worker]
+        for report in reports:
+            args += (report.model, report.input_tokens, report.output_tokens, report.cost_billionths)
         if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
 

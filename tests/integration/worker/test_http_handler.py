@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from agentpool_core.queue.completions import Cancelled, Failed, Returned, ReturnReason, Succeeded
+from agentpool_core.queue.usage import UsageReport
 from agentpool_worker.handlers.http import HttpHandlers
 from agentpool_worker.jobs.execution import Stop
 from tests.fixtures.redis import wait_until
@@ -83,6 +84,27 @@ async def test_container_gets_state_and_parents_from_an_address(run):
 
     completion, _ = await run(handler, checkpoint={"at": 7}, parents={"job-0": "x" * 100_000})
     assert completion.result == {"state": {"at": 7}, "parents": {"job-0": "x" * 100_000}}
+
+
+async def test_container_reports_usage_to_the_address(run):
+    """A bad report is refused by the name of its field."""
+
+    async def handler(request):
+        address = f"{request.headers['Agentpool-Context']}/usage"
+        answers = []
+        async with aiohttp.ClientSession() as session:
+            for body in ({"input_tokens": 5, "cost": 0.5, "model": "large"}, {"tokens": 5}, {"cost": -1}, [1]):
+                async with session.post(address, json=body) as response:
+                    answers.append([response.status, await response.text()])
+        return web.json_response(answers)
+
+    completion, bench = await run(handler)
+    (taken, *refused) = completion.result
+    assert taken == [204, ""]
+    assert [status for status, _ in refused] == [400, 400, 400]
+    assert "tokens" in refused[0][1]
+    assert "cost" in refused[1][1]
+    assert bench.queue.used == [(1, UsageReport(model="large", input_tokens=5, cost=0.5))]
 
 
 async def test_the_address_of_an_ended_job_is_not_found(serve):

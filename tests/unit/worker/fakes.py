@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import Step
     from agentpool_core.queue.completions import Completion
+    from agentpool_core.queue.usage import UsageReport
     from agentpool_worker.handlers.app import App
 
 
@@ -66,6 +67,7 @@ class FakeQueue:
         self.saved: list[tuple[str, Any]] = []
         self.submitted: list[Any] = []
         self.chunks: list[tuple[int, str]] = []
+        self.used: list[tuple[int, UsageReport]] = []
         self.signals: dict[tuple[str, str, int], str] = {}  # job, name and number -> value
         self.steps_of: defaultdict[str, dict[int, Step]] = defaultdict(dict)
         self.during: Callable[[], None] = lambda: None  # called while a claim is under way
@@ -100,6 +102,10 @@ class FakeQueue:
     async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
         self.calls.append(("chunks", len(chunks), 0))
         self.chunks += [(first + number, chunk) for number, chunk in enumerate(chunks)]
+
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+        self.calls.append(("usage", len(reports), 0))
+        self.used += [(first + number, report) for number, report in enumerate(reports)]
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         return self.signals.get((lease.job_id, name, number))

@@ -1,4 +1,4 @@
-"""The context of a job for programs outside this process: saved state, results of parents, durable steps.
+"""The context of a job for programs outside this process: saved state, results of parents, steps, usage.
 
 A small HTTP server on the loopback address, which a pod's containers share. Each job has an unguessable address, which
 answers as long as the job runs. `agentpool_worker.handlers.http` sends the address in the header Agentpool-Context,
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
+from agentpool_core.documents import check_fields
 from agentpool_core.errors import InvalidJobError, StaleLeaseError
 from agentpool_core.queue.codec.json_text import MAX_BODY_BYTES, parse
 from agentpool_worker.exceptions import Permanent
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _KEY_BYTES = 16
+_USAGE = ("input_tokens", "output_tokens", "cost", "model")
 
 
 class ContextServer:
@@ -42,6 +44,7 @@ class ContextServer:
         app.router.add_get("/jobs/{key}", self._answer)
         app.router.add_get("/jobs/{key}/steps/{name}", self._read_step)
         app.router.add_put("/jobs/{key}/steps/{name}", self._write_step)
+        app.router.add_post("/jobs/{key}/usage", self._add_usage)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, _HOST, 0).start()
@@ -88,6 +91,14 @@ class ContextServer:
             result = parse("result", await request.read())
             stored = await ctx.steps.write(request.match_info["name"], result)
         return web.json_response(stored, status=HTTPStatus.OK)
+
+    async def _add_usage(self, request: web.Request) -> web.Response:
+        """Add a report of usage to the job's totals."""
+        ctx = self._context_of(request)
+        with _as_answers():
+            body = parse("usage", await request.read())
+            await ctx.usage(**check_fields("usage", body, _USAGE, 'send {"input_tokens": 100, "output_tokens": 20}'))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import JobRequest, Lease, Receipt, Step
     from agentpool_core.queue.consumer import Consumer
     from agentpool_core.queue.producer import Producer
+    from agentpool_core.queue.usage import UsageReport
 
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -65,6 +66,14 @@ class QueueCalls:
         return await _retry_until_reached(
             lambda: self._consumer.emit(lease, first, chunks),
             f"job {lease.job_id} stores its output",
+            waits_for=(QueueUnreachableError, QueueMemoryError),
+        )
+
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+        """Store usage, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError."""
+        return await _retry_until_reached(
+            lambda: self._consumer.use(lease, first, reports),
+            f"job {lease.job_id} reports its usage",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
 

@@ -11,6 +11,8 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
     WORKER     slots running sinceMs host, and on a second line a note
     STEP       outcome attempt startedMs durationMs order name, and on a second line the name of the step before it;
                order: next (in the task of the step before it) or branch
+    USAGE      token number calls inputTokens outputTokens cost; number: of the last report under that lease token,
+               cost: billionths
     FLAGS      p preemptible, u runs though a parent failed, f only then, a has parents, t has a ttl, x has a trace,
                k has a limit key or a tenant, n has a tenant
 
@@ -22,7 +24,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from agentpool_core.jobs import Priority, Step, StepOutcome
+from agentpool_core.jobs import Priority, Step, StepOutcome, Usage
 
 DIGITS_MAX = 15
 FLAGS = "puatxknf"
@@ -38,6 +40,7 @@ _ENTRY = re.compile(rf"({_NUMBER})-{_NUMBER}", re.ASCII)
 _HISTORY = re.compile(rf"(\S+) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII)
 _OUTCOME = "|".join(StepOutcome)
 _STEP = re.compile(rf"({_OUTCOME}) ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (next|branch) ([^\n]+)\n(.*)", re.ASCII)
+_USAGE = re.compile(rf"{_NUMBER} {_NUMBER} ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (\d{{1,18}})", re.ASCII)
 _EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) ({_NUMBER}) (\S*) (.*)", re.ASCII | re.DOTALL)
 
 
@@ -156,6 +159,12 @@ def step_text(step: Step) -> str:
     order = "next" if step.sequential else "branch"
     times = f"{step.attempt} {step.started_at_ms} {step.duration_ms}"
     return f"{step.outcome.value} {times} {order} {step.name}\n{step.after}"
+
+
+def read_usage(text: str) -> Usage | None:
+    """Return the totals of a USAGE; None for a text that no script writes."""
+    found = _USAGE.fullmatch(text)
+    return found and Usage(*(int(number) for number in found.groups()))
 
 
 def read_worker(text: str) -> WorkerText:

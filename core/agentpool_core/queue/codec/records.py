@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Priority, WorkerId
+from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Priority, Usage, WorkerId
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
 from agentpool_core.queue.codec.layout import (
     SUSPECT_LOSSES,
@@ -22,13 +22,14 @@ from agentpool_core.queue.codec.layout import (
     read_history,
     read_lease,
     read_spec,
+    read_usage,
 )
 from agentpool_core.queue.settings import DEFAULT_ROUTE
 from agentpool_core.text import encodable
 
 HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
     "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
-    "losses", "alone", "limit_key", "tenant", "held", "tags", "wait",
+    "losses", "alone", "limit_key", "tenant", "held", "tags", "wait", "usage",
 )  # fmt: skip
 BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
@@ -103,6 +104,14 @@ class _Record:
             self.distrust("lease")
         return found or _NO_LEASE
 
+    def usage(self) -> Usage:
+        """Return the usage of all attempts; zeros before the first report."""
+        text = self.fields.get("usage")
+        found = read_usage(text) if text else Usage()
+        if found is None:
+            self.distrust("usage")
+        return found or Usage()
+
     def entry_ms(self) -> int | None:
         """Return the time at which the job became ready for the first time; None if it never was."""
         text = self.fields.get("entry")
@@ -150,6 +159,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         quarantined=_quarantined(state, fields),
         waits_for=_awaited(fields) if state is JobState.WAITING else (),
         history=history,
+        usage=record.usage(),
         limit_key=fields.get("limit_key"),
         tenant=fields.get("tenant"),
         held_by=fields["held"].partition(":")[0] if state is JobState.QUEUED and "held" in fields else None,

@@ -1,0 +1,95 @@
+"""Reports of usage by handlers, without Redis."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.usage import UsageReport
+from agentpool_worker.testing import JobUnderTest
+from tests.unit.worker.fakes import Bench, lease
+
+
+async def call(ctx):
+    await ctx.usage(input_tokens=100, output_tokens=20, cost=0.1, model="large")
+
+
+async def test_usage_of_a_finished_step_is_reported_once():
+    """A later run takes the step from the store, and reports only what it does again."""
+
+    async def handler(payload, ctx):
+        await ctx.step("call", call, ctx)
+        await ctx.usage(cost=1)
+        await ctx.step("end", str)
+
+    job = JobUnderTest(handler)
+    assert await job.run(kill_after=["call", "end"]) == "succeeded"
+    large = UsageReport(model="large", input_tokens=100, output_tokens=20, cost=0.1)
+    assert job.usage == [large, UsageReport(cost=1.0), UsageReport(cost=1.0)]
+
+
+async def test_a_sync_handler_reports_usage():
+    """The call blocks, as every call of the sync context."""
+    job = JobUnderTest(lambda payload, ctx: ctx.usage(input_tokens=1))
+    assert await job.run() == "succeeded"
+    assert job.usage == [UsageReport(input_tokens=1)]
+
+
+async def test_reports_of_one_turn_share_a_write():
+    """Numbers continue from write to write."""
+    from asyncio import gather
+
+    from agentpool_worker import App
+
+    app = App()
+
+    @app.handler("work")
+    async def work(payload, ctx):
+        await gather(*(ctx.usage(input_tokens=n) for n in (1, 2, 3)))
+        await ctx.usage(input_tokens=4)
+
+    async with Bench(app) as bench:
+        bench.submit(lease())
+        await bench.settled(1)
+    assert [call for call in bench.queue.calls if call[0] == "usage"] == [("usage", 3, 0), ("usage", 1, 0)]
+    assert [(number, report.input_tokens) for number, report in bench.queue.used] == [(1, 1), (2, 2), (3, 3), (4, 4)]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("input_tokens", -1),
+        ("output_tokens", 1.5),
+        ("output_tokens", True),
+        ("cost", float("nan")),
+        ("cost", -0.1),
+        ("cost", "1"),
+        ("cost", 1e7),
+        ("model", "x" * 129),
+        ("model", "two\nlines"),
+        ("model", 5),
+    ],
+)
+async def test_a_bad_value_is_refused_by_name(field, value):
+    """Nothing is stored, and the error has the field and a remedy."""
+    seen = []
+
+    async def handler(payload, ctx):
+        with pytest.raises(InvalidJobError) as refused:
+            await ctx.usage(**{field: value})
+        seen.append(refused.value)
+
+    job = JobUnderTest(handler)
+    assert await job.run() == "succeeded"
+    assert seen[0].detail.startswith(field)
+    assert seen[0].remedy
+    assert job.usage == []
+
+
+def test_a_cost_is_counted_in_exact_billionths():
+    """Floats and decimals alike."""
+    assert UsageReport(cost=0.1).cost_billionths == 100_000_000
+    assert UsageReport(cost=0.000_000_05).cost_billionths == 50
+    assert UsageReport(cost=float(Decimal("1.1"))).cost_billionths == 1_100_000_000
