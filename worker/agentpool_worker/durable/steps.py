@@ -73,12 +73,13 @@ class Steps:
         self._counts: Counter[str] = Counter()
         self._started_at = started_at  # `clock` at the claim
         self._active = 0  # steps that run
+        self._begun_outside: dict[str, float] = {}  # steps of a program outside: `clock` at the first look
         self._idle = asyncio.Event()
         self._idle.set()
 
     def begin(self, name: str) -> StepCall:
         """Name a step, in the caller's task. Raises StepNameError."""
-        _check_name(name)
+        check_name(name)
         return self.begin_own(name)
 
     def begin_own(self, name: str) -> StepCall:
@@ -140,7 +141,7 @@ class Steps:
 
     async def passed(self, name: str) -> bool:
         """Return whether an earlier attempt passed this place without the mark `name`; if not, store the mark."""
-        _check_name(name)
+        check_name(name)
         call = StepCall(name=f"~patched:{name}", after=_NOWHERE, sequential=False)
         after, _ = place_in(self, self.root)
         await self.journal.open()
@@ -153,16 +154,20 @@ class Steps:
 
     async def read(self, name: str) -> Step | None:
         """Return the finished step of this name, for a handler outside this process."""
-        _check_name(name)
+        check_name(name)
         await self.journal.open()
         step = self.journal.find(name)
-        return step if step is not None and step.outcome is StepOutcome.SUCCEEDED else None
+        if step is not None and step.outcome is StepOutcome.SUCCEEDED:
+            return step
+        self._begun_outside.setdefault(name, self.clock())
+        return None
 
     async def write(self, name: str, result: Any) -> Any:
         """Store the result of a step that ran outside this process; return the stored result: the first one."""
         if (stored := await self.read(name)) is not None:
             return stored.result
-        return await self._finish(StepCall(name=name, after="", sequential=False), self.clock(), result)
+        started = self._begun_outside.pop(name, self.clock())
+        return await self._finish(StepCall(name=name, after="", sequential=False), started, result)
 
     async def reach(self, call: StepCall) -> Step | None:
         """Return the stored step of this call. Raises StepOrderError for a call at a different place than before."""
@@ -231,7 +236,8 @@ async def _once(function: Callable[[], Any], timeout_seconds: float | None) -> A
         return result
 
 
-def _check_name(name: Any) -> None:
+def check_name(name: Any) -> None:
+    """Raise StepNameError for a text that names no step."""
     if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME_CHARS or not _is_plain(name):
         raise StepNameError(render_value(name), MAX_NAME_CHARS)
 

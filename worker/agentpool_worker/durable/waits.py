@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.jobs import Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode
-from agentpool_worker.durable.steps import StepCall, Steps, running_step
+from agentpool_worker.durable.steps import StepCall, Steps, check_name, running_step
 from agentpool_worker.exceptions import WaitRefusedError
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ class OpenWait:
     signal: str | None  # None: only for the time
     number: int  # of the signal
     until_ms: int | None  # of the Redis clock; None: no limit
+    begun: float  # of the clock of `Steps`, in this attempt
 
 
 class Waits:
@@ -54,12 +55,18 @@ class Waits:
 
     def begin(self, signal: str | None, limit: timedelta | float | None) -> StepCall:
         """Name a wait, in the caller's task. Raises WaitRefusedError inside a step."""
-        if signal is None and limit is None:
-            raise _no_time(limit)
+        self._check(signal, limit)
         if inside := running_step.get():
             problem = f"the caller is inside of step {inside!r}, which would run again after the wait"
             raise WaitRefusedError(problem, "wait between two steps")
-        return self._steps.begin_own("~sleep" if signal is None else f"~wait:{signal}")
+        return self._steps.begin_own(_name_of(signal))
+
+    def call_outside(self, signal: str | None, name: str, limit: timedelta | float | None) -> StepCall:
+        """Return the call of a wait in a program outside this process; `name` is the wait's own name, or empty."""
+        self._check(signal, limit)
+        if name:
+            check_name(name)
+        return StepCall(name=f"{_name_of(signal)}#{name}" if name else _name_of(signal), after="", sequential=False)
 
     async def run(self, call: StepCall, signal: str | None, limit: timedelta | float | None) -> Any:
         """Return the value of the signal, or None after a sleep. Raises TimeoutError for a signal that did not come.
@@ -80,6 +87,10 @@ class Waits:
             raise asyncio.CancelledError
         return _value_of(ended, signal)
 
+    def _check(self, signal: str | None, limit: timedelta | float | None) -> None:
+        if signal is None and limit is None:
+            raise _no_time(limit)
+
     def open_waits(self) -> tuple[tuple[tuple[str, int], ...], int | None]:
         """Return the awaited signals, and the ms until the first wait ends; None: no wait has a limit."""
         signals = tuple((wait.signal, wait.number) for wait in self._open.values() if wait.signal is not None)
@@ -88,9 +99,11 @@ class Waits:
 
     def _wait_of(self, stored: Step | None, signal: str | None, limit_ms: int | None) -> OpenWait:
         if stored is not None:
-            return OpenWait(signal=signal, number=stored.result["number"], until_ms=stored.result["until_ms"])
-        until_ms = None if limit_ms is None else self._steps.now_ms() + limit_ms
-        return OpenWait(signal=signal, number=self._next_number(signal), until_ms=until_ms)
+            number, until_ms = stored.result["number"], stored.result["until_ms"]
+        else:
+            number = self._next_number(signal)
+            until_ms = None if limit_ms is None else self._steps.now_ms() + limit_ms
+        return OpenWait(signal=signal, number=number, until_ms=until_ms, begun=self._steps.clock())
 
     def _next_number(self, signal: str | None) -> int:
         """Return the number of the first signal of this name that no wait has taken."""
@@ -123,9 +136,13 @@ class Waits:
     async def _record(self, call: StepCall, outcome: StepOutcome, wait: OpenWait, value: Any = None) -> Step:
         result = {"number": wait.number, "until_ms": wait.until_ms, "value": value}
         stored = self._steps.journal.find(call.name)
-        step = self._steps.step_of(call, outcome, self._steps.clock(), result, begun=stored)
+        step = self._steps.step_of(call, outcome, wait.begun, result, begun=stored)
         await self._steps.journal.write(step)
         return step
+
+
+def _name_of(signal: str | None) -> str:
+    return "~sleep" if signal is None else f"~wait:{signal}"
 
 
 def _value_of(step: Step, signal: str | None) -> Any:

@@ -1,4 +1,4 @@
-"""The context of a job for programs outside this process: saved state, results of parents, steps, usage.
+"""The context of a job for programs outside this process: state, parents, steps, waits, output, usage.
 
 A small HTTP server on the loopback address, which a pod's containers share. Each job has an unguessable address, which
 answers as long as the job runs. `agentpool_worker.handlers.http` sends the address in the header Agentpool-Context,
@@ -7,17 +7,20 @@ answers as long as the job runs. `agentpool_worker.handlers.http` sends the addr
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import secrets
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from agentpool_core.documents import check_fields
 from agentpool_core.errors import InvalidJobError, StaleLeaseError
 from agentpool_core.queue.codec.json_text import MAX_BODY_BYTES, parse
+from agentpool_core.queue.codec.signals import check_signal
 from agentpool_worker.exceptions import Permanent
 
 if TYPE_CHECKING:
@@ -30,11 +33,19 @@ _KEY_BYTES = 16
 _USAGE = ("input_tokens", "output_tokens", "cost", "model")
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Served:
+    """A job that runs here."""
+
+    ctx: Context
+    ended: asyncio.Event = field(default_factory=asyncio.Event)  # the attempt has ended
+
+
 class ContextServer:
     """Serves the contexts of the jobs that run."""
 
     def __init__(self) -> None:
-        self._by_key: dict[str, Context] = {}
+        self._by_key: dict[str, _Served] = {}
         self._runner: web.AppRunner | None = None
         self._port = 0
 
@@ -45,6 +56,9 @@ class ContextServer:
         app.router.add_get("/jobs/{key}/steps/{name}", self._read_step)
         app.router.add_put("/jobs/{key}/steps/{name}", self._write_step)
         app.router.add_post("/jobs/{key}/usage", self._add_usage)
+        app.router.add_post("/jobs/{key}/waits/{signal}", self._wait_for)
+        app.router.add_post("/jobs/{key}/sleeps/{name}", self._sleep)
+        app.router.add_post("/jobs/{key}/chunks", self._emit)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0)
         await self._runner.setup()
         await web.TCPSite(self._runner, _HOST, 0).start()
@@ -59,17 +73,21 @@ class ContextServer:
     def address_for(self, ctx: Context) -> Iterator[str]:
         """Yield the job's address, valid while the job runs."""
         key = secrets.token_urlsafe(_KEY_BYTES)
-        self._by_key[key] = ctx
+        served = self._by_key[key] = _Served(ctx=ctx)
         try:
             yield f"http://{_HOST}:{self._port}/jobs/{key}"
         finally:
             del self._by_key[key]
+            served.ended.set()
+
+    def _served_of(self, request: web.Request) -> _Served:
+        served = self._by_key.get(request.match_info["key"])
+        if served is None:
+            raise _refusal(web.HTTPNotFound, "this job does not run here any more")
+        return served
 
     def _context_of(self, request: web.Request) -> Context:
-        ctx = self._by_key.get(request.match_info["key"])
-        if ctx is None:
-            raise _refusal(web.HTTPNotFound, "this job does not run here any more")
-        return ctx
+        return self._served_of(request).ctx
 
     async def _answer(self, request: web.Request) -> web.Response:
         ctx = self._context_of(request)
@@ -87,18 +105,71 @@ class ContextServer:
     async def _write_step(self, request: web.Request) -> web.Response:
         """Store the result of a step; answer with the stored result: the first one."""
         ctx = self._context_of(request)
+        result = await _json_of(request, "result")
         with _as_answers():
-            result = parse("result", await request.read())
             stored = await ctx.steps.write(request.match_info["name"], result)
         return web.json_response(stored, status=HTTPStatus.OK)
 
     async def _add_usage(self, request: web.Request) -> web.Response:
         """Add a report of usage to the job's totals."""
         ctx = self._context_of(request)
+        body = await _json_of(request, "usage")
         with _as_answers():
-            body = parse("usage", await request.read())
             await ctx.usage(**check_fields("usage", body, _USAGE, 'send {"input_tokens": 100, "output_tokens": 20}'))
         return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _wait_for(self, request: web.Request) -> web.Response:
+        """Answer with the value of a signal; 204 if the signal does not come within `timeout` seconds."""
+        signal, name = request.match_info["signal"], request.query.get("name", "")
+        with _as_answers():
+            check_signal(signal)
+        return await self._wait(request, signal, name, _seconds(request, "timeout"))
+
+    async def _sleep(self, request: web.Request) -> web.Response:
+        """Answer after `seconds`."""
+        await self._wait(request, None, request.match_info["name"], _seconds(request, "seconds"))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+    async def _wait(self, request: web.Request, signal: str | None, name: str, limit: float | None) -> web.Response:
+        """Wait without a slot: a wait that lasts ends the attempt, and the answer comes after that end."""
+        served = self._served_of(request)
+        waits = served.ctx.waits
+        try:
+            with _as_answers():
+                return web.json_response(await waits.run(waits.call_outside(signal, name, limit), signal, limit))
+        except TimeoutError:
+            return web.Response(status=HTTPStatus.NO_CONTENT)
+        except asyncio.CancelledError:
+            if (task := asyncio.current_task()) is not None and task.cancelling():
+                raise
+        await served.ended.wait()
+        raise _refusal(web.HTTPConflict, "the job waits without a slot: stop; it runs again after the wait")
+
+    async def _emit(self, request: web.Request) -> web.Response:
+        """Append a chunk to the job's output."""
+        ctx = self._context_of(request)
+        chunk = await _json_of(request, "chunk")
+        with _as_answers():
+            await ctx.emit(chunk)
+        return web.Response(status=HTTPStatus.NO_CONTENT)
+
+
+async def _json_of(request: web.Request, field: str) -> Any:
+    text = await request.read()
+    with _as_answers():
+        try:
+            return parse(field, text)
+        except ValueError as error:
+            raise _refusal(web.HTTPBadRequest, f"{field}: not JSON ({error}); send a JSON value as the body") from error
+
+
+def _seconds(request: web.Request, name: str) -> float | None:
+    text = request.query.get(name)
+    try:
+        return None if text is None else float(text)
+    except ValueError as error:
+        problem = f"{name}: {text!r} is not a number of seconds; write digits, such as 3600"
+        raise _refusal(web.HTTPBadRequest, problem) from error
 
 
 @contextlib.contextmanager
@@ -106,7 +177,7 @@ def _as_answers() -> Iterator[None]:
     """Turn errors of steps into answers with a status."""
     try:
         yield
-    except (InvalidJobError, ValueError, Permanent) as error:
+    except (InvalidJobError, Permanent) as error:
         raise _refusal(web.HTTPBadRequest, str(error)) from error
     except StaleLeaseError as error:
         raise _refusal(web.HTTPConflict, str(error)) from error

@@ -2,9 +2,9 @@
 
 Headers carry the data of a Python handler's context; an address serves data that is too large. The status decides: 2xx
 done; 429 and 503 overloaded, with Retry-After; other 5xx failed and may be retried; everything else failed for good. An
-answer may be streamed as NDJSON or server-sent events to report progress and save state. When the job must stop, the
-request is dropped, which closes the container's connection. `agentpool_worker.jobs.execution` turns the exceptions
-raised here into completions.
+answer may be streamed as NDJSON or server-sent events to report progress, save state and emit output. When the job must
+stop, the request is dropped, which closes the container's connection. `agentpool_worker.jobs.execution` turns the
+exceptions raised here into completions.
 """
 
 from __future__ import annotations
@@ -166,6 +166,8 @@ async def _read_stream(response: aiohttp.ClientResponse, ctx: Context, parse: Ca
                     await ctx.progress(part.value)
                 case Part(name=PartName.CHECKPOINT):
                     await ctx.checkpoint(part.value)
+                case Part(name=PartName.CHUNK):
+                    await ctx.emit(part.value)
                 case Part(name=PartName.RESULT):
                     return part.value
                 case Part(name=PartName.ERROR):

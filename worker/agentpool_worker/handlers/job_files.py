@@ -2,10 +2,10 @@
 
 A directory for each job, removed with the job. `AGENTPOOL_STATE` and `AGENTPOOL_PARENTS` name JSON files, because the
 environment is too small for their content. `AGENTPOOL_REPORT` names a pipe for appended lines from any language, even a
-shell: `{"progress": …}` or `{"checkpoint": …}`, the NDJSON of the http handler's streams. The worker holds both ends of
-the pipe open, so opening the pipe never blocks, and reports are published in order, each after the previous: a process
-that reports faster than Redis accepts waits at the write. `agentpool_worker.handlers.command` starts the process and
-listens while it runs.
+shell: `{"progress": …}`, `{"checkpoint": …}` or `{"chunk": …}`, the NDJSON of the http handler's streams. The worker
+holds both ends of the pipe open, so opening the pipe never blocks, and reports are published in order, each after the
+previous: a process that reports faster than Redis accepts waits at the write. `agentpool_worker.handlers.command`
+starts the process and listens while it runs.
 """
 
 from __future__ import annotations
@@ -97,6 +97,8 @@ class JobFiles:
                 await self._ctx.progress(part.value)
             case PartName.CHECKPOINT:
                 await self._ctx.checkpoint(part.value)
+            case PartName.CHUNK:
+                await self._ctx.emit(part.value)
             case name:
                 raise Permanent(
                     f"the command wrote {name.value!r} to AGENTPOOL_REPORT; a result goes to standard output, "

@@ -1,8 +1,8 @@
 """The two forms of a container's streamed answer: NDJSON and server-sent events.
 
-Both carry the same parts. NDJSON: a JSON object per line, `{"progress": …}`, `{"checkpoint": …}`, and at the end
-`{"result": …}` or `{"error": "…", "retry": false}`. SSE: the same names as event types, with the value as data. Pure
-parsing. Commands report as NDJSON too. Used by `agentpool_worker.handlers.http` and
+Both carry the same parts. NDJSON: a JSON object per line, `{"progress": …}`, `{"checkpoint": …}`, `{"chunk": …}`, and
+at the end `{"result": …}` or `{"error": "…", "retry": false}`. SSE: the same names as event types, with the value as
+data. Pure parsing. Commands report as NDJSON too. Used by `agentpool_worker.handlers.http` and
 `agentpool_worker.handlers.job_files`.
 """
 
@@ -23,6 +23,7 @@ class PartName(StrEnum):
 
     PROGRESS = "progress"  # how far the job is
     CHECKPOINT = "checkpoint"  # state to save
+    CHUNK = "chunk"  # of the job's output
     RESULT = "result"  # the job succeeded
     ERROR = "error"  # the job failed
 
