@@ -3,8 +3,9 @@
 A single source of truth, the types in `agentpool_core.spec`, gives the CustomResourceDefinition, the chart's copy of it
 and the field reference. The chart's values give the table in its README (`chart_files`), the registries of operator and
 worker the table of metrics (`metrics_reference`), the click commands the page of the command line (`cli_reference`),
-docstrings the page of the Python API (`python_reference`), constants the page of limits (`limits_reference`), and
-`dashboard` the Grafana dashboard. `make generate` writes them; `make verify` fails and names each file that differs.
+docstrings the page of the Python API (`python_reference`), the gateway's OpenAPI description the page of the HTTP API
+(`http_reference`), constants the page of limits (`limits_reference`), and `dashboard` the Grafana dashboard. `make
+generate` writes them; `make verify` fails and names each file that differs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from chart_files import crd_template, with_values_table
 from cli_reference import reference as cli_reference
 from dashboard import dashboard_json
+from http_reference import reference as http_reference
 from limits_reference import reference as limits_reference
 from metrics_reference import reference as metrics_reference
 from python_reference import reference as python_reference
@@ -35,6 +37,7 @@ def generated() -> dict[Path, str]:
         ROOT / "crds/agentpools.yaml": BANNER + to_yaml(crd),
         ROOT / "docs/reference/agentpool.md": field_reference(crd),
         ROOT / "docs/reference/cli.md": cli_reference(),
+        ROOT / "docs/reference/http.md": http_reference(),
         ROOT / "docs/reference/limits.md": limits_reference(),
         ROOT / "docs/reference/metrics.md": metrics_reference(),
         ROOT / "docs/reference/python.md": python_reference(),
