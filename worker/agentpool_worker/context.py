@@ -24,7 +24,7 @@ from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.output import ChunkStore, Output
 from agentpool_worker.durable.steps import StepOptions, Steps
 from agentpool_worker.durable.usage import UsageReports, UsageStore
-from agentpool_worker.durable.waits import SignalStore, Waits
+from agentpool_worker.durable.waits import SignalStore, WaitRules, Waits
 from agentpool_worker.exceptions import Yielded
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class Context:
 
     __slots__ = (
         "_calls", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_usage", "_waits",
-        "cancelled", "suspend", "task", "yielding",
+        "cancelled", "suspend", "task", "wait_rules", "yielding",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, calls: JobCalls, stop_at: float) -> None:
@@ -88,6 +88,7 @@ class Context:
         self._usage: UsageReports | None = None  # made with the first report
         self.task: object = None  # in which the handler runs
         self.suspend: Callable[[Context], None] = _no_suspend  # ends the attempt, because the job waits
+        self.wait_rules: WaitRules | None = None  # of the pool; None: the defaults
         self.cancelled = False  # the job must stop: timeout, cancellation, or a leaving worker
         self.yielding = False  # the next checkpoint requeues the job
 
@@ -196,14 +197,14 @@ class Context:
     def waits(self) -> Waits:
         """Return the waits of this attempt: the machinery below `ctx.sleep` and `ctx.wait_for`."""
         if self._waits is None:
-            self._waits = Waits(self.steps, self._calls, lambda: self.suspend(self))
+            self._waits = Waits(self.steps, self._calls, lambda: self.suspend(self), self.wait_rules)
         return self._waits
 
     async def sleep(self, delay: timedelta | float) -> None:
         """Wait for a length of time (a timedelta or seconds), without a slot, through restarts of workers and Redis.
 
-        From a second on the attempt ends here, without being counted, and a later attempt continues behind the sleep:
-        steps return from the store, all other code runs again.
+        The attempt ends here, without being counted, and a later attempt continues behind the sleep: steps return from
+        the store, all other code runs again. A short sleep (`spec.queue.waits.keepSeconds`) keeps the attempt instead.
         """
         await self._wait_durably(None, delay)
 

@@ -15,6 +15,7 @@ from agentpool_core.queue.connection.client import connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.producer import Producer
+from agentpool_worker.durable.waits import WaitRules
 from agentpool_worker.guards.fitness import Fitness
 from agentpool_worker.guards.memory import MemoryGuard, open_memory
 from agentpool_worker.jobs.claim_loop import ClaimLoop
@@ -112,6 +113,7 @@ class Parts:
             grace_seconds=self.settings.cancel_grace_seconds,
             overloaded=self.adaptive.report_overload,
             fitness=self.fitness,
+            wait_rules=lambda: WaitRules(keep_ms=self.pool.keep_wait_ms, refuse_endless=self.pool.refuse_endless_waits),
         )
 
     def _assemble_side(self, pool: PoolSettings, listening: socket.socket | None, *, ends_process: bool) -> None:

@@ -132,6 +132,8 @@ class PoolSettings:
     lease_ms: int = 10_000  # time until a silent worker loses its jobs
     timeout_ms: int = 900_000  # longest run of an attempt
     unknown_kind_ms: int = 600_000  # wait of a job for a worker that knows its kind, while none does
+    keep_wait_ms: int = 1_000  # a wait with less time left keeps its handler and its slot
+    refuse_endless_waits: bool = False  # a wait for a signal without a timeout fails its job for good
     retention_results_ms: int = 86_400_000  # how long ended jobs can be read
     retention_dead_ms: int = 604_800_000  # how long dead letters are kept
     concurrency: int = 20  # slots a worker

@@ -257,6 +257,31 @@ class UnlistedKinds(StrEnum):
     REFUSE = "Refuse"  # the submit fails with a list of the accepted kinds
 
 
+class EndlessWaits(StrEnum):
+    """Treatment of a handler that waits for a signal without a timeout."""
+
+    ACCEPT = "Accept"  # the job waits until the signal comes
+    REFUSE = "Refuse"  # the job fails for good, with the remedy
+
+
+class Waits(SpecModel):
+    """Waits of handlers for signals and times."""
+
+    keep_seconds: int = Field(
+        default=1,
+        ge=0,
+        le=3600,
+        description=(
+            "A wait with at most this time left keeps its handler and its slot, in seconds. After a longer wait the "
+            "handler starts again from the top."
+        ),
+    )
+    endless: EndlessWaits = Field(
+        default=EndlessWaits.ACCEPT,
+        description="Treatment of a wait for a signal without a timeout: taken (Accept), or failure for good (Refuse).",
+    )
+
+
 class Queue(SpecModel):
     """The Redis that holds the jobs, the limits of the queue, and the handling of failed jobs."""
 
@@ -315,4 +340,5 @@ class Queue(SpecModel):
         le=DAY_SECONDS,
         description="Time that a job waits for a worker with a handler of its kind, in seconds; then a dead letter.",
     )
+    waits: Waits = Field(default_factory=Waits, description="Waits of handlers for signals and times.")
     retention_seconds: Retention = Field(default_factory=Retention, description="Retention of ended jobs, in seconds.")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from agentpool_core.queue.settings import Limit, PoolSettings, Rate, Route, Tenant
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
-from agentpool_core.spec.queue import LimitSpec, RateSpec, UnlistedKinds
+from agentpool_core.spec.queue import EndlessWaits, LimitSpec, RateSpec, UnlistedKinds
 
 MS_PER_SECOND = 1000
 
@@ -44,6 +44,8 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
         timeout_ms=queue.timeout_seconds * MS_PER_SECOND,
         retention_results_ms=queue.retention_seconds.results * MS_PER_SECOND,
         unknown_kind_ms=queue.unknown_kind_seconds * MS_PER_SECOND,
+        keep_wait_ms=queue.waits.keep_seconds * MS_PER_SECOND,
+        refuse_endless_waits=queue.waits.endless is EndlessWaits.REFUSE,
         retention_dead_ms=queue.retention_seconds.dead * MS_PER_SECOND,
         concurrency=concurrency,
         adaptive_mode=worker.adaptive.mode,

@@ -89,3 +89,20 @@ async def test_a_timed_out_wait_fails_the_handler_without_a_catch(client, worker
     assert job.attempt == 2
     assert "TimeoutError: signal 'approval' did not come within the timeout" in job.error
     assert job.steps[1].outcome == "expired"
+
+
+async def test_a_worker_follows_the_rules_of_its_pool(client, workers, redis, pool):
+    """The pool's settings reach its workers: a wait of an hour keeps its handler, an endless wait is refused."""
+    settings = PoolSettings(keep_wait_ms=3_600_000, refuse_endless_waits=True, lease_ms=1_000)
+    await Inspector(redis).configure(pool, settings)
+    workers.start()
+    kept, endless = await client.submit("approved", {"timeout": 3_600}), await client.submit("approved", {})
+    await state_is(client, endless.job_id, JobState.FAILED)
+    assert (
+        "WaitRefusedError: wait: it waits for signal 'approval' without a timeout"
+        in (await client.job(endless.job_id)).error
+    )
+    await state_is(client, kept.job_id, JobState.RUNNING)
+    await kept.signal("approval", 1)
+    assert (await kept.result(timeout=40))[1] == 1
+    assert "waiting" not in [change.type for change in (await client.job(kept.job_id)).history]

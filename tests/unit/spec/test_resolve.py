@@ -52,6 +52,13 @@ def test_a_spec_with_only_a_handler_has_every_setting():
     assert settings.routes == (Route(name="default"),)
 
 
+def test_waits_keep_short_rests_and_may_be_endless_by_default():
+    """Both rules of waits reach the workers."""
+    default, strict = settings_of(spec()), settings_of(spec(queue={"waits": {"keepSeconds": 5, "endless": "Refuse"}}))
+    assert (default.keep_wait_ms, default.refuse_endless_waits) == (1_000, False)
+    assert (strict.keep_wait_ms, strict.refuse_endless_waits) == (5_000, True)
+
+
 def test_kinds_that_no_route_lists_are_taken_unless_the_spec_refuses_them():
     """A pool is open by default."""
     routes = [{"name": "code", "kinds": ["review"]}]

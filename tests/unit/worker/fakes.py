@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Step
     from agentpool_core.queue.completions import Completion
     from agentpool_core.queue.usage import UsageReport
+    from agentpool_worker.durable.waits import WaitRules
     from agentpool_worker.handlers.app import App
 
 
@@ -153,7 +154,9 @@ def _usual(completion: Completion) -> SettleOutcome:
 class Bench:
     """A claim loop, a completion buffer and running jobs around a fake queue: a worker without Redis."""
 
-    def __init__(self, app: App, *, slots: int = 4, grace_seconds: float = 0.2) -> None:
+    def __init__(
+        self, app: App, *, slots: int = 4, grace_seconds: float = 0.2, wait_rules: WaitRules | None = None
+    ) -> None:
         self.queue = FakeQueue()
         self.slots = Slots(slots)
         self.metrics = WorkerMetrics(self.slots)
@@ -172,6 +175,7 @@ class Bench:
             grace_seconds=grace_seconds,
             overloaded=self._overloaded,
             fitness=self.fitness,
+            wait_rules=lambda: wait_rules,
         )
         self.claims.join(self.buffer, self.running_jobs)
         self._task: asyncio.Task[None] | None = None

@@ -28,12 +28,12 @@ class Job:
     def signal(self, name: str, number: int, value: str) -> None:
         self.queue.signals["job-1", name, number] = value
 
-    async def attempt(self, handler) -> Any:
-        """The completion of the next attempt."""
+    async def attempt(self, handler, rules: waits.WaitRules | None = None) -> Any:
+        """The completion of the next attempt, by a pool's rules."""
         app = App()
         app.handler("work")(handler)
         self.token += 1
-        async with Bench(app) as bench:
+        async with Bench(app, wait_rules=rules) as bench:
             bench.queue.steps_of, bench.queue.signals = self.queue.steps_of, self.queue.signals
             bench.submit(lease(token=LeaseToken(self.token), claimed_at_ms=self.now_ms))
             (completion,) = await bench.settled(1)
@@ -136,6 +136,42 @@ async def test_a_short_sleep_keeps_its_coroutine(monkeypatch):
     assert (await job.attempt(handler)).result == "rested"
     assert (await job.attempt(handler)).result == "rested"
     assert pauses == [pytest.approx(0.5, abs=0.1)]
+
+
+async def test_a_pool_decides_how_short_a_wait_keeps_its_coroutine():
+    """The kept wait ends with its signal, not with its time; a pool of 0 keeps none."""
+    job = Job()
+    beginnings = []
+
+    async def handler(payload, ctx):
+        beginnings.append(ctx.attempt)
+        asyncio.get_running_loop().call_later(0.01, job.signal, "go", 1, '"came"')
+        return await ctx.wait_for("go", timeout=3_600)
+
+    completion = await job.attempt(handler, waits.WaitRules(keep_ms=3_600_000))
+    assert completion.result == "came"
+    assert beginnings == [1]
+
+    async def short(payload, ctx):
+        await ctx.sleep(0.5)
+
+    assert isinstance(await Job().attempt(short, waits.WaitRules(keep_ms=0)), Waiting)
+
+
+async def test_a_pool_may_refuse_endless_waits():
+    """The error names the setting; a wait that began before the setting goes on."""
+
+    async def handler(payload, ctx):
+        await ctx.wait_for("go")
+
+    strict = waits.WaitRules(refuse_endless=True)
+    job = Job()
+    refused = await job.attempt(handler, strict)
+    assert not refused.retry
+    assert "signal 'go' without a timeout, which spec.queue.waits.endless of the pool refuses" in refused.error
+    assert job.stored() == []
+    assert isinstance(await job.attempt(handler), Waiting)
+    assert isinstance(await job.attempt(handler, strict), Waiting)
 
 
 async def test_a_job_waits_only_once_no_step_runs():

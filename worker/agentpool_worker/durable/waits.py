@@ -22,7 +22,8 @@ from agentpool_worker.exceptions import WaitRefusedError
 if TYPE_CHECKING:
     from agentpool_core.jobs import Lease
 
-SHORT_WAIT_MS = 1_000  # a shorter rest keeps the coroutine and the slot
+LOOK_MS = 200  # between looks for a signal, in a wait that keeps its coroutine
+FORGETTABLE_MS = 1_000  # a kept wait with more time left has a record: a lost worker does not begin it again
 LONGEST_WAIT_MS = 366 * 24 * 3_600_000  # as for a delayed submit
 _pause = asyncio.sleep  # replaced by tests
 
@@ -32,6 +33,14 @@ class SignalStore(Protocol):
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         """Return the value of the signal with this number, as JSON text; None: it has not come."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class WaitRules:
+    """A pool's rules for waits."""
+
+    keep_ms: int = 1_000  # a wait with less time left keeps its coroutine and its slot
+    refuse_endless: bool = False  # a wait for a signal needs a timeout
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,7 +56,10 @@ class OpenWait:
 class Waits:
     """The waits of one attempt at a job."""
 
-    def __init__(self, steps: Steps, signals: SignalStore, suspend: Callable[[], None]) -> None:
+    def __init__(
+        self, steps: Steps, signals: SignalStore, suspend: Callable[[], None], rules: WaitRules | None = None
+    ) -> None:
+        self._rules = rules or WaitRules()
         self._steps = steps
         self._signals = signals
         self._suspend = suspend
@@ -76,11 +88,15 @@ class Waits:
         stored = await self._steps.reach(call)
         if stored is not None and stored.outcome is not StepOutcome.WAITING:
             return _value_of(stored, signal)
+        if stored is None and limit is None and self._rules.refuse_endless:
+            problem = (
+                f"it waits for signal {signal!r} without a timeout, which spec.queue.waits.endless of the pool refuses"
+            )
+            raise WaitRefusedError(problem, "give timeout=, or set spec.queue.waits.endless to Accept")
         wait = self._wait_of(stored, signal, _limit_ms(limit))
         ended = await self._end_now(call, wait)
         if ended is None:
-            if stored is None:
-                await self._record(call, StepOutcome.WAITING, wait)
+            await self._note(call, wait)
             self._open[call.name] = wait
             await self._steps.wait_idle()
             self._suspend()
@@ -118,12 +134,17 @@ class Waits:
     async def _end_now(self, call: StepCall, wait: OpenWait) -> Step | None:
         """End the wait if its signal has come or its time is over, or is over soon; None: it lasts."""
         left_ms = math.inf if wait.until_ms is None else wait.until_ms - self._steps.now_ms()
-        if (ended := await self._end_by_signal(call, wait)) is not None or left_ms > SHORT_WAIT_MS:
+        keeps = left_ms <= self._rules.keep_ms
+        while (ended := await self._end_by_signal(call, wait)) is None and left_ms > 0:
+            if not keeps:
+                return None
+            if left_ms > FORGETTABLE_MS:
+                await self._note(call, wait)
+            pause_ms = left_ms if wait.signal is None else min(left_ms, LOOK_MS)
+            await _pause(pause_ms / 1000)
+            left_ms -= pause_ms
+        if ended is not None:
             return ended
-        if left_ms > 0:
-            await _pause(left_ms / 1000)
-            if (ended := await self._end_by_signal(call, wait)) is not None:
-                return ended
         outcome = StepOutcome.SUCCEEDED if wait.signal is None else StepOutcome.EXPIRED
         return await self._record(call, outcome, wait)
 
@@ -132,6 +153,11 @@ class Waits:
             return None
         text = await self._signals.signal_value(self._steps.journal.lease, wait.signal, wait.number)
         return None if text is None else await self._record(call, StepOutcome.SUCCEEDED, wait, decode(text))
+
+    async def _note(self, call: StepCall, wait: OpenWait) -> None:
+        """Record the end of the wait, once."""
+        if self._steps.journal.find(call.name) is None:
+            await self._record(call, StepOutcome.WAITING, wait)
 
     async def _record(self, call: StepCall, outcome: StepOutcome, wait: OpenWait, value: Any = None) -> Step:
         result = {"number": wait.number, "until_ms": wait.until_ms, "value": value}

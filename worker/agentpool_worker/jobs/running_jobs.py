@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import JobId, Lease, LeaseToken
     from agentpool_worker.context import Context, JobCalls
+    from agentpool_worker.durable.waits import WaitRules
     from agentpool_worker.guards.fitness import Fitness
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.jobs.completion_buffer import CompletionBuffer
@@ -47,6 +48,7 @@ class RunningJobs:
         grace_seconds: float,
         overloaded: Callable[[], None],
         fitness: Fitness,
+        wait_rules: Callable[[], WaitRules | None] = lambda: None,
     ) -> None:
         self._handlers = handlers
         self._slots = slots
@@ -56,6 +58,7 @@ class RunningJobs:
         self._grace_seconds = grace_seconds
         self._overloaded = overloaded
         self._fitness = fitness
+        self._wait_rules = wait_rules
         self.exhausted = ""  # description of the exhausted memory, while the worker leaves for this reason
         self._loop = asyncio.get_running_loop()
         self._armed_for = _NEVER
@@ -77,7 +80,7 @@ class RunningJobs:
                 self._buffer.add(self._as_unknown_kind(lease), lease)
                 continue
             execution = Execution(lease, self._calls, now)
-            execution.ctx.suspend = self._suspend
+            execution.ctx.suspend, execution.ctx.wait_rules = self._suspend, self._wait_rules()
             self.running.add(execution)
             self._slots.take()
             execution.task = self._loop.create_task(execution.run(run_job, self._finish))
