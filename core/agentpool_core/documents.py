@@ -30,6 +30,7 @@ from agentpool_core.submission import choice_of
 
 Document = dict[str, Any]
 BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
+UNLISTED = (*BODIES, "question", "steps")  # fields of a single record, which lists leave out
 
 
 def request_from(document: Json) -> JobRequest:
@@ -100,13 +101,14 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "undecodable": dict(job.undecodable),
         "waits_for": list(job.waits_for),
         "usage": usage_document(job.usage),
+        "question": job.question,
         "steps": steps_document(job),
     }
 
 
 def summary_document(job: Job, pool: PoolRef) -> Document:
     """Return a job's record without the history, the steps and the bodies, for a list."""
-    return {name: value for name, value in job_document(job, pool).items() if name not in (*BODIES, "steps")}
+    return {name: value for name, value in job_document(job, pool).items() if name not in UNLISTED}
 
 
 def history_document(job: Job) -> list[Document]:

@@ -245,6 +245,18 @@ class Usage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class SignalWait:
+    """A wait of a job for a signal, in its record. Times are of the Redis clock."""
+
+    signal: str
+    question: Json  # of the handler, to the sender of the signal; None: no question
+    answered: bool  # the signal has come
+    value: Json  # of the signal
+    began_at_ms: int
+    ended_at_ms: int | None  # None: the wait has not ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Job:
     """A job's whole record. Times are milliseconds of the Redis clock; None: has not happened."""
 
@@ -277,6 +289,7 @@ class Job:
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
     quarantined: bool = False  # runs alone, or waits to, because of its losses
     waits_for: tuple[str, ...] = ()  # names of the signals that a waiting job waits for; none: it waits for its time
+    question: Json = None  # of a wait for a signal, to its sender; of a single record only
     steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only
     usage: Usage = Usage()  # of all attempts
     limit_key: str | None = None

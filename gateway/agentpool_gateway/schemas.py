@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from agentpool_core.documents import BODIES
+from agentpool_core.documents import UNLISTED
 from agentpool_core.jobs import (
     KIND_PATTERN,
     MOST_TAGS,
@@ -185,9 +185,10 @@ JOB = record(
     },
     waits_for=rows(TEXT) | {"description": "Signals that a waiting job waits for; none: it waits for its time."},
     usage=USAGE | {"description": "Usage of models that the handler has reported, of all attempts."},
+    question=ANYTHING | {"description": "Question of a waiting job to the sender of the signal; null: none."},
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
-SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in (*BODIES, "steps")})
+SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in UNLISTED})
 JOBS = record(jobs=rows(SUMMARY))
 FOUND = record(jobs=rows(SUMMARY), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
 COUNTED = record(count=COUNT)

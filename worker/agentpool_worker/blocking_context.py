@@ -62,18 +62,20 @@ class BlockingContext:
         """Waits without a slot; see `Context.sleep`."""
         return self._wait_durably(None, delay)
 
-    def wait_for(self, signal: str, *, timeout: timedelta | float | None = None) -> Any:
+    def wait_for(self, signal: str, *, timeout: timedelta | float | None = None, question: Any = None) -> Any:
         """Waits for a signal without a slot; see `Context.wait_for`."""
         check_signal(signal)
-        return self._wait_durably(signal, timeout)
+        return self._wait_durably(signal, timeout, question)
 
-    def _wait_durably(self, signal: str | None, limit: timedelta | float | None) -> Any:
+    def _wait_durably(self, signal: str | None, limit: timedelta | float | None, question: Any = None) -> Any:
         self._raise_if_cancelled()
         if self._in_loop():
-            return self._ctx.sleep(limit or 0.0) if signal is None else self._ctx.wait_for(signal, timeout=limit)
+            if signal is None:
+                return self._ctx.sleep(limit or 0.0)
+            return self._ctx.wait_for(signal, timeout=limit, question=question)
         call = self._ctx.waits.begin(signal, limit)
         try:
-            return self._wait(self._ctx.waits.run(call, signal, limit))
+            return self._wait(self._ctx.waits.run(call, signal, limit, question))
         finally:
             self._ctx.steps.end(call)
 

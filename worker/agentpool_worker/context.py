@@ -208,19 +208,26 @@ class Context:
         """
         await self._wait_durably(None, delay)
 
-    async def wait_for(self, signal: str, *, timeout: timedelta | float | None = None) -> Any:  # noqa: ASYNC109
+    async def wait_for(
+        self,
+        signal: str,
+        *,
+        timeout: timedelta | float | None = None,  # noqa: ASYNC109
+        question: Any = None,
+    ) -> Any:
         """Wait for a signal without a slot, like `sleep`, and return its value: `client.signal(job, "approval", …)`.
 
-        Each signal is delivered to one wait, in the order of their coming; a signal may come before the wait. Raises
-        TimeoutError after `timeout` (a timedelta or seconds; None: no limit).
+        Each signal is delivered to one wait, in the order of their coming; a signal may come before the wait. The
+        `question` (any JSON value) is shown to the senders of the signal. Raises TimeoutError after `timeout` (a
+        timedelta or seconds; None: no limit).
         """
         check_signal(signal)
-        return await self._wait_durably(signal, timeout)
+        return await self._wait_durably(signal, timeout, question)
 
-    async def _wait_durably(self, signal: str | None, limit: timedelta | float | None) -> Any:
+    async def _wait_durably(self, signal: str | None, limit: timedelta | float | None, question: Any = None) -> Any:
         call = self.waits.begin(signal, limit)
         try:
-            return await self.waits.run(call, signal, limit)
+            return await self.waits.run(call, signal, limit, question)
         finally:
             self.steps.end(call)
 

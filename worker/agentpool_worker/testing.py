@@ -23,7 +23,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import StaleLeaseError
-from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt, Step
+from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt, Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.queue.completions import Completion, Failed, Returned, Succeeded, Waiting
@@ -62,6 +62,12 @@ class JobUnderTest:
     def steps(self) -> list[Step]:
         """Return the stored steps, by number."""
         return [self._store.stored[number] for number in sorted(self._store.stored)]
+
+    @property
+    def question(self) -> Any:
+        """Return the question of the present wait; None: the job does not wait, or has asked nothing."""
+        waits = [step.result for step in self.steps if step.outcome is StepOutcome.WAITING]
+        return next((wait["question"] for wait in waits if wait.get("question") is not None), None)
 
     @property
     def output(self) -> list[Any]:

@@ -12,6 +12,7 @@ from agentpool_core.cli.output import format_count
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import JobState
 from agentpool_core.queue.settings import LimitBy
+from agentpool_core.text import render_value
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job
@@ -47,6 +48,8 @@ def _in_wait(job: Job, queue: QueueSnapshot) -> str:
     if not job.waits_for:
         return f"the job sleeps for {left}"
     signals = " or ".join(f"signal {name!r}" for name in job.waits_for)
+    if job.question is not None:
+        signals += f" to the question {render_value(job.question)}"
     return f"the job waits for {signals}{f', for {left} at the longest' if left else ''}: agentpool signal {job.job_id}"
 
 

@@ -38,10 +38,10 @@ from agentpool_core.queue.schedules import Schedules, first_due
 from agentpool_core.queue.selection import Selection
 from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.settings import PoolSettings
-from agentpool_core.queue.steps import stored_steps
+from agentpool_core.queue.steps import WAIT, open_question, stored_steps, waits_of
 
 if TYPE_CHECKING:
-    from agentpool_core.jobs import Job, JobEvent, JobId, WorkerId
+    from agentpool_core.jobs import Job, JobEvent, JobId, SignalWait, WorkerId
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
@@ -195,7 +195,14 @@ class Inspector:
             job = job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
         if "steps" not in fields:
             return job
-        return replace(job, steps=tuple(await stored_steps(self._redis, Keys(pool).job(job_id), with_results=False)))
+        steps = await stored_steps(self._redis, Keys(pool).job(job_id), with_results=False)
+        question = await open_question(self._redis, Keys(pool).job(job_id), steps) if job.waits_for else None
+        return replace(job, steps=tuple(steps), question=question)
+
+    async def waits(self, pool: PoolRef, job: Job, *, most: int) -> list[SignalWait]:
+        """Return the newest waits for signals of a job, oldest first, with the values of the signals."""
+        waits = [step for step in job.steps if step.name.startswith(WAIT)]
+        return await waits_of(self._redis, Keys(pool).job(job.job_id), waits[-most:] if most else [])
 
     async def find(
         self, pool: PoolRef, selector: JobSelector, *, limit: int = 100, cursor: str | None = None, bodies: bool = True

@@ -37,6 +37,7 @@ from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.codec.signals import MAX_SIGNALS, check_signal
 from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
+from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
 from agentpool_core.queue.durability import check as check_durability
 from agentpool_core.queue.durability import confirm
@@ -152,6 +153,12 @@ class Producer:
             if verdict in {"ended", "full"}:
                 raise SignalRefusedError(job_id=job_id, name=name, state="".join(state), limit=MAX_SIGNALS)
             return SignalOutcome(verdict)
+
+    async def has_signal(self, job_id: JobId, signal_id: str) -> bool:
+        """Return whether a signal of this id is stored with the job."""
+        reply = await ask(self._redis, "HEXISTS", Keys(self.pool).job(job_id), f"sigid:{signal_id}")
+        with Reading("hexists"):
+            return bool(int(reply))
 
     async def _cancel(self, job_id: JobId, reason: str) -> tuple[CancelOutcome, bool]:
         """Return the outcome, and whether another call would end further children."""

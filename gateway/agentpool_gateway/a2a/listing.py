@@ -18,7 +18,8 @@ from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, JobState
 from agentpool_core.queue.inspector import LISTABLE
 from agentpool_gateway.a2a.errors import invalid
-from agentpool_gateway.a2a.tasks import STATES, changed_at_ms, context_of, history_length_of, task_of
+from agentpool_gateway.a2a.reading import read_task
+from agentpool_gateway.a2a.tasks import changed_at_ms, context_of, history_length_of, state_of
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
@@ -44,7 +45,9 @@ async def list_tasks(admission: Admission, params: ListTasksRequest) -> ListTask
     rest = [place for place in found if after is None or place < after]
     page = await _records(admission, rest[:size])
     return ListTasksResponse(
-        tasks=[task_of(job, history_length=history, artifacts=params.include_artifacts) for job in page],
+        tasks=[
+            await read_task(admission, job, history_length=history, artifacts=params.include_artifacts) for job in page
+        ],
         next_page_token=_token(rest[size - 1]) if len(rest) > size else "",
         page_size=len(page),
         total_size=len(found),
@@ -88,7 +91,7 @@ async def _records(admission: Admission, places: Sequence[Place]) -> list[Job]:
 
 
 def _wanted(job: Job, params: ListTasksRequest) -> bool:
-    if params.status and STATES[job.state] != params.status:
+    if params.status and state_of(job) != params.status:
         return False
     if not params.HasField("status_timestamp_after"):
         return True

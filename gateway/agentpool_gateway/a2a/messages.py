@@ -1,4 +1,4 @@
-"""A message as the request of a job. Pure.
+"""A message as the request of a job, or as the answer to a job that asks for input. Pure.
 
 A repeated message, with the same caller, id and content, gets the same task. Clients reuse an id for different content,
 so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` has the fields of the
@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import dataclass
 
 from a2a.types import SendMessageRequest
 from google.protobuf.json_format import MessageToDict
@@ -22,6 +23,7 @@ from agentpool_gateway.a2a.tasks import NAMESPACE
 from agentpool_gateway.a2a.values import document_of, whole
 
 KIND = "message"  # of a job for a message without a kind
+FOLLOW_UP = "message"  # signal of a job that waits for the next message
 _NOT_FOR_SENDERS = ("payload", "job_id")  # the payload is the message, and the agent names the tasks
 
 
@@ -45,6 +47,36 @@ def job_request(params: SendMessageRequest, *, caller: str, kind: str) -> JobReq
     if params.HasField("metadata"):
         payload["metadata"] = document_of(params.metadata)
     return request_from({"kind": kind, "idempotency_key": identity, **_options(params), "payload": payload})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """A message to a task that asks for input."""
+
+    signal: str | None  # that the sender names; None: the one for which the task waits
+    signal_id: str  # the same for a repeated message
+    whole: Document  # in the form of a payload
+    content: Json  # of the message alone: the data or text of its only part, or else as `whole`
+
+
+def answer_of(params: SendMessageRequest, *, caller: str, context: str) -> Answer:
+    """Return the answer in a message. Raises InvalidParamsError for an option that only a new job has."""
+    options = _options(params)
+    signal = options.pop("signal", None)
+    for name in options:
+        raise invalid(f"message.metadata[{NAMESPACE!r}].{name}", "not a field of a follow-up; only signal is")
+    message = document_of(params.message)
+    signal_id = _identity(caller, message, document_of(params.metadata))
+    whole_message: Document = {"message": message | {"contextId": context}}
+    if params.HasField("metadata"):
+        whole_message["metadata"] = document_of(params.metadata)
+    return Answer(signal=signal, signal_id=signal_id, whole=whole_message, content=_content_of(whole_message))
+
+
+def _content_of(found: Document) -> Json:
+    parts = found["message"]["parts"]
+    names = [name for name in ("data", "text") if name in parts[0]]
+    return parts[0][names[0]] if len(parts) == 1 and names else found
 
 
 def _identity(*parts: Json) -> str:

@@ -19,11 +19,12 @@ from google.protobuf.message import Message
 from agentpool_core.documents import Document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, Receipt
-from agentpool_gateway.a2a.errors import invalid
+from agentpool_gateway.a2a.follow_ups import deliver, ended
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
+from agentpool_gateway.a2a.reading import job_at_rest, read_task
 from agentpool_gateway.a2a.streams import Updates, follow, follow_new, open_stream, single_update
-from agentpool_gateway.a2a.tasks import bare_task, context_of, history_length_of, reply_of, task_of
+from agentpool_gateway.a2a.tasks import bare_task, history_length_of, reply_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.routes.long_polling import job_after
@@ -32,15 +33,16 @@ CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; mo
 
 
 async def send_message(admission: Admission, params: pb.SendMessageRequest) -> pb.SendMessageResponse:
-    """Submit a message; wait for the end of its task, unless the caller wants to return immediately."""
+    """Submit a message; wait until its task ends or asks for input, unless the caller wants to return immediately."""
     receipt = await _submit(admission, params)
     if not await admission.may_read():
         return pb.SendMessageResponse(task=bare_task(receipt.job_id, receipt.state))
     wait_s = 0.0 if params.configuration.return_immediately else admission.gateway.settings.max_wait_s
-    job = await job_after(admission, receipt.job_id, wait_s)
-    if reply := reply_of(job):
+    job = await job_at_rest(admission, receipt.job_id, wait_s)
+    if not params.message.task_id and (reply := reply_of(job)):
         return pb.SendMessageResponse(message=reply)
-    return pb.SendMessageResponse(task=task_of(job, history_length=history_length_of(params.configuration)))
+    history_length = history_length_of(params.configuration)
+    return pb.SendMessageResponse(task=await read_task(admission, job, history_length=history_length))
 
 
 async def send_streaming_message(admission: Admission, params: pb.SendMessageRequest) -> Updates:
@@ -55,7 +57,7 @@ async def send_streaming_message(admission: Admission, params: pb.SendMessageReq
 async def get_task(admission: Admission, params: pb.GetTaskRequest) -> pb.Task:
     """Return a task."""
     history_length = history_length_of(params)
-    return task_of(await _job(admission, params.id), history_length=history_length)
+    return await read_task(admission, await _job(admission, params.id), history_length=history_length)
 
 
 async def cancel_task(admission: Admission, params: pb.CancelTaskRequest) -> pb.Task:
@@ -65,9 +67,8 @@ async def cancel_task(admission: Admission, params: pb.CancelTaskRequest) -> pb.
     if outcome.value == "finished":
         raise TaskNotCancelableError(f"task {job_id!r} had ended before", {"taskId": job_id})
     if await admission.may_read():
-        return task_of(
-            await job_after(admission, job_id, min(CANCEL_WAIT_SECONDS, admission.gateway.settings.max_wait_s))
-        )
+        wait_s = min(CANCEL_WAIT_SECONDS, admission.gateway.settings.max_wait_s)
+        return await read_task(admission, await job_after(admission, job_id, wait_s))
     job = await admission.queue.inspector.job(admission.pool, job_id)
     return bare_task(job_id, job.state)
 
@@ -76,7 +77,7 @@ async def subscribe_to_task(admission: Admission, params: pb.SubscribeToTaskRequ
     """Follow a task that has not ended."""
     job = await _job(admission, params.id)
     if job.state.terminal:
-        raise _ended(job)
+        raise ended(job)
     return await open_stream(follow(admission, job.job_id))
 
 
@@ -95,31 +96,12 @@ async def _submit(admission: Admission, params: pb.SendMessageRequest) -> Receip
     if params.configuration.HasField("task_push_notification_config"):
         await refuse_push(admission, params)
     if params.message.task_id:
-        raise await _no_follow_up(admission, params.message)
+        return await deliver(admission, params, JobId(_known_form(admission, params.message.task_id)))
     settings = await admission.queue.inspector.settings(admission.pool)
     request = job_request(params, caller=admission.request.caller.name, kind=default_kind(settings))
     receipt = await admission.queue.producer.submit(request)
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     return receipt
-
-
-async def _no_follow_up(admission: Admission, message: pb.Message) -> Exception:
-    """Return the error for a message to a task, none of which takes further messages."""
-    if not await admission.may_read():
-        return UnsupportedOperationError("a follow-up needs the permission to read the task")
-    job = await _job(admission, message.task_id)
-    if message.context_id and message.context_id != context_of(job):
-        return invalid("message.contextId", f"not the context of task {job.job_id}; leave it out")
-    if job.state.terminal:
-        return _ended(job)
-    return UnsupportedOperationError(
-        f"task {job.job_id} does not wait for a message; send a new message, with its contextId or referenceTaskIds",
-        {"taskId": job.job_id},
-    )
-
-
-def _ended(job: Job) -> UnsupportedOperationError:
-    return UnsupportedOperationError(f"task {job.job_id} has ended ({job.state.value})", {"taskId": job.job_id})
 
 
 async def _job(admission: Admission, task_id: str) -> Job:

@@ -1,4 +1,4 @@
-"""A task's stream: the task first, then the task's changes, until the task ends.
+"""A task's stream: the task first, then the task's changes, until the task ends or asks for input.
 
 Changes follow the job's events in order, so all streams of a task get the same changes. After the end the job is read
 again: artifacts come before the last status. `None` in a stream is a silence: a binding sends a comment.
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 from a2a.types import StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus, TaskStatusUpdateEvent
 
 from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Receipt
-from agentpool_gateway.a2a.tasks import STATES, agent_message, artifacts_of, context_of, status_of, task_of
+from agentpool_gateway.a2a.reading import read_task
+from agentpool_gateway.a2a.tasks import STATES, agent_message, artifacts_of, asks, context_of, status_of
 from agentpool_gateway.a2a.values import timestamp_of
 from agentpool_gateway.routes.event_feed import feed_events
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
 
 Updates = AsyncGenerator[StreamResponse | None, None]
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
-_WORKING = frozenset({"started", "progress", "yielding", "cancelling"})  # events of a running job
+_RESTS = frozenset(STATES[JobState(state)] for state in _ENDS) | {TaskState.TASK_STATE_INPUT_REQUIRED}
+_BEGINNINGS = frozenset({"queued", "scheduled", "blocked"})  # events of a job before its first attempt
 
 
 async def single_update(task: Task) -> Updates:
@@ -44,9 +46,9 @@ async def _after(first: StreamResponse | None, rest: Updates) -> Updates:
 
 async def follow(admission: Admission, job_id: JobId) -> Updates:
     """Yield a task and its changes. Raises UnknownJobError, or the refusal after the caller lost the permission."""
-    async with admission.queue.hub.listen() as events:
+    async with admission.queue.hub.listen(job_id=job_id) as events:
         job = await admission.queue.inspector.job(admission.pool, job_id)
-        yield StreamResponse(task=task_of(job))
+        yield StreamResponse(task=await read_task(admission, job))
         async for update in _changes(admission, events, job, known=job.history):
             yield update
 
@@ -54,17 +56,19 @@ async def follow(admission: Admission, job_id: JobId) -> Updates:
 async def follow_new(
     admission: Admission, submit: Callable[[], Awaitable[Receipt]], history_length: int | None
 ) -> Updates:
-    """Submit a task; yield the task with all changes, from the earliest on. Raises as `follow` and `submit`."""
+    """Submit a message; yield its task with all changes, from the earliest on. Raises as `follow` and `submit`."""
     async with admission.queue.hub.listen() as events:
         receipt = await submit()
         job = await admission.queue.inspector.job(admission.pool, receipt.job_id)
         known = job.history
-        task = task_of(job, history_length=history_length)
+        task = await read_task(admission, job, history_length=history_length)
         if not receipt.duplicate:
             known = job.history[:1]
             task.status.CopyFrom(TaskStatus(state=STATES[receipt.state], timestamp=timestamp_of(job.submitted_at_ms)))
             del task.artifacts[:]
         yield StreamResponse(task=task)
+        if receipt.duplicate and asks(job):
+            return
         async for update in _changes(admission, events, job, known=known):
             yield update
 
@@ -72,7 +76,7 @@ async def follow_new(
 async def _changes(
     admission: Admission, events: AsyncIterator[JobEvent], job: Job, *, known: Sequence[HistoryEntry]
 ) -> Updates:
-    """Yield the changes after those in `known`, until the task ends."""
+    """Yield the changes after those in `known`, until the task ends or asks for input."""
     if any(change.type in _ENDS for change in known[-1:]):
         return
     feed = feed_events(admission, _later(events, job, known))
@@ -81,9 +85,10 @@ async def _changes(
             if event is None:
                 yield None
                 continue
-            for update in await _updates(admission, job, event):
+            updates = await _updates(admission, job, event)
+            for update in updates:
                 yield update
-            if event.type in _ENDS:
+            if updates[-1].status_update.status.state in _RESTS:
                 return
 
 
@@ -99,9 +104,11 @@ async def _later(
 
 async def _updates(admission: Admission, before: Job, event: JobEvent) -> list[StreamResponse]:
     context = context_of(before)
-    if event.type not in _ENDS:
+    if event.type not in _ENDS | {"waiting"}:
         return [_status_update(before, _status_of_event(event, context))]
     job = await admission.queue.inspector.job(admission.pool, before.job_id)
+    if event.type == "waiting":
+        return [_status_update(job, status_of(job) if asks(job) else _status_of_event(event, context))]
     found = [
         TaskArtifactUpdateEvent(task_id=job.job_id, context_id=context, artifact=artifact, last_chunk=True)
         for artifact in artifacts_of(job)
@@ -115,7 +122,7 @@ def _status_update(job: Job, status: TaskStatus) -> StreamResponse:
 
 
 def _status_of_event(event: JobEvent, context: str) -> TaskStatus:
-    working = event.type in _WORKING
+    working = event.type not in _BEGINNINGS or event.attempt > 0
     found = TaskStatus(
         state=TaskState.TASK_STATE_WORKING if working else TaskState.TASK_STATE_SUBMITTED,
         timestamp=timestamp_of(event.at_ms),

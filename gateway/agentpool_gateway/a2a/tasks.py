@@ -5,6 +5,8 @@ The status message is the first line of an error at most: a remote agent never s
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from a2a.types import (
     Artifact,
     GetTaskRequest,
@@ -19,7 +21,7 @@ from a2a.types import (
 )
 from google.protobuf.json_format import ParseDict
 
-from agentpool_core.jobs import Job, JobId, JobState, Json
+from agentpool_core.jobs import Job, JobId, JobState, Json, SignalWait
 from agentpool_core.text import encodable, first_line_of
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.values import UNFIT, data_part, struct_of, timestamp_of
@@ -37,11 +39,13 @@ STATES = {
     JobState.CANCELLED: TaskState.TASK_STATE_CANCELED,
     JobState.EXPIRED: TaskState.TASK_STATE_FAILED,
 }
+_BETWEEN = frozenset({JobState.SCHEDULED, JobState.QUEUED})  # states before the start, and between two attempts
+_ASKING = TaskState.TASK_STATE_INPUT_REQUIRED
 _WAITING = {
     JobState.SCHEDULED: "waits for its time",
     JobState.BLOCKED: "waits for other tasks",
     JobState.QUEUED: "waits for a free slot",
-    JobState.WAITING: "waits for a signal or a time",
+    JobState.WAITING: "waits for a time",
 }
 
 
@@ -50,14 +54,28 @@ def bare_task(job_id: JobId, state: JobState) -> Task:
     return Task(id=job_id, context_id=job_id, status=TaskStatus(state=STATES[state]))
 
 
-def task_of(job: Job, *, history_length: int | None = None, artifacts: bool = True) -> Task:
-    """Return a job as a task. `history_length`: the most messages of the history; None: all."""
+def asks(job: Job) -> bool:
+    """Return whether a job waits for input."""
+    return job.state is JobState.WAITING and bool(job.waits_for)
+
+
+def state_of(job: Job) -> TaskState:
+    """Return the state of a task; one that has begun works, also while it waits for a slot again."""
+    if job.state in _BETWEEN and job.claimed_at_ms:
+        return TaskState.TASK_STATE_WORKING
+    return _ASKING if asks(job) else STATES[job.state]
+
+
+def task_of(
+    job: Job, *, waits: Sequence[SignalWait] = (), history_length: int | None = None, artifacts: bool = True
+) -> Task:
+    """Return a job as a task. `waits`: questions and answers; `history_length`: the most messages; None: all."""
     return Task(
         id=job.job_id,
         context_id=context_of(job),
         status=status_of(job),
         artifacts=artifacts_of(job) if artifacts else [],
-        history=_newest(history_of(job), history_length),
+        history=_newest(history_of(job, waits), history_length),
         metadata=struct_of({NAMESPACE: metadata_of(job)}),
     )
 
@@ -82,7 +100,7 @@ def metadata_of(job: Job) -> dict[str, Json]:
 
 def context_of(job: Job) -> str:
     """Return the context of a task; a job that was no message has a context of its own."""
-    message = _message_of(job)
+    message = _message_of(job.payload)
     return (message.context_id if message else "") or job.job_id
 
 
@@ -94,10 +112,26 @@ def changed_at_ms(job: Job) -> int:
 def status_of(job: Job) -> TaskStatus:
     """Return the state of a task, since when, and why."""
     at_ms = changed_at_ms(job)
-    found = TaskStatus(state=STATES[job.state], timestamp=timestamp_of(at_ms))
-    if words := _words(job):
+    found = TaskStatus(state=state_of(job), timestamp=timestamp_of(at_ms))
+    if asks(job):
+        found.message.CopyFrom(_question_of(job, at_ms))
+    elif words := _words(job):
         found.message.CopyFrom(agent_message(job.job_id, context_of(job), f"{job.state}-{at_ms}", words))
     return found
+
+
+def _question_of(job: Job, at_ms: int) -> Message:
+    """Return the message that asks for input: the handler's question, or else the names of the signals."""
+    names = sorted(set(job.waits_for))
+    words = f"waits for {' or '.join(f'the signal {name!r}' for name in names)}"
+    return Message(
+        message_id=f"{job.job_id}-{job.state}-{at_ms}",
+        task_id=job.job_id,
+        context_id=context_of(job),
+        role=Role.ROLE_AGENT,
+        parts=[Part(text=words) if job.question is None else _part_of(job.question)],
+        metadata=struct_of({NAMESPACE: {"waits_for": names}}),
+    )
 
 
 def agent_message(job_id: str, context: str, part_of_id: str, words: str) -> Message:
@@ -129,8 +163,13 @@ def artifacts_of(job: Job) -> list[Artifact]:
         return []
     if own := _own_artifacts(job.result):
         return own
-    is_text = isinstance(job.result, str) and encodable(job.result) == job.result
-    return [Artifact(artifact_id=RESULT, parts=[Part(text=str(job.result)) if is_text else data_part(job.result)])]
+    return [Artifact(artifact_id=RESULT, parts=[_part_of(job.result)])]
+
+
+def _part_of(value: Json) -> Part:
+    """Return a value as a part: a text as it is, any other JSON as data."""
+    is_text = isinstance(value, str) and encodable(value) == value
+    return Part(text=str(value)) if is_text else data_part(value)
 
 
 def _own_artifacts(result: Json) -> list[Artifact]:
@@ -162,18 +201,36 @@ def reply_of(job: Job) -> Message | None:
     return message if message.parts else None
 
 
-def history_of(job: Job) -> list[Message]:
-    """Return the messages of the task, oldest first: the message from which it was made."""
-    message = _message_of(job)
-    if message is None:
+def history_of(job: Job, waits: Sequence[SignalWait] = ()) -> list[Message]:
+    """Return the messages of the task, oldest first: the message from which it was made, questions and answers.
+
+    An open question is the message of the status.
+    """
+    first = _message_of(job.payload)
+    turns = [message for number, wait in enumerate(waits) for message in _turn_of(job, wait, number)]
+    found = [first, *turns] if first is not None else turns
+    for message in found:
+        message.task_id, message.context_id = job.job_id, context_of(job)
+    return found
+
+
+def _turn_of(job: Job, wait: SignalWait, number: int) -> list[Message]:
+    """Return the messages of a wait that has ended: question and answer, as far as there are any."""
+    if wait.ended_at_ms is None:
         return []
-    message.task_id = job.job_id
-    return [message]
+    name = f"{job.job_id}-{wait.signal}-{wait.began_at_ms}-{number}"
+    found = []
+    if wait.question is not None:
+        found.append(Message(message_id=f"{name}-question", role=Role.ROLE_AGENT, parts=[_part_of(wait.question)]))
+    if wait.answered:
+        own = Message(message_id=name, role=Role.ROLE_USER, parts=[_part_of(wait.value)])
+        found.append(_message_of(wait.value) or own)
+    return found
 
 
-def _message_of(job: Job) -> Message | None:
-    """Return the message in the payload, or None for a job that came by another way."""
-    found = job.payload.get("message") if isinstance(job.payload, dict) else None
+def _message_of(value: Json) -> Message | None:
+    """Return the message in a payload or a signal, or None for one that came by another way."""
+    found = value.get("message") if isinstance(value, dict) else None
     if not isinstance(found, dict) or not found.get("messageId"):
         return None
     try:

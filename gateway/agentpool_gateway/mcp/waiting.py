@@ -42,11 +42,11 @@ async def wait_for_end(admission: Admission, job_id: JobId, wait_s: float, repor
 
 async def _report_changes(admission: Admission, job_id: JobId, report: Report) -> None:
     try:
-        async with admission.queue.hub.listen() as events:
+        async with admission.queue.hub.listen(job_id=job_id) as events:
             job = await admission.queue.inspector.job(admission.pool, job_id)
             words = f"job {job_id} is {job.state}"
             await report(words)
-            feed = feed_events(admission, (event async for event in events if event.job_id == job_id))
+            feed = feed_events(admission, events)
             async with aclosing(feed):
                 async for event in feed:
                     words = words if event is None else words_of(event)

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import QueueError
-from agentpool_core.jobs import JobEvent, PoolRef
+from agentpool_core.jobs import JobEvent, JobId, PoolRef
 from agentpool_core.process.cancellation import end
 
 if TYPE_CHECKING:
@@ -31,12 +31,15 @@ def position_of(event_id: str) -> tuple[int, ...]:
 class Listener:
     """A reader's queue of events; None in the queue: disconnected, or reading failed."""
 
-    def __init__(self, backlog: int) -> None:
+    def __init__(self, backlog: int, job_id: JobId | None) -> None:
         self.events: asyncio.Queue[JobEvent | None] = asyncio.Queue()
+        self.job_id = job_id  # of the events; None: of all jobs
         self._backlog = backlog
 
     def offer(self, event: JobEvent) -> bool:
-        """Queue an event; False for a reader that is too far behind."""
+        """Queue an event of the job; False for a reader that is too far behind."""
+        if self.job_id is not None and event.job_id != self.job_id:
+            return True
         if self.events.qsize() >= self._backlog:
             self.events.put_nowait(None)
             return False
@@ -56,12 +59,16 @@ class EventHub:
         self._starting = asyncio.Lock()  # two that come at once must not start two readers
 
     @asynccontextmanager
-    async def listen(self, after: str = START) -> AsyncIterator[AsyncIterator[JobEvent]]:
-        """Yield the events after a position, while the block runs; the iterator ends when the reader must resume.
+    async def listen(
+        self, after: str = START, *, job_id: JobId | None = None
+    ) -> AsyncIterator[AsyncIterator[JobEvent]]:
+        """Yield the events after a position, of one job or of all, while the block runs.
+
+        The iterator ends when the reader must resume.
 
         Raises UnknownPoolError, or a different QueueError if Redis cannot be read.
         """
-        listener = Listener(self._backlog)
+        listener = Listener(self._backlog, job_id)
         self._listeners.add(listener)
         try:
             async with self._starting:
@@ -85,7 +92,8 @@ class EventHub:
         if after != START:
             while missed := await self._inspector.events(self._pool, after=after):
                 for event in missed:
-                    yield event
+                    if listener.job_id in {None, event.job_id}:
+                        yield event
                 after = missed[-1].id
             last = position_of(after)
         while (happened := await listener.events.get()) is not None:

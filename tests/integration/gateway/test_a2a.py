@@ -304,3 +304,45 @@ async def test_a_full_queue_says_when_to_come_again(call, redis, pool: PoolRef):
     error = (await call("message/send", message=message("m2")))["error"]
     assert error["code"] == -32050
     assert int(error["data"][0]["metadata"]["retryAfterMs"]) > 0
+
+
+async def asking_task(http, text: str = "approve") -> str:
+    """Send a message whose task waits for a signal; return the task's id."""
+    sent = current(identity=text, parts=[{"text": text}])
+    task = (await posted(http, "SendMessage", {"message": sent}, "1.0"))["result"]["task"]
+    assert task["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
+    return task["id"]
+
+
+async def test_an_approval_by_a_message_needs_the_verb_of_signals(http, gateway, workers):
+    """A wait for a message is open to submitters; one for another signal is not, and gets the bare content."""
+    workers.start(app="a2a_app:app")
+    task_id = await asking_task(http)
+    answer = {"message": current(identity="a", taskId=task_id, parts=[{"data": {"by": "Ada"}}])}
+    async with gateway.client(SUBMITTER) as client:
+        client.base_url = http.base_url
+        refused = await client.post("/a2a/message:send", json=answer, headers={"A2A-Version": "1.0"})
+        assert (refused.status_code, "manage" in refused.text) == (403, True)
+        turn = {"message": current(identity="b", taskId=await asking_task(http, "ask"))}
+        assert (await client.post("/a2a/message:send", json=turn, headers={"A2A-Version": "1.0"})).status_code == 200
+    task = (await posted(http, "SendMessage", answer, "1.0"))["result"]["task"]
+    assert task["artifacts"][0]["parts"][0]["data"] == {"approval": {"by": "Ada"}}
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"signal": "another"}, "not a signal of the task; name one of approval"),
+        ({"priority": "critical"}, "priority: not a field of a follow-up"),
+        ({"signal": ["approval"]}, "not a signal of the task"),
+    ],
+)
+async def test_a_follow_up_has_only_the_signal_as_option(http, workers, options: dict, expected: str):
+    """The error names the field, and the task still waits."""
+    workers.start(app="a2a_app:app")
+    task_id = await asking_task(http)
+    answer = current(identity="a", taskId=task_id, metadata={OPTIONS: options})
+    error = (await posted(http, "SendMessage", {"message": answer}, "1.0"))["error"]
+    assert (error["code"], expected in error["message"]) == (-32602, True), error
+    job = (await http.get(f"/jobs/{task_id}")).json()
+    assert (job["state"], job["waits_for"]) == ("waiting", ["approval"])

@@ -233,6 +233,37 @@ async def test_a_follow_up_never_becomes_a_new_task(remote: Remote, http):
     await remote.client.cancel_task(pb.CancelTaskRequest(id=running.id))
 
 
+async def test_a_task_asks_and_goes_on_with_the_answer(remote: Remote):
+    """A wait for a message is a question; the follow-up with the task's id answers it, and the history has both."""
+    asked = await remote.send(text_message("ask"))
+    assert asked.status.state == pb.TASK_STATE_INPUT_REQUIRED
+    assert asked.status.message.parts[0].text == "Which city?"
+    answer = text_message("Oslo", task_id=asked.id, context_id=asked.context_id)
+    again = await remote.send(answer)
+    assert (again.id, again.status.state) == (asked.id, pb.TASK_STATE_INPUT_REQUIRED)
+    assert dict(again.status.message.parts[0].data.struct_value) == {"unit": ["C", "F"]}
+    assert (await remote.send(answer)).status.state == pb.TASK_STATE_INPUT_REQUIRED  # repeated: delivered once
+    done = await remote.send(new_data_message({"unit": "C"}, role=pb.ROLE_USER, task_id=asked.id))
+    assert (done.status.state, get_artifact_text(done.artifacts[0])) == (COMPLETED, "weather in Oslo, in C")
+    said = [(message.role, message.parts[0].text) for message in done.history]
+    assert said[:3] == [(pb.ROLE_USER, "ask"), (pb.ROLE_AGENT, "Which city?"), (pb.ROLE_USER, "Oslo")]
+    assert [message.role for message in done.history[3:]] == [pb.ROLE_AGENT, pb.ROLE_USER]
+    assert {message.task_id for message in done.history} == {asked.id}
+    assert len((await remote.get(asked.id, history_length=2)).history) == 2
+
+
+async def test_a_stream_ends_with_the_question(remote: Remote):
+    """The answer has a stream of its own, which goes on to the next question."""
+    seen = [update async for update in remote.stream(text_message("ask"))]
+    task_id, last = seen[0].task.id, seen[-1].status_update.status
+    assert (last.state, last.message.parts[0].text) == (pb.TASK_STATE_INPUT_REQUIRED, "Which city?")
+    seen = [update async for update in remote.stream(text_message("Oslo", task_id=task_id))]
+    assert seen[0].task.id == task_id
+    last = seen[-1].status_update.status if seen[1:] else seen[0].task.status
+    assert (last.state, last.message.parts[0].WhichOneof("content")) == (pb.TASK_STATE_INPUT_REQUIRED, "data")
+    await remote.client.cancel_task(pb.CancelTaskRequest(id=task_id))
+
+
 async def test_history_has_the_requested_length(speak):
     """The default is the whole history; 0 returns none."""
     remote = await speak()

@@ -153,6 +153,7 @@ async def test_a_command_waits_at_a_free_slot(workers, redis, pool):
         return all([(await client.job(each.job_id)).state is JobState.WAITING for each in (first, second)])
 
     await until(both_wait, "both jobs wait, one after the other in the only slot")
+    assert (await client.job(first.job_id)).question == "Ship it?"
     await first.signal("approval", {"ok": True})
     assert await first.result(timeout=40) == [{"ok": True}, ""]
     job = await client.job(first.job_id)

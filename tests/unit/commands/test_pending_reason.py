@@ -80,6 +80,11 @@ UNKNOWN = {
             "the job waits for signal 'a' or signal 'b', for 30s at the longest: agentpool signal a",
         ),
         ({"state": JobState.WAITING, "waits_for": ("go",)}, {}, "the job waits for signal 'go': agentpool signal a"),
+        (
+            {"state": JobState.WAITING, "waits_for": ("message",), "question": "Which city?"},
+            {},
+            "the job waits for signal 'message' to the question 'Which city?': agentpool signal a",
+        ),
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "the job waits for p, q"),
     ],
 )

@@ -20,7 +20,7 @@ def counted(ran):
             return f"{name} of {payload}"
 
         first = await ctx.step("draft", work, "draft")
-        decision = await ctx.wait_for("approval", timeout=timedelta(days=1))
+        decision = await ctx.wait_for("approval", timeout=timedelta(days=1), question="May I?")
         await ctx.sleep(timedelta(hours=6))
         return [first, decision, await ctx.step("post", work, "post")]
 
@@ -32,13 +32,13 @@ async def test_a_job_goes_on_until_it_waits_or_has_ended():
     ran = []
     job = JobUnderTest(counted(ran), "x")
     assert await job.run() == "waiting"
-    assert job.waits_for == ("approval",)
+    assert (job.waits_for, job.question) == (("approval",), "May I?")
     assert await job.run() == "waiting"
     assert job.runs == 1
     assert job.signal("approval", {"yes": 1}, id="a")
     assert not job.signal("approval", {"yes": 2}, id="a")
     assert await job.run() == "waiting"
-    assert job.waits_for == ()
+    assert (job.waits_for, job.question) == ((), None)
     job.advance(timedelta(hours=5))
     assert await job.run() == "waiting"
     job.advance(3_600)

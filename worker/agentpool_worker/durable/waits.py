@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.jobs import Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode
+from agentpool_core.queue.steps import WAIT
 from agentpool_worker.durable.steps import StepCall, Steps, check_name, running_step
 from agentpool_worker.exceptions import WaitRefusedError
 
@@ -51,6 +52,7 @@ class OpenWait:
     number: int  # of the signal
     until_ms: int | None  # of the Redis clock; None: no limit
     begun: float  # of the clock of `Steps`, in this attempt
+    question: Any = None  # to the sender of the signal
 
 
 class Waits:
@@ -80,7 +82,9 @@ class Waits:
             check_name(name)
         return StepCall(name=f"{_name_of(signal)}#{name}" if name else _name_of(signal), after="", sequential=False)
 
-    async def run(self, call: StepCall, signal: str | None, limit: timedelta | float | None) -> Any:
+    async def run(
+        self, call: StepCall, signal: str | None, limit: timedelta | float | None, question: Any = None
+    ) -> Any:
         """Return the value of the signal, or None after a sleep. Raises TimeoutError for a signal that did not come.
 
         Does not return while the wait lasts: the attempt ends with CancelledError.
@@ -93,7 +97,7 @@ class Waits:
                 f"it waits for signal {signal!r} without a timeout, which spec.queue.waits.endless of the pool refuses"
             )
             raise WaitRefusedError(problem, "give timeout=, or set spec.queue.waits.endless to Accept")
-        wait = self._wait_of(stored, signal, _limit_ms(limit))
+        wait = self._wait_of(stored, signal, _limit_ms(limit), question)
         ended = await self._end_now(call, wait)
         if ended is None:
             await self._note(call, wait)
@@ -113,17 +117,18 @@ class Waits:
         ends = [wait.until_ms for wait in self._open.values() if wait.until_ms is not None]
         return signals, max(0, min(ends) - self._steps.now_ms()) if ends else None
 
-    def _wait_of(self, stored: Step | None, signal: str | None, limit_ms: int | None) -> OpenWait:
+    def _wait_of(self, stored: Step | None, signal: str | None, limit_ms: int | None, question: Any) -> OpenWait:
         if stored is not None:
             number, until_ms = stored.result["number"], stored.result["until_ms"]
+            question = stored.result.get("question")
         else:
             number = self._next_number(signal)
             until_ms = None if limit_ms is None else self._steps.now_ms() + limit_ms
-        return OpenWait(signal=signal, number=number, until_ms=until_ms, begun=self._steps.clock())
+        return OpenWait(signal=signal, number=number, until_ms=until_ms, begun=self._steps.clock(), question=question)
 
     def _next_number(self, signal: str | None) -> int:
         """Return the number of the first signal of this name that no wait has taken."""
-        names = (f"~wait:{signal}", f"~wait:{signal}#")
+        names = (f"{WAIT}{signal}", f"{WAIT}{signal}#")
         taken = {
             step.result["number"]
             for step in self._steps.journal.all()
@@ -161,6 +166,8 @@ class Waits:
 
     async def _record(self, call: StepCall, outcome: StepOutcome, wait: OpenWait, value: Any = None) -> Step:
         result = {"number": wait.number, "until_ms": wait.until_ms, "value": value}
+        if wait.question is not None:
+            result["question"] = wait.question
         stored = self._steps.journal.find(call.name)
         step = self._steps.step_of(call, outcome, wait.begun, result, begun=stored)
         await self._steps.journal.write(step)
@@ -168,7 +175,7 @@ class Waits:
 
 
 def _name_of(signal: str | None) -> str:
-    return "~sleep" if signal is None else f"~wait:{signal}"
+    return "~sleep" if signal is None else WAIT + signal
 
 
 def _value_of(step: Step, signal: str | None) -> Any:

@@ -123,20 +123,24 @@ class ContextServer:
         signal, name = request.match_info["signal"], request.query.get("name", "")
         with _as_answers():
             check_signal(signal)
-        return await self._wait(request, signal, name, _seconds(request, "timeout"))
+        question = await _json_of(request, "question") if request.can_read_body else None
+        return await self._wait(request, signal, name, _seconds(request, "timeout"), question)
 
     async def _sleep(self, request: web.Request) -> web.Response:
         """Answer after `seconds`."""
         await self._wait(request, None, request.match_info["name"], _seconds(request, "seconds"))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
-    async def _wait(self, request: web.Request, signal: str | None, name: str, limit: float | None) -> web.Response:
+    async def _wait(
+        self, request: web.Request, signal: str | None, name: str, limit: float | None, question: Any = None
+    ) -> web.Response:
         """Wait without a slot: a wait that lasts ends the attempt, and the answer comes after that end."""
         served = self._served_of(request)
         waits = served.ctx.waits
         try:
             with _as_answers():
-                return web.json_response(await waits.run(waits.call_outside(signal, name, limit), signal, limit))
+                call = waits.call_outside(signal, name, limit)
+                return web.json_response(await waits.run(call, signal, limit, question))
         except TimeoutError:
             return web.Response(status=HTTPStatus.NO_CONTENT)
         except asyncio.CancelledError:
