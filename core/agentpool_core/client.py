@@ -22,6 +22,7 @@ from agentpool_core.jobs import Durability, JobId, JobState, PoolRef
 from agentpool_core.jobs import Receipt as QueueReceipt
 from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_core.queue.selection import Change
+from agentpool_core.queue.usage_totals import UsageQuery
 from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 from agentpool_core.tracing import current
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.selector import JobSelector
     from agentpool_core.queue.snapshots import QueueSnapshot
+    from agentpool_core.queue.usage_totals import UsageOptions, UsageTotals
 
 T = TypeVar("T")
 
@@ -225,6 +227,14 @@ class Client:
     async def pause_schedule(self, name: str, *, paused: bool = True) -> None:
         """Pause or resume a schedule; due times meanwhile are skipped. Raises InvalidJobError for an unknown name."""
         await self._inspector.schedules(self.pool).pause(name, paused=paused)
+
+    async def usage(self, **query: Unpack[UsageOptions]) -> UsageTotals:
+        """Return the usage of models that handlers have reported: `await client.usage(days=30, by=("tenant",))`.
+
+        `days` (7: today and six days before) or `day`, `tenant`, `kind` and `model` select; `by` names the columns of
+        the rows (of day, tenant, kind, model). Days are of UTC. Raises InvalidJobError.
+        """
+        return await self._inspector.usage(self.pool, UsageQuery(**query))
 
     async def queue(self) -> QueueSnapshot:
         """Return depths, running jobs, workers and totals at this moment."""

@@ -6,7 +6,8 @@ is refused by name and never ignored. The producer checks values that only the q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import date
 from typing import Any
 
 from agentpool_core.errors import InvalidJobError
@@ -26,6 +27,7 @@ from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.usage_totals import UsageTotals
 from agentpool_core.submission import choice_of
 
 Document = dict[str, Any]
@@ -141,6 +143,23 @@ def usage_document(usage: Usage) -> Document:
         "output_tokens": usage.output_tokens,
         "cost": usage.cost,
     }
+
+
+def totals_document(totals: UsageTotals, by: Sequence[str], pool: PoolRef) -> Document:
+    """Return the usage of a pool in a range of days, with the columns `by` in each row."""
+    return {
+        "pool": str(pool),
+        "first_day": totals.first_day.isoformat(),
+        "last_day": totals.last_day.isoformat(),
+        "rows": [
+            {**{name: _column(getattr(row, name)) for name in by}, **usage_document(row.usage)} for row in totals.rows
+        ],
+        "total": usage_document(totals.total),
+    }
+
+
+def _column(value: str | date) -> str:
+    return value.isoformat() if isinstance(value, date) else value
 
 
 def chunk_document(chunk: Chunk) -> Document:

@@ -238,6 +238,19 @@ class Usage:
     output_tokens: int = 0
     cost_billionths: int = 0  # of the unit of money that the handlers report; whole numbers, so that sums are exact
 
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.cost_billionths + other.cost_billionths,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Return the tokens of both directions."""
+        return self.input_tokens + self.output_tokens
+
     @property
     def cost(self) -> float:
         """Return the money, in the unit that the handlers report."""

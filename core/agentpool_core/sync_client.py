@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.selector import JobSelector
     from agentpool_core.queue.snapshots import QueueSnapshot
+    from agentpool_core.queue.usage_totals import UsageOptions, UsageTotals
 
 T = TypeVar("T")
 _END: Any = object()  # of an iteration
@@ -183,6 +184,10 @@ class SyncClient:
     def pause_schedule(self, name: str, *, paused: bool = True) -> None:
         """As `Client.pause_schedule`."""
         self._call(self._client.pause_schedule(name, paused=paused))
+
+    def usage(self, **query: Unpack[UsageOptions]) -> UsageTotals:
+        """As `Client.usage`."""
+        return self._call(self._client.usage(**query))
 
     def queue(self) -> QueueSnapshot:
         """As `Client.queue`."""

@@ -34,13 +34,13 @@ from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.locations import Locations
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
-from agentpool_gateway.routes import events, health, jobs, pages, pools, queue, scaling, schedules, selection
+from agentpool_gateway.routes import events, health, jobs, pages, pools, queue, scaling, schedules, selection, usage
 from agentpool_gateway.settings import GatewaySettings
 
 LEAST_COMPRESSED_BYTES = 1_024  # of an answer; a smaller one gains nothing
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
-ROUTES = (jobs, selection, schedules, queue, scaling, events, discovery, jsonrpc, rest, endpoint, pools, health)
+ROUTES = (jobs, selection, schedules, queue, scaling, usage, events, discovery, jsonrpc, rest, endpoint, pools, health)
 
 
 def build(

@@ -123,6 +123,7 @@ CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of chang
 READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
 CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
+READ_USAGE = _read(schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
 READ_CARD = _read(schemas.CARD, "An A2A agent card.")
@@ -211,6 +212,7 @@ TAGS = [
     {"name": "schedules", "description": "Jobs that are submitted at due times."},
     {"name": "queue", "description": "The queue of a pool, and its dead letters."},
     {"name": "scaling", "description": "The workers of a pool, and its pause."},
+    {"name": "usage", "description": "Usage of models by the jobs of a pool."},
     {"name": "events", "description": "Server-Sent Events of a pool or a job."},
     {"name": "pools", "description": "The pools that a caller may read."},
     {"name": "a2a", "description": "A pool as an agent of the A2A protocol."},
@@ -235,6 +237,7 @@ _NAMED = {
     "Queue": schemas.QUEUE,
     "Scaling": schemas.SCALING,
     "History": schemas.HISTORY,
+    "Usage": schemas.USAGE,
     "JobPage": schemas.FOUND,
     "Selector": schemas.SELECTOR,
     "Problem": schemas.PROBLEM,

@@ -145,6 +145,24 @@ USAGE = record(
     output_tokens=COUNT,
     cost={"type": "number", "minimum": 0, "description": "Money, in the unit that the handlers report."},
 )
+USAGE_TOTALS = record(
+    pool=TEXT,
+    first_day=TEXT | {"format": "date"},
+    last_day=TEXT | {"format": "date"},
+    rows=rows(
+        USAGE
+        | {
+            "properties": {
+                "day": TEXT | {"format": "date"},
+                "tenant": TEXT | {"description": "Empty: jobs without a tenant."},
+                "kind": TEXT | {"description": "~others: combinations beyond 10,000 of a day."},
+                "model": TEXT | {"description": "Empty: not named."},
+                **USAGE["properties"],
+            },
+        }
+    ),
+    total=USAGE,
+)
 JOB = record(
     job_id=TEXT,
     pool=TEXT,

@@ -108,7 +108,7 @@ class Parts:
             handlers=handlers,
             slots=self.slots,
             buffer=self.buffer,
-            calls=QueueCalls(self.consumer, producer),
+            calls=QueueCalls(self.consumer, producer, used=self.metrics.record_usage),
             metrics=self.metrics,
             grace_seconds=self.settings.cancel_grace_seconds,
             overloaded=self.adaptive.report_overload,

@@ -39,12 +39,14 @@ from agentpool_core.queue.selection import Selection
 from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.steps import WAIT, open_question, stored_steps, waits_of
+from agentpool_core.queue.usage_totals import usage_totals
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, JobId, SignalWait, WorkerId
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.selection import JobPage
     from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
+    from agentpool_core.queue.usage_totals import UsageQuery, UsageTotals
 
 JOBS_A_SLICE = 500  # deleted by a script
 MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
@@ -217,6 +219,10 @@ class Inspector:
     def schedules(self, pool: PoolRef) -> Schedules:
         """Return the schedules of a pool, to list or change them."""
         return Schedules(self._redis, pool)
+
+    async def usage(self, pool: PoolRef, query: UsageQuery) -> UsageTotals:
+        """Return the usage of models by the jobs of a pool."""
+        return await usage_totals(self._redis, pool, query)
 
     def select(self, pool: PoolRef, selector: JobSelector) -> Selection:
         """Return the selected jobs of a pool, to count or change them."""

@@ -40,6 +40,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | worker-info | hash | the pool's | worker -> slots, running, host |
 | ctl:WORKER | list | 1 h after the last push | cancel and yield orders |
 | bell | list | the pool's | at most a single ring, for an idle worker |
+| usage:DAY | hash | 62 days after the last report of the day | usage by tenant, kind and model; DAY: days since 1970 |
 | chunks:ID | stream, capped | as its job; 31 days without a chunk | output that the handler emits |
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
 | events | stream | the pool's, capped | events, in order |
@@ -152,6 +153,7 @@ In addition, each Redis has `ap:namespaces`, the set of namespaces with pools, f
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -233,6 +235,10 @@ class Keys:
     def chunks(self, job_id: JobId) -> str:
         """Return the stream of the job's output."""
         return f"{self.prefix}chunks:{job_id}"
+
+    def usage(self, day: date) -> str:
+        """Return the hash of a day's usage."""
+        return f"{self.prefix}usage:{(day - date(1970, 1, 1)).days}"
 
     def idempotency(self, key: str) -> str:
         """Return the string that holds the job id of an idempotency key."""

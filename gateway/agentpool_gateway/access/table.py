@@ -54,6 +54,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("DELETE", f"{_POOL}/dead/{{job_id}}"): Verb.MANAGE,
     ("DELETE", f"{_POOL}/dead"): Verb.MANAGE,
     ("GET", f"{_POOL}/scaling"): Verb.READ,
+    ("GET", f"{_POOL}/usage"): Verb.READ,
     ("PUT", f"{_POOL}/paused"): Verb.CONFIGURE,
     ("POST", f"{_POOL}/mcp"): Rule.BY_METHOD,
     ("GET", f"{_A2A}/.well-known/agent-card.json"): Rule.ANY_VERB,

@@ -8,6 +8,8 @@ import pytest
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.queue.usage import UsageReport
+from agentpool_worker.slots.semaphore import Slots
+from agentpool_worker.telemetry.metrics import WorkerMetrics
 from agentpool_worker.testing import JobUnderTest
 from tests.unit.worker.fakes import Bench, lease
 
@@ -93,3 +95,16 @@ def test_a_cost_is_counted_in_exact_billionths():
     assert UsageReport(cost=0.1).cost_billionths == 100_000_000
     assert UsageReport(cost=0.000_000_05).cost_billionths == 50
     assert UsageReport(cost=float(Decimal("1.1"))).cost_billionths == 1_100_000_000
+
+
+def test_series_of_usage_are_bounded():
+    """After 50 pairs of kind and model, further pairs share a series; sums stay exact."""
+    metrics = WorkerMetrics(Slots(1))
+    for number in range(60):
+        metrics.record_usage("plan", [UsageReport(model=f"m{number}", input_tokens=2, output_tokens=1, cost=0.1)])
+    metrics.record_usage("plan", [UsageReport(model="m0", cost=0.2)])
+    value = metrics.registry.get_sample_value
+    assert value("agentpool_worker_tokens_total", {"kind": "plan", "model": "m0", "direction": "input"}) == 2
+    assert value("agentpool_worker_tokens_total", {"kind": "other", "model": "other", "direction": "output"}) == 10
+    assert value("agentpool_worker_cost_total", {"kind": "plan", "model": "m0"}) == 0.3
+    assert value("agentpool_worker_cost_total", {"kind": "other", "model": "other"}) == 1.0

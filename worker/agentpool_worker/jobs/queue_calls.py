@@ -34,9 +34,16 @@ _LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after Redis
 class QueueCalls:
     """The `JobCalls` of a worker that runs against a real queue."""
 
-    def __init__(self, consumer: Consumer, producer: Producer) -> None:
+    def __init__(
+        self,
+        consumer: Consumer,
+        producer: Producer,
+        *,
+        used: Callable[[str, Sequence[UsageReport]], None] = lambda _kind, _reports: None,
+    ) -> None:
         self._consumer = consumer
         self._producer = producer
+        self._used = used  # with the kind of the job
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         """Save the job's state, however long Redis is away or full: the job's own timeout ends the wait.
@@ -71,11 +78,12 @@ class QueueCalls:
 
     async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
         """Store usage, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError."""
-        return await _retry_until_reached(
+        await _retry_until_reached(
             lambda: self._consumer.use(lease, first, reports),
             f"job {lease.job_id} reports its usage",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
+        self._used(lease.kind, reports)
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         """Read a signal of the job, however long Redis is away."""

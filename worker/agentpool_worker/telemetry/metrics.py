@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 
+from agentpool_core.queue.usage import BILLION
 from agentpool_worker.telemetry.label_limiter import LabelLimiter
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import Lease
     from agentpool_core.queue.completions import SettleOutcome
+    from agentpool_core.queue.usage import UsageReport
     from agentpool_worker.slots.gpu import GpuReading
     from agentpool_worker.slots.semaphore import Slots
 
@@ -67,6 +69,8 @@ class WorkerMetrics:
         self._dispatch = Distribution(DISPATCH_BOUNDS_SECONDS)
         self._run: dict[str, Distribution] = {}
         self._lag = Distribution(LAG_BOUNDS_SECONDS)
+        self._usage: Counter[tuple[str, str, str]] = Counter()  # by (kind, model, measure)
+        self._models = LabelLimiter(others="other\nother")  # of pairs of kind and model
         self.slot_changes: Counter[str] = Counter()  # by adaptive.Reason
         self.gpus: Callable[[], Sequence[GpuReading]] = tuple
         self.abandoned = 0  # attempts that did not stop within their grace
@@ -100,6 +104,14 @@ class WorkerMetrics:
         """Record the queue's outcomes of a batch."""
         for (kind, outcome), count in Counter(zip(kinds, outcomes, strict=True)).items():
             self._jobs[self._kinds.name(kind), outcome.value] += count
+
+    def record_usage(self, kind: str, reports: Iterable[UsageReport]) -> None:
+        """Record usage of models that the queue has stored."""
+        for report in reports:
+            kind_name, _, model = self._models.name(f"{kind}\n{report.model}").partition("\n")
+            self._usage[kind_name, model, "input"] += report.input_tokens
+            self._usage[kind_name, model, "output"] += report.output_tokens
+            self._usage[kind_name, model, "cost"] += report.cost_billionths
 
     def record_lag(self, seconds: float) -> None:
         """Record the delay of a turn of the event loop."""
@@ -143,6 +155,7 @@ class WorkerMetrics:
         for labels, count in list(self._jobs.items()):
             jobs.add_metric(labels, count)
         yield jobs
+        yield from self._usage_counters()
         changes = CounterMetricFamily(
             "agentpool_worker_slot_changes", "Changes of the number of slots, by reason.", labels=["reason"]
         )
@@ -161,6 +174,24 @@ class WorkerMetrics:
             ("recovered_jobs", "Jobs recovered from lost workers.", self.recovered),
         ):
             yield CounterMetricFamily(f"agentpool_worker_{name}", text, value=value)
+
+    def _usage_counters(self) -> Iterator[Metric]:
+        tokens = CounterMetricFamily(
+            "agentpool_worker_tokens",
+            "Tokens of models, as handlers report; direction is input or output.",
+            labels=["kind", "model", "direction"],
+        )
+        cost = CounterMetricFamily(
+            "agentpool_worker_cost",
+            "Money for models, in the unit that handlers report.",
+            labels=["kind", "model"],
+        )
+        for (kind, model, measure), value in list(self._usage.items()):
+            if measure == "cost":
+                cost.add_metric([kind, model], value / BILLION)
+            else:
+                tokens.add_metric([kind, model, measure], value)
+        yield from (tokens, cost)
 
     def _gauges(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("agentpool_worker_slots", "Slots: jobs that may run at once.", value=self._slots.total)

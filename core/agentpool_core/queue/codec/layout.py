@@ -12,7 +12,8 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
     STEP       outcome attempt startedMs durationMs order name, and on a second line the name of the step before it;
                order: next (in the task of the step before it) or branch
     USAGE      token number calls inputTokens outputTokens cost; number: of the last report under that lease token,
-               cost: billionths
+               cost: billionths;
+               a row of a day: tenant, kind and model on three lines -> the last four numbers
     FLAGS      p preemptible, u runs though a parent failed, f only then, a has parents, t has a ttl, x has a trace,
                k has a limit key or a tenant, n has a tenant
 
@@ -40,7 +41,10 @@ _ENTRY = re.compile(rf"({_NUMBER})-{_NUMBER}", re.ASCII)
 _HISTORY = re.compile(rf"(\S+) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII)
 _OUTCOME = "|".join(StepOutcome)
 _STEP = re.compile(rf"({_OUTCOME}) ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (next|branch) ([^\n]+)\n(.*)", re.ASCII)
-_USAGE = re.compile(rf"{_NUMBER} {_NUMBER} ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (\d{{1,18}})", re.ASCII)
+_TOTALS = rf"({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (\d{{1,18}})"
+_USAGE = re.compile(rf"{_NUMBER} {_NUMBER} {_TOTALS}", re.ASCII)
+_USAGE_ROW = re.compile(_TOTALS, re.ASCII)
+USAGE_ROW_NAMES = 3
 _EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) ({_NUMBER}) (\S*) (.*)", re.ASCII | re.DOTALL)
 
 
@@ -165,6 +169,14 @@ def read_usage(text: str) -> Usage | None:
     """Return the totals of a USAGE; None for a text that no script writes."""
     found = _USAGE.fullmatch(text)
     return found and Usage(*(int(number) for number in found.groups()))
+
+
+def read_usage_row(names: str, numbers: str) -> tuple[str, str, str, Usage] | None:
+    """Return tenant, kind, model and usage of a row of a day; None for a text that no script writes."""
+    found, parts = _USAGE_ROW.fullmatch(numbers), names.split("\n")
+    if found is None or len(parts) != USAGE_ROW_NAMES:
+        return None
+    return parts[0], parts[1], parts[2], Usage(*(int(number) for number in found.groups()))
 
 
 def read_worker(text: str) -> WorkerText:

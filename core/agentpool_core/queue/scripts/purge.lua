@@ -18,6 +18,13 @@ local function delete(names)
   gone = gone + redis.call('UNLINK', unpack(names))
 end
 
+-- Usage of the days that are kept, and of a day around them: clocks may differ.
+local function delete_usage()
+  local names, today = {}, math.floor(now / 86400000)
+  for day = today - 63, today + 1 do names[#names + 1] = PREFIX .. 'usage:' .. string.format('%.0f', day) end
+  delete(names)
+end
+
 -- A record may have a wrong type or any content: unreadable fields are ignored.
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
@@ -103,6 +110,7 @@ local function delete_the_rest()
   for _, worker in ipairs(redis.call('HKEYS', WORKER_INFO)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
+  delete_usage()
   delete({ SCHEDULES.defined, SCHEDULES.due, SCHEDULES.last, SCHEDULES.paused })
   delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
