@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import itertools
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from agentpool_worker import App
+from bench.token_ledger import TokenLedger
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agentpool_worker import BlockingContext, Context
 
 app = App()
@@ -58,3 +64,31 @@ async def saves_state(seconds: float, ctx: Context) -> None:
     await asyncio.sleep(seconds)
     await ctx.checkpoint({"half": "done"})
     await asyncio.sleep(seconds)
+
+
+@app.handler("approval")
+async def approval(_payload: None, ctx: Context) -> float:
+    """Wait for a signal; return the machine's monotonic clock behind the wait."""
+    await ctx.wait_for("go")
+    return time.monotonic()
+
+
+@app.handler("stream")
+async def stream(payload: dict[str, Any], ctx: Context) -> None:
+    """Emit tokens at a steady pace, in steps; note each acknowledged token in the ledger."""
+    numbers = itertools.count(1)
+    for part in range(payload["parts"]):
+        await ctx.step(f"part-{part}", _emit_part, payload, part, ctx, numbers)
+
+
+async def _emit_part(payload: dict[str, Any], part: int, ctx: Context, numbers: Iterator[int]) -> None:
+    ledger, begun = _ledger(payload["ledger"]), time.monotonic()
+    for token in range(payload["tokens"]):
+        await asyncio.sleep(begun + token * payload["pace"] - time.monotonic())
+        await ctx.emit([part, token, time.monotonic()])
+        ledger.mark(payload["job"], ctx.steps.journal.lease.token, next(numbers))
+
+
+@functools.cache
+def _ledger(path: str) -> TokenLedger:
+    return TokenLedger(Path(path))

@@ -47,8 +47,8 @@ class Stage:
         self.pids: list[int] = []  # of the worker processes
 
     @contextlib.asynccontextmanager
-    async def workers(self, count: int, *flags: str) -> AsyncIterator[None]:
-        """This many worker processes, registered; they drain at the end."""
+    async def workers(self, count: int, *flags: str, keep: bool = False) -> AsyncIterator[None]:
+        """This many worker processes, registered; they drain at the end, and the queue is purged unless kept."""
         await self.inspector.configure(POOL, self._settings)
         children = [await self._start_worker(number, flags) for number in range(count)]
         self.pids = [child.pid for child in children]
@@ -57,7 +57,8 @@ class Stage:
             yield
         finally:
             await asyncio.gather(*(child.stop(seconds=10) for child in children))
-            await self.inspector.purge(POOL)
+            if not keep:
+                await self.inspector.purge(POOL)
 
     async def run(self, requests: Sequence[JobRequest]) -> list[Job]:
         """Submit all at once, wait until all have ended, and return their records."""

@@ -7,8 +7,6 @@ job's record is read. Times of jobs come from Redis, so no clock here needs prec
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,25 +15,20 @@ from typing import TYPE_CHECKING
 from agentpool_core.jobs import JobRequest, JobState, PoolRef
 from agentpool_core.kube import paths
 from agentpool_core.queue import Inspector, Producer, connect
-from agentpool_local.errors import LocalError
-from agentpool_local.stack.cluster import Cluster, open_kubeconfig
-from agentpool_local.stack.stack import NAMESPACE, SECRET, Stack, StackOptions
-from agentpool_local.stack.workspace import Workspace
+from agentpool_local.stack.stack import NAMESPACE
 from bench.autoscale.simulator import Outcome
+from bench.live_system import apply_pool, live_system, tell, worker_spec
 from bench.report import CannotRunError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from agentpool_core.jobs import Job as Record
     from agentpool_core.jobs import JobId
+    from agentpool_local.stack.cluster import Cluster
     from bench.autoscale.workload import Workload
 
 POOL = PoolRef(NAMESPACE, "replay")
 SLOTS, MAX_WORKERS = 5, 20
 IMAGE = "agentpool/bench-replay"
-NODE = "replay,cpu=64,memory=256Gi"
-READY_SECONDS = 60.0  # for the operator to take up the pool
 LOOK_SECONDS = 0.2  # between looks at the cluster
 END_SECONDS = 120.0  # for jobs that were late to end
 READS_AT_ONCE = 16  # job records
@@ -94,7 +87,7 @@ class Happened:
 
 async def replayed(load: Workload, *, quiet_s: float, stretch_s: float) -> Happened:
     """Run a workload. Raises CannotRunError if the system cannot be started here."""
-    async with _system() as (cluster, redis_url):
+    async with live_system(POOL, IMAGE, Path(__file__).parent) as (cluster, redis_url):
         redis = connect(redis_url)
         try:
             await _applied(cluster, stretch_s)
@@ -116,46 +109,15 @@ async def replayed(load: Workload, *, quiet_s: float, stretch_s: float) -> Happe
     )
 
 
-@contextlib.asynccontextmanager
-async def _system() -> AsyncIterator[tuple[Cluster, str]]:
-    """Everything but the pool."""
-    options = StackOptions(nodes=(NODE,), images=(f"{IMAGE}={Path(__file__).parent}",))
-    with Workspace() as workspace:
-        stack = Stack(options, workspace, sink=lambda _name, _line: None, progress=_tell)
-        try:
-            await stack.start()
-            async with open_kubeconfig(stack.kubeconfig) as cluster:
-                yield cluster, stack.redis_url
-                await cluster.delete(paths.agentpools(POOL.namespace, POOL.name))
-        except LocalError as error:
-            raise CannotRunError(str(error)) from error
-        finally:
-            await stack.stop()
-
-
 async def _applied(cluster: Cluster, stretch_s: float) -> None:
     """Apply the pool, with the defaults of its kind except slots and workers."""
     environment = [{"name": "REPLAY_STRETCH_SECONDS", "value": str(stretch_s)}]
-    resources = {"requests": {"cpu": "100m", "memory": "128Mi"}}
-    worker = {"name": "worker", "image": IMAGE, "env": environment, "resources": resources}
     spec = {
         "handler": {"python": {"app": "worker_app:app"}},
-        "worker": {"concurrency": SLOTS, "template": {"spec": {"containers": [worker]}}},
-        "queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": SECRET, "key": "url"}}}},
+        "worker": worker_spec(IMAGE, concurrency=SLOTS, env=environment),
         "scaling": {"maxReplicas": MAX_WORKERS},
     }
-    body = {
-        "apiVersion": "agentpool.dev/v1alpha1",
-        "kind": "AgentPool",
-        "metadata": {"name": POOL.name, "namespace": POOL.namespace},
-        "spec": spec,
-    }
-    await cluster.apply(paths.agentpools(POOL.namespace, POOL.name), body)
-    deadline = time.monotonic() + READY_SECONDS
-    while (state := await cluster.pool(POOL)) is None or not state.ready:
-        if time.monotonic() > deadline:
-            raise CannotRunError(f"the pool was not ready within {READY_SECONDS:g} s: {state and state.reason}")
-        await asyncio.sleep(LOOK_SECONDS)
+    await apply_pool(cluster, POOL, spec)
 
 
 async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
@@ -169,7 +131,7 @@ async def _look(cluster: Cluster, watch: _Watch, began: float) -> None:
 
 async def _submitted(producer: Producer, load: Workload, began: float) -> list[JobId]:
     """Submit each job at its time; return the ids."""
-    _tell(f"{load.name}: {len(load.jobs)} jobs in {load.span_s:.0f} s")
+    tell(f"{load.name}: {len(load.jobs)} jobs in {load.span_s:.0f} s")
     ids: list[JobId] = []
     for job in load.jobs:
         await asyncio.sleep(max(0.0, began + job.at - time.monotonic()))
@@ -197,7 +159,3 @@ def _wait_s(record: Record) -> float:
     if record.claimed_at_ms is None:
         raise RuntimeError(f"job {record.job_id} ended without having run")
     return (record.claimed_at_ms - record.submitted_at_ms) / MS_PER_SECOND
-
-
-def _tell(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
