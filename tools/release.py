@@ -29,6 +29,7 @@ PLACES = (
     ("docker-bake.hcl", 'variable "TAG" { default = "VERSION" }'),
     ("Dockerfile", "\nARG VERSION=VERSION\n"),
     ("docs/install.md", " TAG=VERSION docker buildx bake"),
+    ("docs/first-agent.md", "/agentpool-worker:VERSION\n"),
     ("docs/handlers-http.md", "image: registry.example/agentpool:VERSION}"),
 )
 

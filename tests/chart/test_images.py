@@ -193,12 +193,14 @@ def test_every_image_in_a_page_or_an_example_has_a_tag():
     assert [one for one in sorted(named) if not re.search(r":[\w.-]+$|@sha256:", one[1].rpartition("/")[2])] == []
 
 
-def test_hadolint_has_no_complaint():
-    """The linter accepts the Dockerfile, and the example's."""
+def test_hadolint_has_no_complaint(tmp_path: Path):
+    """The linter accepts the Dockerfile, the example's, and that of the page for a first image."""
+    (shown,) = re.findall(r"```dockerfile\n(.*?)```", (ROOT / "docs/first-agent.md").read_text(), re.DOTALL)
+    (tmp_path / "Dockerfile").write_text(shown)
     program = shutil.which("hadolint", path=Path(sys.executable).parent)
     if program is None:
         pytest.skip("hadolint has no package for this platform")
-    complaints(program, DOCKERFILE, EXAMPLE)
+    complaints(program, DOCKERFILE, EXAMPLE, tmp_path / "Dockerfile")
 
 
 def test_actionlint_has_no_complaint():
