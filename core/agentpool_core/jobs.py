@@ -125,6 +125,26 @@ class PoolRef:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GroupMember:
+    """A child's place in a group: children that a job starts together, and waits for without a slot."""
+
+    group: str  # hexadecimal; unique within the parent
+    number: int  # of this child, from 0
+    size: int  # children of the group
+    fail_fast: bool  # the parent's wait ends with the first child that does not succeed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StartedBy:
+    """The running job that starts a job."""
+
+    job_id: JobId
+    inherit_tenant: bool = False
+    inherit_tags: bool = False
+    member: GroupMember | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobRequest:
     """A submitter's request. The producer checks it before anything is written."""
 
@@ -144,6 +164,7 @@ class JobRequest:
     preemptible: bool = False  # may be asked to yield at a checkpoint when a critical job finds no free slot
     trace: Mapping[str, str] = field(default_factory=dict)  # W3C trace headers, handed to the handler
     tags: tuple[str, ...] = ()  # labels to find the job by; match TAG_PATTERN, at most MOST_TAGS
+    started_by: StartedBy | None = None  # the running job that submits this job; None: a client
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -301,12 +322,14 @@ class Job:
     tags: tuple[str, ...] = ()  # as submitted
     losses: int = 0  # workers that were lost, or ran out of memory, while they ran the job
     quarantined: bool = False  # runs alone, or waits to, because of its losses
+    waits_for_children: bool = False  # a waiting job: waits for jobs that it has started
     waits_for: tuple[str, ...] = ()  # names of the signals that a waiting job waits for; none: it waits for its time
     question: Json = None  # of a wait for a signal, to its sender; of a single record only
     steps: tuple[Step, ...] = ()  # durable steps in the order of their ends, without results; of a single record only
     usage: Usage = Usage()  # of all attempts
     limit_key: str | None = None
     tenant: str | None = None
+    started_by: JobId | None = None  # the job whose handler has started this job
     held_by: str | None = None  # name of the limit that a queued job waits for
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 

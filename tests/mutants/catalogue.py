@@ -530,6 +530,34 @@ CATALOGUE = (
         wrong="the output of an ended job stays for a month",
         old="    redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, keep_ms)\n",
     ),
+    Mutant(
+        name="groups-outlive-their-job",
+        wrong="the results of an ended job's children stay for ever",
+        old="    redis.call('PEXPIRE', PREFIX .. 'group:' .. job.id, keep_ms)\n",
+    ),
+    Mutant(
+        name="a-child-counts-twice",
+        wrong="a child that ends again after a replay counts as the end of a second child",
+        old="if not group or redis.call('HEXISTS', hash, field) == 1 then return end",
+        new="if not group then return end",
+    ),
+    Mutant(
+        name="early-children-are-lost",
+        wrong="a parent that waits after the end of all its children waits for ever",
+        old="    redis.call('HSET', job.key, 'sig:~' .. name .. '=' .. run, 'true')\n",
+    ),
+    Mutant(
+        name="failure-waits-for-all",
+        wrong="the first failure of a child does not end the parent's wait",
+        old="if group.left == 0 or (group.fast and state ~= 'succeeded') then",
+        new="if group.left == 0 then",
+    ),
+    Mutant(
+        name="unfenced-group",
+        wrong="an attempt that has lost its lease stops the children of the next attempt",
+        old="or job.token ~= tonumber(ARGV[2]) or job.worker ~= ARGV[3] then",
+        new="then",
+    ),
 )
 
 

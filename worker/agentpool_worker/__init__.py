@@ -17,21 +17,24 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from agentpool_worker.context import BlockingContext, ChildOptions, Context
+    from agentpool_worker.context import BlockingContext, Context
+    from agentpool_worker.durable.child_requests import Child, ChildOptions
     from agentpool_worker.durable.steps import StepOptions
-    from agentpool_worker.exceptions import Overloaded, Permanent, Retry, StepFailedError
+    from agentpool_worker.exceptions import ChildFailedError, Overloaded, Permanent, Retry, StepFailedError
     from agentpool_worker.handlers.app import App
     from agentpool_worker.worker import Worker
 
 __all__ = [
-    "App", "BlockingContext", "ChildOptions", "Context", "Overloaded", "Permanent", "Retry", "StepFailedError",
-    "StepOptions", "Worker",
+    "App", "BlockingContext", "Child", "ChildFailedError", "ChildOptions", "Context", "Overloaded", "Permanent",
+    "Retry", "StepFailedError", "StepOptions", "Worker",
 ]  # fmt: skip
 
 _MODULES = {
     "App": "handlers.app",
     "BlockingContext": "context",
-    "ChildOptions": "context",
+    "Child": "durable.child_requests",
+    "ChildFailedError": "exceptions",
+    "ChildOptions": "durable.child_requests",
     "Context": "context",
     "Overloaded": "exceptions",
     "Permanent": "exceptions",

@@ -8,14 +8,15 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.queue.codec.signals import check_signal
+from agentpool_worker.durable.child_requests import Child, ChildOptions
 from agentpool_worker.durable.steps import StepOptions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine
+    from collections.abc import Callable, Coroutine, Iterable
     from datetime import timedelta
 
     from agentpool_core.jobs import Receipt
-    from agentpool_worker.context import ChildOptions, Context
+    from agentpool_worker.context import Context
 
 _ONCE = StepOptions()
 
@@ -76,6 +77,30 @@ class BlockingContext:
         call = self._ctx.waits.begin(signal, limit)
         try:
             return self._wait(self._ctx.waits.run(call, signal, limit, question))
+        finally:
+            self._ctx.steps.end(call)
+
+    def map(
+        self,
+        kind: str,
+        payloads: Iterable[Any],
+        options: ChildOptions | None = None,
+        *,
+        return_exceptions: bool = False,
+        name: str | None = None,
+    ) -> Any:
+        """Start a child job for each payload; see `Context.map`."""
+        children = [Child(kind=kind, payload=payload, options=options) for payload in payloads]
+        return self.gather(*children, return_exceptions=return_exceptions, name=name or kind)
+
+    def gather(self, *children: Child, return_exceptions: bool = False, name: str = "gather") -> Any:
+        """Start children, and return their results; see `Context.gather`."""
+        self._raise_if_cancelled()
+        if self._in_loop():
+            return self._ctx.gather(*children, return_exceptions=return_exceptions, name=name)
+        call, requests = self._ctx.begin_group(children, name)
+        try:
+            return self._wait(self._ctx.children.run(call, requests, return_exceptions=return_exceptions))
         finally:
             self._ctx.steps.end(call)
 

@@ -10,7 +10,6 @@ import asyncio
 import functools
 import logging
 import time
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
@@ -18,8 +17,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from agentpool_core.jobs import JobRequest, Priority
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.queue.usage import check_usage
-from agentpool_core.tracing import child_of
 from agentpool_worker.blocking_context import BlockingContext
+from agentpool_worker.durable.child_requests import Child, ChildOptions, child_request, member_request
+from agentpool_worker.durable.children import Children, GroupStore
 from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.output import ChunkStore, Output
 from agentpool_worker.durable.steps import StepOptions, Steps
@@ -28,10 +28,11 @@ from agentpool_worker.durable.waits import SignalStore, WaitRules, Waits
 from agentpool_worker.exceptions import Yielded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
     from datetime import timedelta
 
     from agentpool_core.jobs import JobId, Lease, Receipt
+    from agentpool_worker.durable.steps import StepCall
 
 log = logging.getLogger("agentpool_worker.job")
 
@@ -42,7 +43,7 @@ def _no_suspend(_ctx: Context) -> None:
     """Leave it to the caller, which raises CancelledError."""
 
 
-class JobCalls(StepStore, SignalStore, ChunkStore, UsageStore, Protocol):
+class JobCalls(StepStore, SignalStore, ChunkStore, UsageStore, GroupStore, Protocol):
     """How a running job reaches the queue."""
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
@@ -55,24 +56,11 @@ class JobCalls(StepStore, SignalStore, ChunkStore, UsageStore, Protocol):
         """Submit a job to the same pool."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ChildOptions:
-    """Options of a child job; None uses the pool's settings."""
-
-    priority: Priority | None = None  # None: the parent's
-    key: str | None = None  # names this child within the parent, so a retried parent does not submit the child again
-    after: tuple[JobId, ...] = ()  # jobs that must end first
-    delay_seconds: float = 0.0
-    timeout_seconds: float | None = None  # longest run of an attempt
-    max_attempts: int | None = None
-    preemptible: bool = False
-
-
 class Context:
     """An attempt at a job, as seen by its async handler."""
 
     __slots__ = (
-        "_calls", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_usage", "_waits",
+        "_calls", "_children", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_usage", "_waits",
         "cancelled", "suspend", "task", "wait_rules", "yielding",
     )  # fmt: skip
 
@@ -86,6 +74,7 @@ class Context:
         self._output: Output | None = None  # made with the first chunk
         self._waits: Waits | None = None  # made with the first wait
         self._usage: UsageReports | None = None  # made with the first report
+        self._children: Children | None = None  # made with the first group
         self.task: object = None  # in which the handler runs
         self.suspend: Callable[[Context], None] = _no_suspend  # ends the attempt, because the job waits
         self.wait_rules: WaitRules | None = None  # of the pool; None: the defaults
@@ -231,6 +220,44 @@ class Context:
         finally:
             self.steps.end(call)
 
+    @property
+    def children(self) -> Children:
+        """Return the groups of children of this attempt: the machinery below `ctx.map` and `ctx.gather`."""
+        if self._children is None:
+            self._children = Children(self.steps, self.waits, self._calls)
+        return self._children
+
+    async def map(
+        self,
+        kind: str,
+        payloads: Iterable[Any],
+        options: ChildOptions | None = None,
+        *,
+        return_exceptions: bool = False,
+        name: str | None = None,
+    ) -> list[Any]:
+        """Start a child job for each payload, wait for them without a slot, and return their results in order.
+
+        Every attempt gets the same children. After the first child that does not succeed, the others are cancelled,
+        and ChildFailedError is raised; with `return_exceptions` all children end, and the errors stand among the
+        results. Raises ChildrenChangedError for other payloads than in an earlier attempt.
+        """
+        children = [Child(kind=kind, payload=payload, options=options) for payload in payloads]
+        return await self.gather(*children, return_exceptions=return_exceptions, name=name or kind)
+
+    async def gather(self, *children: Child, return_exceptions: bool = False, name: str = "gather") -> list[Any]:
+        """Start children of any kinds; else as `map`. `name` distinguishes groups in the list of steps."""
+        call, requests = self.begin_group(children, name)
+        try:
+            return await self.children.run(call, requests, return_exceptions=return_exceptions)
+        finally:
+            self.steps.end(call)
+
+    def begin_group(self, children: Sequence[Child], name: str) -> tuple[StepCall, list[JobRequest]]:
+        """Name a group in the caller's task, and return the requests of its children."""
+        requests = [member_request(self._lease, child) for child in children]
+        return self.children.begin(name), requests
+
     async def emit(self, value: Any) -> None:
         """Append a chunk (any JSON value of at most 64 KiB) to the job's output; return when the queue has stored it.
 
@@ -271,7 +298,7 @@ class Context:
 
         Raises the errors of `Producer.submit`: QueueFullError, InvalidJobError, QueueUnreachableError, ….
         """
-        return await self._calls.submit(_child_request(self._lease, kind, payload, options or ChildOptions()))
+        return await self._calls.submit(child_request(self._lease, kind, payload, options or ChildOptions()))
 
     def blocking(self) -> BlockingContext:
         """Return the same context for a handler that runs in a thread. Called in the event loop."""
@@ -288,19 +315,4 @@ class _JobLog(logging.LoggerAdapter[logging.Logger]):
         return msg, kwargs
 
 
-def _child_request(lease: Lease, kind: str, payload: Any, options: ChildOptions) -> JobRequest:
-    return JobRequest(
-        kind=kind,
-        payload=payload,
-        priority=options.priority or lease.priority,
-        idempotency_key=None if options.key is None else f"{lease.job_id}/{options.key}",
-        after=options.after,
-        delay_ms=round(options.delay_seconds * 1000),
-        timeout_ms=None if options.timeout_seconds is None else round(options.timeout_seconds * 1000),
-        max_attempts=options.max_attempts,
-        preemptible=options.preemptible,
-        trace=child_of(lease.trace),
-    )
-
-
-__all__: Sequence[str] = ("BlockingContext", "ChildOptions", "Context", "JobCalls", "StepOptions")
+__all__: Sequence[str] = ("BlockingContext", "Child", "ChildOptions", "Context", "JobCalls", "StepOptions")

@@ -84,6 +84,28 @@ class WaitRefusedError(Permanent):
         super().__init__(f"wait: {problem}; {remedy}")
 
 
+class ChildFailedError(Permanent):
+    """A child of `ctx.map` or `ctx.gather` did not succeed. The child has used up its own attempts.
+
+    Fails the parent for good, unless the handler catches the error. A replay of the parent runs again the children
+    that did not succeed.
+    """
+
+    def __init__(self, job_id: str, state: str, error: str) -> None:
+        self.job_id = job_id  # of the child
+        self.state = state  # failed, cancelled or expired
+        self.error = error  # the error or the reason of the child
+        super().__init__(f"child {job_id} {state}: {error}")
+
+
+class ChildrenChangedError(Permanent):
+    """The children of a group are different from those of an earlier attempt, or too many."""
+
+    def __init__(self, name: str, problem: str, remedy: str) -> None:
+        self.name = name  # of the group
+        super().__init__(f"group {name!r}: {problem}; {remedy}")
+
+
 class Yielded(BaseException):
     """The job was asked to yield and has just saved its state: it is requeued in its place.
 

@@ -8,6 +8,8 @@
         job.signal("approval", {"approved": True})
         assert await job.run(kill_after=["draft"]) == "succeeded"
 
+Children of `ctx.map` and `ctx.gather` run with the handlers of `child_handlers`, or end by `end_child`.
+
 `run` goes on until the job waits or has ended, through retries and kills, as workers of a pool would. It uses the
 execution of the real worker; only the queue is replaced.
 """
@@ -27,14 +29,15 @@ from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Re
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.queue.completions import Completion, Failed, Returned, Succeeded, Waiting
+from agentpool_core.queue.groups import ChildEnd, GroupChange
 from agentpool_worker.handlers.shapes import run_job_of
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from agentpool_core.jobs import JobRequest
+    from agentpool_core.jobs import GroupMember, JobRequest
     from agentpool_core.queue.usage import UsageReport
 
 _START_MS = 1_700_000_000_000
@@ -44,11 +47,20 @@ _RUNS_MAX = 1_000  # of one call of `run`: a handler that is killed for ever is 
 class JobUnderTest:
     """A job of a handler, over as many attempts as it takes."""
 
-    def __init__(self, handler: Callable[..., Any], payload: Any = None, *, max_attempts: int = 5) -> None:
+    def __init__(
+        self,
+        handler: Callable[..., Any],
+        payload: Any = None,
+        *,
+        max_attempts: int = 5,
+        child_handlers: Mapping[str, Callable[..., Any]] | None = None,  # by kind, for children of groups
+    ) -> None:
         self._run_job = run_job_of(handler, HandlerThreads())
         self._payload = decode(encode("payload", payload))
         self._max_attempts = max_attempts
         self._store = _Store()
+        self._child_handlers = child_handlers or {}
+        self._child_jobs: dict[JobId, JobUnderTest] = {}
         self._token = 0
         self._due_ms: int | None = None  # end of the present wait
         self.now_ms = _START_MS  # the clock, which only `advance` moves
@@ -99,6 +111,10 @@ class JobUnderTest:
         check_signal(name, id)
         return self._store.add_signal(name, encode("value", value), id)
 
+    def end_child(self, job_id: str, result: Any = None, *, error: str | None = None) -> None:
+        """End a child of a group; with an error it has failed for good."""
+        self._store.groups.end(JobId(job_id), result, error)
+
     def advance(self, by: timedelta | float) -> None:
         """Move the clock; a wait whose time has come ends with the next `run`."""
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
@@ -112,14 +128,39 @@ class JobUnderTest:
         """
         self._store.kill_after, self._store.kill_during = Counter(kill_after), Counter(kill_during)
         for _ in range(_RUNS_MAX):
-            if self.state.terminal or (self.state is JobState.WAITING and not self._wait_is_over()):
+            if self.state.terminal:
                 return self.state.value
-            self._apply(await self._run_once())
+            if self.state is not JobState.WAITING or self._wait_is_over():
+                self._apply(await self._run_once())
+            elif not await self._run_children():
+                return self.state.value
         raise AssertionError(f"the job has not ended after {_RUNS_MAX} runs of its handler")
 
     def _wait_is_over(self) -> bool:
         due = self._due_ms is not None and self._due_ms <= self.now_ms
-        return due or any(name in self._store.signals for name in self._store.awaited)
+        come = self._store.signals.keys() | self._store.groups.signals
+        return due or any(name in come for name in self._store.awaited)
+
+    async def _run_children(self) -> bool:
+        """Run the children that have not ended; return whether one has ended."""
+        ended = 0
+        for request in self._store.groups.open():
+            job_id = request.job_id or JobId("")
+            if (handler := self._child_handlers.get(request.kind)) is None:
+                continue
+            if job_id not in self._child_jobs or self._child_jobs[job_id].state.terminal:
+                attempts = request.max_attempts or self._max_attempts
+                self._child_jobs[job_id] = JobUnderTest(
+                    handler, request.payload, max_attempts=attempts, child_handlers=self._child_handlers
+                )
+            child = self._child_jobs[job_id]
+            child.now_ms = self.now_ms
+            await child.run()
+            if child.state.terminal:
+                error = None if child.state is JobState.SUCCEEDED else child.error or child.state.value
+                self.end_child(job_id, child.result, error=error)
+                ended += 1
+        return ended > 0
 
     async def _run_once(self) -> Completion | None:
         """Return the end of one run; None: its worker was killed."""
@@ -186,6 +227,7 @@ class _Store:
         self.published: list[Any] = []
         self.submitted: list[JobRequest] = []
         self.used: list[UsageReport] = []
+        self.groups = _Groups(self.submitted)
         self.saved: Any = None
         self.kill_after: Counter[str] = Counter()
         self.kill_during: Counter[str] = Counter()
@@ -217,7 +259,20 @@ class _Store:
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         del lease
-        return self.signals.get((name, number))
+        return "true" if (name, number) in self.groups.signals else self.signals.get((name, number))
+
+    async def start_children(self, requests: Sequence[JobRequest]) -> None:
+        self.groups.start(requests)
+
+    async def child_ends(self, lease: Lease, group: str, size: int) -> list[ChildEnd | None]:
+        del lease
+        return [self.groups.ends.get((group, number)) for number in range(size)]
+
+    async def change_group(
+        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], *, run: int = 1
+    ) -> tuple[int, list[int]]:
+        del lease
+        return self.groups.change(change, group, [number for number, _ in ids], run), []
 
     async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
         del lease, first
@@ -239,6 +294,53 @@ class _Store:
         self.submitted.append(request)
         job_id = request.job_id or JobId(f"child-{len(self.submitted)}")
         return Receipt(job_id=job_id, state=JobState.QUEUED, duplicate=False, queue_depth=1)
+
+
+class _Groups:
+    """What a queue would keep of the job's groups of children."""
+
+    def __init__(self, submitted: list[JobRequest]) -> None:
+        self.ends: dict[tuple[str, int], ChildEnd] = {}  # by group and number
+        self.signals: set[tuple[str, int]] = set()  # runs that have ended
+        self._submitted = submitted
+        self._places: dict[JobId, tuple[JobRequest, GroupMember]] = {}
+        self._runs: Counter[str] = Counter()
+
+    def start(self, requests: Sequence[JobRequest]) -> None:
+        for request in requests:
+            member = request.started_by.member if request.started_by else None
+            if request.job_id is None or member is None or request.job_id in self._places:
+                continue
+            self._places[request.job_id] = request, member
+            self._submitted.append(request)
+
+    def open(self) -> list[JobRequest]:
+        """Return the children that have not ended."""
+        places = self._places.values()
+        return [request for request, member in places if (member.group, member.number) not in self.ends]
+
+    def end(self, job_id: JobId, result: Any, error: str | None) -> None:
+        _, member = self._places[job_id]
+        state = JobState.SUCCEEDED if error is None else JobState.FAILED
+        text = encode("result", result) if error is None else error
+        self.ends.setdefault((member.group, member.number), ChildEnd(state=state, text=text))
+        all_ended = self._left(member.group) == 0
+        if all_ended or (member.fail_fast and error is not None):
+            self.signals.add((f"~{member.group}", max(1, self._runs[member.group])))
+
+    def change(self, change: GroupChange, group: str, numbers: Sequence[int], run: int) -> int:
+        self._runs[group] = run
+        for place in ((group, number) for number in numbers):
+            end = self.ends.get(place)
+            if change is GroupChange.STOP and end is None:
+                self.ends[place] = ChildEnd(state=JobState.CANCELLED, text="upstream: a child did not succeed")
+            elif change is GroupChange.CLEAR and end is not None and end.state is not JobState.SUCCEEDED:
+                del self.ends[place]
+        return self._left(group)
+
+    def _left(self, group: str) -> int:
+        places = [member for _, member in self._places.values() if member.group == group]
+        return sum((member.group, member.number) not in self.ends for member in places)
 
 
 __all__ = ("JobUnderTest",)

@@ -37,6 +37,7 @@ def describe_job(job: Job, pool: PoolRef, queue: QueueSnapshot) -> str:
                 "Route": job.route,
                 "Priority": job.priority,
                 "Tenant": job.tenant,
+                "Started by": job.started_by,
                 "Limit key": job.limit_key,
                 "Tags": ", ".join(job.tags),
                 "State": f"{job.state}, attempt {job.attempt} of {job.max_attempts}",

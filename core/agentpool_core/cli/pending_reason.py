@@ -45,12 +45,15 @@ def _until_due(job: Job, queue: QueueSnapshot) -> str:
 
 def _in_wait(job: Job, queue: QueueSnapshot) -> str:
     left = None if job.due_at_ms is None else format_duration(job.due_at_ms - queue.taken_at_ms)
+    at_longest = f", for {left} at the longest" if left else ""
+    if job.waits_for_children:
+        return f"the job waits for jobs that it has started{at_longest}"
     if not job.waits_for:
         return f"the job sleeps for {left}"
     signals = " or ".join(f"signal {name!r}" for name in job.waits_for)
     if job.question is not None:
         signals += f" to the question {render_value(job.question)}"
-    return f"the job waits for {signals}{f', for {left} at the longest' if left else ''}: agentpool signal {job.job_id}"
+    return f"the job waits for {signals}{at_longest}: agentpool signal {job.job_id}"
 
 
 def _queued(job: Job, queue: QueueSnapshot) -> str:

@@ -40,7 +40,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply", "schedule"),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
-        "exchange", "report", "maintain", "lag", "fire",
+        "exchange", "report", "group", "maintain", "lag", "fire",
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge"),
 }  # fmt: skip

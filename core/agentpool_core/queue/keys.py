@@ -13,6 +13,8 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | s:ROUTE:PRIORITY | stream | the pool's | jobs in order; one consumer group, `pool` |
 | job:ID | hash | until retention ends | a job |
 | kids:ID | set | until the children are released | jobs that wait for the parent |
+| started:ID | set | as its job | jobs that the job has started |
+| group:ID | hash | as its job | groups of children that the job waits for, and how the children ended |
 | waiting | zset by ms | the pool's | jobs that wait without a slot, by the end of the wait; +inf: no limit |
 | releasing | set | until its members' children are released | ended jobs with children left to release |
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
@@ -86,6 +88,9 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | alone | 1 while the job runs in quarantine |
 | limit_key | text: jobs with the same text share limits by key |
 | tenant | text: jobs with the same text share limits by tenant |
+| started_by | id of the job that has started the job |
+| started | 1 if the job has started jobs |
+| group | PARENT GROUP NUMBER: place of the job in a group of children |
 | held | BUCKET that the job waits for |
 | opened | BUCKET that let the ready job go on |
 | holds | BUCKETs that count the running job, separated by blanks |
@@ -94,7 +99,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | watch | clients that wait for the end, separated by blanks |
 | idem | digest of the idempotency key, a blank, the key |
 | emits | LEASE TOKEN of the run that emitted last, a blank, number of its last chunk |
-| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds or emits exists: there is more to read |
+| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds, emits or started exists |
 
 Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 
@@ -239,6 +244,10 @@ class Keys:
     def usage(self, day: date) -> str:
         """Return the hash of a day's usage."""
         return f"{self.prefix}usage:{(day - date(1970, 1, 1)).days}"
+
+    def group(self, job_id: JobId) -> str:
+        """Return the hash of the job's groups of children."""
+        return f"{self.prefix}group:{job_id}"
 
     def idempotency(self, key: str) -> str:
         """Return the string that holds the job id of an idempotency key."""

@@ -15,6 +15,7 @@ from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.codec.layout import step_text
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.groups import GroupReports
 from agentpool_core.queue.steps import stored_steps
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.usage import UsageReport
 
 
-class JobReports:
+class JobReports(GroupReports):
     """Reports of a worker's running jobs."""
 
     _redis: RedisClient

@@ -111,6 +111,15 @@ class FakeQueue:
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         return self.signals.get((lease.job_id, name, number))
 
+    async def start_children(self, requests: Sequence[Any]) -> None:
+        self.submitted += requests
+
+    async def child_ends(self, lease: Lease, group: str, size: int) -> list[Any]:
+        raise NotImplementedError
+
+    async def change_group(self, lease: Lease, change: Any, group: str, ids: Any, *, run: int = 1) -> Any:
+        raise NotImplementedError
+
     async def progress(self, lease: Lease, value: Any) -> None:
         self.saved.append((f"progress of {lease.job_id}", value))
 

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from agentpool_core.jobs import Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode
@@ -70,10 +70,14 @@ class Waits:
     def begin(self, signal: str | None, limit: timedelta | float | None) -> StepCall:
         """Name a wait, in the caller's task. Raises WaitRefusedError inside a step."""
         self._check(signal, limit)
+        return self.begin_own(_name_of(signal))
+
+    def begin_own(self, name: str) -> StepCall:
+        """Name a wait of ours, in the caller's task. Raises WaitRefusedError inside a step."""
         if inside := running_step.get():
             problem = f"the caller is inside of step {inside!r}, which would run again after the wait"
             raise WaitRefusedError(problem, "wait between two steps")
-        return self._steps.begin_own(_name_of(signal))
+        return self._steps.begin_own(name)
 
     def call_outside(self, signal: str | None, name: str, limit: timedelta | float | None) -> StepCall:
         """Return the call of a wait in a program outside this process; `name` is the wait's own name, or empty."""
@@ -101,11 +105,21 @@ class Waits:
         ended = await self._end_now(call, wait)
         if ended is None:
             await self._note(call, wait)
-            self._open[call.name] = wait
-            await self._steps.wait_idle()
-            self._suspend()
-            raise asyncio.CancelledError
+            await self.suspend(call.name, wait)
         return _value_of(ended, signal)
+
+    async def wait_without_limit(self, call: StepCall, signal: str, number: int) -> None:
+        """Return when a signal of ours has come; suspend the attempt before. The caller has recorded the wait."""
+        if await self._signals.signal_value(self._steps.journal.lease, signal, number) is None:
+            wait = OpenWait(signal=signal, number=number, until_ms=None, begun=self._steps.clock())
+            await self.suspend(call.name, wait)
+
+    async def suspend(self, name: str, wait: OpenWait) -> NoReturn:
+        """End the attempt when no step runs any more; a later attempt goes on at this wait."""
+        self._open[name] = wait
+        await self._steps.wait_idle()
+        self._suspend()
+        raise asyncio.CancelledError
 
     def _check(self, signal: str | None, limit: timedelta | float | None) -> None:
         if signal is None and limit is None:

@@ -19,8 +19,9 @@ from agentpool_core.queue.codec.requests import new_id
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from agentpool_core.jobs import JobRequest, Lease, Receipt, Step
+    from agentpool_core.jobs import JobId, JobRequest, Lease, Receipt, Step
     from agentpool_core.queue.consumer import Consumer
+    from agentpool_core.queue.groups import ChildEnd, GroupChange
     from agentpool_core.queue.producer import Producer
     from agentpool_core.queue.usage import UsageReport
 
@@ -102,6 +103,26 @@ class QueueCalls:
         """Submit a job to the worker's own pool exactly once, even if Redis is away: key or id stay the same."""
         named = request if request.job_id or request.idempotency_key else replace(request, job_id=new_id())
         return await _retry_until_reached(lambda: self._producer.submit(named), "a child is submitted")
+
+    async def start_children(self, requests: Sequence[JobRequest]) -> None:
+        """Submit children exactly once, even if Redis is away: their ids stay the same."""
+        await _retry_until_reached(lambda: self._producer.submit_many(requests), "children are submitted")
+
+    async def child_ends(self, lease: Lease, group: str, size: int) -> list[ChildEnd | None]:
+        """Read how the children of a group ended, however long Redis is away."""
+        return await _retry_until_reached(
+            lambda: self._consumer.child_ends(lease, group, size), f"job {lease.job_id} reads its children"
+        )
+
+    async def change_group(
+        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], *, run: int = 1
+    ) -> tuple[int, list[int]]:
+        """Change children of a group, however long Redis is away. Raises StaleLeaseError."""
+        return await _retry_until_reached(
+            lambda: self._consumer.change_group(lease, change, group, ids, run=run),
+            f"job {lease.job_id} changes its children",
+            waits_for=(QueueUnreachableError, QueueMemoryError),
+        )
 
 
 async def _retry_until_reached(

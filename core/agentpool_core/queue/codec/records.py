@@ -29,7 +29,7 @@ from agentpool_core.text import encodable
 
 HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
     "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
-    "losses", "alone", "limit_key", "tenant", "held", "tags", "wait", "usage",
+    "losses", "alone", "limit_key", "tenant", "started_by", "held", "tags", "wait", "usage",
 )  # fmt: skip
 BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
@@ -129,6 +129,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
     spec, state, lease = record.spec(), record.state(), record.lease()
     enqueued = record.entry_ms()
     history = history_of(fields)
+    awaited = _awaited(fields) if state is JobState.WAITING else ()
     return Job(
         job_id=JobId(job_id),
         state=state,
@@ -157,18 +158,20 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         cancel_requested="cancel" in fields,
         losses=record.number("losses") or 0,
         quarantined=_quarantined(state, fields),
-        waits_for=_awaited(fields) if state is JobState.WAITING else (),
+        waits_for=tuple(name for name in awaited if not name.startswith("~")),
+        waits_for_children=any(name.startswith("~") for name in awaited),
         history=history,
         usage=record.usage(),
         limit_key=fields.get("limit_key"),
         tenant=fields.get("tenant"),
+        started_by=JobId(fields["started_by"]) if "started_by" in fields else None,
         held_by=fields["held"].partition(":")[0] if state is JobState.QUEUED and "held" in fields else None,
         undecodable=record.unreadable,
     )
 
 
 def _awaited(fields: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the awaited signals."""
+    """Return the names of the awaited signals; `~GROUP` is the end of a group of children."""
     return tuple(signal.partition("=")[0] for signal in fields.get("wait", "").split())
 
 

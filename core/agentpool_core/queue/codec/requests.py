@@ -31,7 +31,7 @@ from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.keys import digest_of
 
 if TYPE_CHECKING:
-    from agentpool_core.jobs import JobRequest
+    from agentpool_core.jobs import JobRequest, StartedBy
 
 LONGEST_WAIT_MS = 366 * 86_400_000  # delay, ttl and timeout
 MOST_ATTEMPTS = 1_000
@@ -80,6 +80,8 @@ def arguments(request: JobRequest, job_id: JobId) -> list[str]:
 def _extras(request: JobRequest, payload: str) -> dict[str, Any]:
     """Return the rare attributes of a job."""
     extras = {**_times(request), **_labels(request), **_identity(request)}
+    if request.started_by is not None:
+        extras["child"] = _child(request.started_by)
     if request.after:
         _check_parents(request)
         extras["after"] = list(dict.fromkeys(request.after))
@@ -114,6 +116,14 @@ def _labels(request: JobRequest) -> dict[str, Any]:
         check_tags("tags", request.tags)
         labels["tags"] = " ".join(dict.fromkeys(request.tags))
     return labels
+
+
+def _child(starter: StartedBy) -> dict[str, Any]:
+    """Return the attributes of a job that a running job starts."""
+    child: dict[str, Any] = {"by": starter.job_id, "tenant": starter.inherit_tenant, "tags": starter.inherit_tags}
+    if (member := starter.member) is not None:
+        child |= {"group": member.group, "number": member.number, "size": member.size, "fast": member.fail_fast}
+    return child
 
 
 def _identity(request: JobRequest) -> dict[str, Any]:

@@ -78,6 +78,7 @@ SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
 CONFIRM = load("confirm", returns=int)
 CANCEL = load("cancel")
 SIGNAL = load("signal")
+GROUP = load("group")
 WATCH = load("watch")
 REGISTER = load("register")
 RENEW = load("renew")
@@ -105,7 +106,7 @@ REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longe
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
-    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM,
+    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, GROUP, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM,
     CLAIM_PLAIN, SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY,
     SCHEDULES, SCHEDULE, FIRE, REPLAY, DISCARD, PURGE,
 )  # fmt: skip

@@ -13,6 +13,8 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 --- include: sweep
 --- include: waiting
@@ -28,6 +30,7 @@ local function purge_job(job)
   if not ENDS[job.state] or redis.call('EXISTS', PREFIX .. 'kids:' .. job.id) == 1 then return false end
   redis.call('ZREM', DEAD, job.id)
   if job.idem then redis.call('DEL', idempotency_key(job)) end
+  if job.started then redis.call('DEL', PREFIX .. 'started:' .. job.id, PREFIX .. 'group:' .. job.id) end
   return redis.call('DEL', job.key) == 1
 end
 

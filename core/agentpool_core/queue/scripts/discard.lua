@@ -17,7 +17,7 @@ for _, id in ipairs(ids) do
     local key = PREFIX .. 'job:' .. id
     local idem = redis.pcall('HGET', key, 'idem')
     if type(idem) == 'string' then redis.call('DEL', PREFIX .. 'key:' .. string.match(idem, '^%S*')) end
-    redis.call('DEL', key)
+    redis.call('DEL', key, PREFIX .. 'started:' .. id, PREFIX .. 'group:' .. id)
     gone = gone + 1
   end
 end

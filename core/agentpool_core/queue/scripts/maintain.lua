@@ -16,11 +16,12 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 --- include: sweep
 --- include: waiting
 --- include: kinds
---- include: waits
 --- include: settle
 --- include: workers
 --- include: recount

@@ -11,6 +11,8 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 
 local name, subject, measure, numbers = ARGV[1], ARGV[2], ARGV[3], ARGV[4]

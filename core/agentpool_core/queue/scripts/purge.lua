@@ -28,7 +28,7 @@ end
 -- A record may have a wrong type or any content: unreadable fields are ignored.
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
-  local names = { key, PREFIX .. 'kids:' .. id, PREFIX .. 'chunks:' .. id }
+  local names = { key, PREFIX .. 'kids:' .. id, PREFIX .. 'chunks:' .. id, PREFIX .. 'started:' .. id, PREFIX .. 'group:' .. id }
   local v = redis.pcall('HMGET', key, 'idem', 'watch', 'holds', 'tenant', 'spec')
   if v[1] then names[#names + 1] = PREFIX .. 'key:' .. string.match(v[1], '^%S*') end
   for client in string.gmatch(v[2] or '', '%S+') do names[#names + 1] = PREFIX .. 'inbox:' .. client end

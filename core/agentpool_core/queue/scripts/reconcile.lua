@@ -13,9 +13,10 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 --- include: kinds
---- include: waits
 --- include: settle
 --- include: workers
 --- include: agree

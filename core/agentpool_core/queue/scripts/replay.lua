@@ -10,6 +10,8 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 --- include: replaying
 

@@ -11,9 +11,10 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 --- include: kinds
---- include: waits
 --- include: settle
 
 write_though_memory_is_full()

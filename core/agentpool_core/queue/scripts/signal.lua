@@ -10,8 +10,9 @@
 --- include: limits
 --- include: lines
 --- include: children
---- include: announce
 --- include: waits
+--- include: groups
+--- include: announce
 
 local id, name, signal, value = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local job = load(id)

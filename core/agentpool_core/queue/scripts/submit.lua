@@ -15,6 +15,8 @@
 --- include: limits
 --- include: lines
 --- include: children
+--- include: waits
+--- include: groups
 --- include: announce
 --- include: submitting
 

@@ -72,6 +72,7 @@ end
 -- Ends every script that moves jobs: writes what the script has collected.
 local function conclude()
   release_children()
+  groups.note_ends()
   lines.file_new()
   limits.open_freed()
   limits.write()

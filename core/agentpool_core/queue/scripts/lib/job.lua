@@ -47,7 +47,7 @@ local function read_spec(text)
   spec.place = ':' .. spec.route .. ':' .. spec.priority
   spec.stream = PREFIX .. 's' .. spec.place
   spec.running = 'r:' .. spec.route
-  spec.has_more = string.find(spec.flags, '[^ukn]') ~= nil -- its records may have fields that a lease contains
+  spec.has_more = string.find(spec.flags, '[^ukng]') ~= nil -- its records may have fields that a lease contains
   specs[text] = spec
   return spec
 end
@@ -103,11 +103,11 @@ end
 
 local function read_marks(job)
   local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds',
-    'emits')
+    'emits', 'started')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
   job.held, job.opened, job.holds = limits.read_bucket(marks[7]), limits.read_bucket(marks[8]), marks[9]
-  job.emits = marks[10]
+  job.emits, job.started = marks[10], marks[11]
 end
 
 -- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
@@ -238,6 +238,9 @@ local function note_ready(job)
   if job.spec.priority == 'critical' then ready_critical[#ready_critical + 1] = job.spec.route end
 end
 
+-- lib/groups.lua has the functions. `ended`: children of groups that ended in this script.
+local groups = { ended = {} }
+
 -- lib/lines.lua has the functions. `new`: entries of jobs with tenants that this script has appended, by place.
 local lines = { new = {}, known = {} }
 
@@ -311,6 +314,11 @@ local function finish(job, state, field, text, detail)
     redis.call('XADD', PREFIX .. 'chunks:' .. job.id, '*', 'end', state)
     redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, keep_ms)
   end
+  if job.started then
+    redis.call('PEXPIRE', PREFIX .. 'started:' .. job.id, keep_ms)
+    redis.call('PEXPIRE', PREFIX .. 'group:' .. job.id, keep_ms)
+  end
+  if has_flag(job, 'g') then groups.ended[#groups.ended + 1] = { job.key, state, text } end
   bump('finished', 1)
   bump(state, 1)
   append_event(state, job, detail)

@@ -5,13 +5,17 @@ local function replay_job(job)
   redis.call('PERSIST', job.key)
   if job.idem then redis.call('PERSIST', idempotency_key(job)) end
   if job.emits then redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, 2678400000) end -- as in report.lua
+  if job.started then
+    redis.call('PERSIST', PREFIX .. 'started:' .. job.id)
+    redis.call('PERSIST', PREFIX .. 'group:' .. job.id)
+  end
   redis.call('ZREM', DEAD, job.id)
-  note_change(job, 'failed', redis.call('HGET', job.key, 'ended'))
+  note_change(job, job.state, redis.call('HGET', job.key, 'ended'))
   job.attempt = 0
   job.claimed = 0
   job.worker = ''
   if redis.call('EXISTS', PREFIX .. 'kids:' .. job.id) == 0 then redis.call('HDEL', job.key, 'kids') end
-  redis.call('HDEL', job.key, 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason', 'cancel')
+  redis.call('HDEL', job.key, 'due', 'ended', 'putoff', 'unknown', 'losses', 'reason', 'cancel', 'expires')
   redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job), 'lease', lease_text(job))
   note_change(job, 'queued')
   append_event('queued', job, 'replayed')

@@ -125,6 +125,37 @@ local function attach(job, parents)
   return waits, failed
 end
 
+-- Returns the job that starts a new job: {key, state, started, tenant, tags}, read once.
+local starters = {}
+local function starter_of(child)
+  local id = child.by
+  if not starters[id] then
+    local key = PREFIX .. 'job:' .. id
+    local v = redis.pcall('HMGET', key, 'state', 'started', 'tenant', 'tags')
+    starters[id] = { key = key, state = v[1] or nil, started = v[2], tenant = v[3] or nil, tags = v[4] or nil }
+  end
+  return starters[id]
+end
+
+-- Enters a new job among the jobs that its starter has started, and into its group. The job inherits tenant and tags of
+-- its starter, as `child` says. Returns the reason to cancel the job at once, or nil.
+local function adopt(job, extras)
+  local child = extras.child
+  local starter = starter_of(child)
+  if child.tenant then extras.tenant = starter.tenant end
+  if child.tags then extras.tags = starter.tags end
+  redis.call('HSET', job.key, 'started_by', child.by)
+  if not STATES[starter.state or ''] then return child.group and upstream.reason(child.by, starter.state, '') end
+  if not starter.started then redis.call('HSET', starter.key, 'started', '1', 'mark', '1') end
+  starter.started = '1'
+  redis.call('SADD', PREFIX .. 'started:' .. child.by, job.id)
+  if not child.group then return nil end
+  redis.call('HSET', job.key, 'group', child.by .. ' ' .. child.group .. ' ' .. child.number)
+  if not groups.read(child.by, child.group) then
+    groups.write(child.by, child.group, { left = child.size, run = 1, fast = child.fast })
+  end
+end
+
 local function write_extras(job, extras, ttl)
   local fields = {}
   local function field(name, value)
@@ -155,22 +186,26 @@ local function store(request)
   local extras = request.extras or NO_EXTRAS
   local ttl = extras.ttl or setting_or(ttl_of[priority], nil)
   local parents = extras.after
+  local id, key = request.id, PREFIX .. 'job:' .. request.id
+  local failed = extras.child and adopt({ id = id, key = key }, extras)
   if ttl then flags = flags .. 't' end
   if parents then flags = flags .. 'a' end
   if extras.trace then flags = flags .. 'x' end
   if extras.limit_key or extras.tenant then flags = flags .. 'k' end
   if extras.tenant then flags = flags .. 'n' end
+  if extras.child and extras.child.group then flags = flags .. 'g' end
   local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
-  local job = { id = request.id, key = PREFIX .. 'job:' .. request.id, spec = read_spec(spec), attempt = 0, worker = '' }
+  local job = { id = id, key = key, spec = read_spec(spec), attempt = 0, worker = '' }
   job.tenant = extras.tenant
   local state, entry = 'queued', nil
-  local waits, failed = 0, nil
+  local waits, orphaned = 0, failed
   if request.extras or ttl then write_extras(job, extras, ttl) end
   if parents then waits, failed = attach(job, parents) end
   if parents and not failed and waits == 0 and has_flag(job, 'f') then failed = upstream.unneeded end
-  if failed and (not has_flag(job, 'u') or failed == upstream.unneeded) then
+  failed = orphaned or failed
+  if failed and (orphaned or not has_flag(job, 'u') or failed == upstream.unneeded) then
     redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
-    for _, parent in ipairs(parents) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
+    for _, parent in ipairs(parents or {}) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
     finish(job, 'cancelled', 'reason', failed, failed)
     return 'cancelled'
   end
