@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
+from functools import partial
 from typing import Any
 
 from agentpool_core.errors import InvalidJobError
@@ -28,6 +29,7 @@ from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.usage_totals import UsageTotals
+from agentpool_core.queue.webhooks import ENDS, Change, Delivery, Webhook
 from agentpool_core.submission import choice_of
 
 Document = dict[str, Any]
@@ -188,6 +190,38 @@ def event_document(event: JobEvent) -> Document:
         "attempt": event.attempt,
         "worker": event.worker,
         "detail": event.detail,
+    }
+
+
+def webhook_document(webhook: Webhook) -> Document:
+    """Return a webhook of a job, without the options of its format: they may be secret."""
+    return {
+        "name": webhook.name,
+        "url": webhook.url,
+        "changes": [change.value for change in webhook.changes],
+        "format": webhook.format,
+    }
+
+
+def webhook_from(name: str, document: Json) -> Webhook:
+    """Return the webhook of a document. Raises InvalidJobError naming the field."""
+    known = ("url", "changes")
+    fields = check_fields("webhook", document, known, 'send an object such as {"url": "https://…"}')
+    url, changes = _text("url", fields.get("url")), fields.get("changes", list(ENDS))
+    read_change = partial(choice_of(Change), "changes")
+    return Webhook(name=name, url=url, changes=tuple(map(read_change, _texts("changes", changes))))
+
+
+def delivery_document(delivery: Delivery) -> Document:
+    """Return the state of a message to a webhook."""
+    return {
+        "webhook": delivery.webhook,
+        "change": delivery.change.value,
+        "changed_at_ms": delivery.change_ms,
+        "outcome": delivery.outcome.value,
+        "tries": delivery.tries,
+        "tried_at_ms": delivery.at_ms,
+        "answer": delivery.answer,
     }
 
 

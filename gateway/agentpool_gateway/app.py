@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -16,6 +17,8 @@ from starlette.middleware.gzip import GZipMiddleware
 
 from agentpool_core import DISTRIBUTION
 from agentpool_core.kube.client import Cluster
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue.webhooks import CLOUDEVENTS
 from agentpool_gateway import openapi
 from agentpool_gateway.a2a import discovery, jsonrpc, rest
 from agentpool_gateway.access import table
@@ -23,6 +26,9 @@ from agentpool_gateway.access.admission import Gateway, guard
 from agentpool_gateway.access.authority import AllowAll, Authority
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.addresses import AllowedHosts, TrustedProxies
+from agentpool_gateway.delivery.cloudevents import write_cloudevent
+from agentpool_gateway.delivery.deliveries import Deliveries, Format
+from agentpool_gateway.delivery.signing import SigningKeys
 from agentpool_gateway.http import problems
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.head import Head
@@ -34,13 +40,41 @@ from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.locations import Locations
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
-from agentpool_gateway.routes import events, health, jobs, pages, pools, queue, scaling, schedules, selection, usage
+from agentpool_gateway.routes import (
+    events,
+    health,
+    jobs,
+    pages,
+    pools,
+    queue,
+    scaling,
+    schedules,
+    selection,
+    usage,
+    webhooks,
+)
 from agentpool_gateway.settings import GatewaySettings
 
 LEAST_COMPRESSED_BYTES = 1_024  # of an answer; a smaller one gains nothing
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
-ROUTES = (jobs, selection, schedules, queue, scaling, usage, events, discovery, jsonrpc, rest, endpoint, pools, health)
+FORMATS: dict[str, Format] = {CLOUDEVENTS: write_cloudevent}  # of messages to webhooks
+ROUTES = (
+    jobs,
+    selection,
+    webhooks,
+    schedules,
+    queue,
+    scaling,
+    usage,
+    events,
+    discovery,
+    jsonrpc,
+    rest,
+    endpoint,
+    pools,
+    health,
+)
 
 
 def build(
@@ -53,8 +87,10 @@ def build(
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         if (fault := await health.find_fault(gateway.queues)) is not None:
             log.warning("%s; until then, /readyz and requests are answered with 503", fault)
+        delivering = asyncio.create_task(gateway.deliveries.run(), name="webhooks")
         async with serve_mcp(app, settings):
             yield
+        await end(delivering)
         await gateway.close()
 
     app = FastAPI(
@@ -92,14 +128,17 @@ def build(
 
 
 def _gateway(settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None) -> Gateway:
+    queues, metrics = Queues(locations, settings), Metrics()
+    keys = SigningKeys.read(settings.webhook_keys) if settings.webhook_keys else None
     return Gateway(
         settings=settings,
         authority=authority,
         rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
-        queues=Queues(locations, settings),
+        queues=queues,
         pool_resources=PoolResources(cluster),
-        metrics=Metrics(),
+        metrics=metrics,
         draining=Draining(),
+        deliveries=Deliveries(settings=settings, queues=queues, metrics=metrics, formats=FORMATS, keys=keys),
     )
 
 

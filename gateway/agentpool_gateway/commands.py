@@ -75,6 +75,24 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     help="Web pages of this origin may use the API, such as https://app.example.org; may be repeated. Default: none.",
 )
 @click.option(
+    "--webhook-host",
+    multiple=True,
+    metavar="HOST",
+    help="Jobs may have webhooks to this host, or below *.example.org; may be repeated. Default: no webhooks.",
+)
+@click.option(
+    "--webhook-network",
+    multiple=True,
+    metavar="NETWORK",
+    help="Private network in which receivers of webhooks may be, also without TLS; may be repeated. Default: none.",
+)
+@click.option(
+    "--webhook-keys",
+    type=click.Path(path_type=Path),
+    envvar="AGENTPOOL_WEBHOOK_KEYS",
+    help="File of keys that sign webhooks, one in a line, the newest first.",
+)
+@click.option(
     "--recheck",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,
@@ -143,6 +161,8 @@ def _check(options: GatewayOptions) -> None:
             problem="other machines could reach a gateway without authentication",
             remedy="listen on 127.0.0.1, or pass --tokens FILE or --auth kubernetes",
         )
+    if bool(options.webhook_host) != bool(options.webhook_keys):
+        raise click.UsageError("--webhook-host and --webhook-keys need each other")
     if not options.no_auth and not options.tokens and options.auth != "kubernetes":
         raise SettingError(
             field="--tokens",

@@ -39,6 +39,12 @@ class Metrics:
         self.jobs = Counter(
             "agentpool_gateway_jobs", "Jobs submitted.", ["namespace", "pool", "duplicate"], registry=self.registry
         )
+        self.webhooks = Counter(
+            "agentpool_gateway_webhooks",
+            "Tries to deliver a webhook, by outcome: delivered, retrying, failed (given up).",
+            ["namespace", "pool", "outcome"],
+            registry=self.registry,
+        )
         self.streams = Gauge("agentpool_gateway_streams", "Open event streams.", registry=self.registry)
 
     def count_submitted(self, pool: PoolRef, receipts: Iterable[Receipt]) -> None:

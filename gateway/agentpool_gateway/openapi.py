@@ -48,7 +48,7 @@ WAIT = {
 RESUME = {"parameters": [_parameter("header", "Last-Event-ID", pattern=r"^[0-9]{1,16}(-[0-9]{1,16}(\.[0-9]{1,9})?)?$")]}
 SUBMIT_BODY: dict[str, Any] = {
     **_body(
-        {"oneOf": [schemas.JOB_REQUEST, schemas.rows(schemas.JOB_REQUEST)]},
+        {"oneOf": [schemas.SUBMIT_REQUEST, schemas.rows(schemas.SUBMIT_REQUEST)]},
         ("application/x-ndjson", {"type": "string", "description": "A job a line."}),
     ),
     "parameters": [
@@ -68,6 +68,7 @@ SIGNAL_BODY = {
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
 CHANGE_BODY = _body(schemas.SELECTOR)
+WEBHOOK_BODY = _body(schemas.WEBHOOK_REQUEST)
 SCHEDULE_BODY = _body(schemas.SCHEDULE_REQUEST)
 CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
@@ -120,6 +121,10 @@ READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and che
 FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progress and checkpoint.")
 COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
 CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of changed jobs; a cursor if more are left.")}
+READ_WEBHOOKS = _read(schemas.WEBHOOKS, "Webhooks of the job, and the latest try of each message.")
+PUT_WEBHOOK: Responses = {**_BODY, **_read(schemas.WEBHOOK, "Stored.")}
+DELETED_WEBHOOK = _read(schemas.record(name=schemas.TEXT, outcome=schemas.TEXT), "Deleted.")
+READ_SECRETS = _read(schemas.WEBHOOK_SECRETS, "Secrets that verify the webhooks of the pool.")
 READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
 CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
@@ -209,6 +214,7 @@ A2A_STREAM: Responses = {
 
 TAGS = [
     {"name": "jobs", "description": "Submit, read, select, cancel and signal jobs."},
+    {"name": "webhooks", "description": "Messages to addresses outside, when a job ends."},
     {"name": "schedules", "description": "Jobs that are submitted at due times."},
     {"name": "queue", "description": "The queue of a pool, and its dead letters."},
     {"name": "scaling", "description": "The workers of a pool, and its pause."},
@@ -230,7 +236,9 @@ CORS: dict[str, Any] = {
 }  # fmt: skip
 _NAMED = {
     "Job": schemas.JOB,
-    "JobRequest": schemas.JOB_REQUEST,
+    "JobRequest": schemas.SUBMIT_REQUEST,
+    "WebhookRequest": schemas.WEBHOOK_REQUEST,
+    "Webhook": schemas.WEBHOOK,
     "JobSummary": schemas.SUMMARY,
     "Receipt": schemas.RECEIPT,
     "Result": schemas.RESULT,

@@ -30,6 +30,9 @@ class GatewayOptions:
     trusted_proxies: tuple[str, ...]  # addresses and networks
     allowed_host: tuple[str, ...]  # additional names with no_auth, beside loopback
     cors_origin: tuple[str, ...]  # origins of pages that may read answers
+    webhook_host: tuple[str, ...]  # to which webhooks may go
+    webhook_network: tuple[str, ...]  # private networks to which webhooks may go
+    webhook_keys: Path | None  # file of keys
     recheck: float  # seconds
     drain: float  # seconds
     log_format: str  # text or json
@@ -45,6 +48,9 @@ class GatewayOptions:
             external_url=ExternalUrl.parse(self.external_url) if self.external_url else None,
             trusted_proxies=self.trusted_proxies,
             allowed_hosts=self.allowed_host,
+            webhook_hosts=self.webhook_host,
+            webhook_networks=self.webhook_network,
+            webhook_keys=self.webhook_keys,
             cors_origins=tuple(map(origin_of, self.cors_origin)),
         )
         return replace(found, max_body_bytes=self.max_body) if self.max_body else found

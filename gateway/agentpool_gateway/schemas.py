@@ -27,6 +27,7 @@ from agentpool_core.queue.codec.requests import (
     MOST_PARENTS,
 )
 from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
+from agentpool_core.queue.webhooks import ENDS, Change, DeliveryOutcome
 
 Schema = dict[str, Any]
 
@@ -106,6 +107,35 @@ JOB_REQUEST: Schema = {
         | {"maxItems": MOST_TAGS, "description": "Labels to find the job by."},
     },
 }
+WEBHOOK_REQUEST: Schema = {
+    "type": "object",
+    "required": ["url"],
+    "additionalProperties": False,
+    "properties": {
+        "url": {"type": "string", "format": "uri", "maxLength": 2_000, "description": "https, of an allowed host."},
+        "changes": rows({"type": "string", "enum": [change.value for change in Change]})
+        | {"minItems": 1, "maxItems": len(Change), "default": [change.value for change in ENDS]},
+    },
+}
+SUBMIT_REQUEST: Schema = JOB_REQUEST | {
+    "properties": {**JOB_REQUEST["properties"], "webhook": WEBHOOK_REQUEST | {"description": "Receives the end."}}
+}
+WEBHOOK = record(name=TEXT, url=TEXT, changes=rows(TEXT), format=TEXT)
+WEBHOOKS = record(
+    webhooks=rows(WEBHOOK),
+    deliveries=rows(
+        record(
+            webhook=TEXT,
+            change=TEXT,
+            changed_at_ms=COUNT,
+            outcome={"type": "string", "enum": [outcome.value for outcome in DeliveryOutcome]},
+            tries=COUNT,
+            tried_at_ms=COUNT,
+            answer=TEXT | {"description": "Of the receiver, or the error of the connection."},
+        )
+    ),
+)
+WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
 _MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
 SELECTOR: Schema = {
     "type": "object",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from agentpool_gateway.addresses import ExternalUrl
 
@@ -24,6 +25,11 @@ class GatewaySettings:
     trusted_proxies: tuple[str, ...] = ()  # addresses and networks with trusted X-Forwarded headers
     allowed_hosts: tuple[str, ...] = ()  # additional names without authentication, beside loopback
     cors_origins: tuple[str, ...] = ()  # pages of these origins may read answers; none: only the gateway's own
+    webhook_hosts: tuple[str, ...] = ()  # to which webhooks may go; none: no webhooks
+    webhook_networks: tuple[str, ...] = ()  # private networks to which webhooks may go, also without TLS
+    webhook_keys: Path | None = None  # file of the keys that sign webhooks
+    webhook_timeout_s: float = 15.0  # for a receiver to answer
+    webhook_poll_s: float = 5.0  # longest time between two looks at the outbox of an idle pool
     rate_per_s: float = 0.0  # requests a second and caller; 0: no limit
     rate_burst: int = 100  # requests that a caller may send at once before the rate counts
     review_cache_s: float = 10.0  # how long an answer of the Kubernetes API on a token holds

@@ -25,6 +25,7 @@ PROMISED = (
     "{'hello': 'tools'}",
     '"structuredContent":{"pool":"default/greeter"',
     '"text":"you said: Ada"',
+    "dev.agentpool.job.succeeded {'hello': 'you'}",
     "event: succeeded",
     "attempt 1: greeting you",
     "ValueError: the model was not found",

@@ -28,6 +28,9 @@ MATRIX: dict[str, Manifest] = {
         "rbac": {"capacity": False, "secretNames": ["agentpool-redis"]},
     },
     "gateway": {"gateway": {"enabled": True, "allowFrom": [{"namespaceSelector": {}}]}},
+    "gateway-with-webhooks": {
+        "gateway": {"enabled": True, "webhooks": {"hosts": ["hooks.example.org"], "keysSecret": "webhooks"}}
+    },
     "gateway-with-tokens": {"gateway": {"enabled": True, "auth": {"mode": "tokens", "tokensSecret": "callers"}}},
     "gateway-in-namespaces": {"gateway": {"enabled": True}, "watchNamespaces": ["agents"]},
     "observed": {

@@ -34,6 +34,7 @@ BASE: dict[str, Any] = {
     "gateway": {
         "enabled": True,
         "auth": {"mode": "tokens", "tokensSecret": "callers"},
+        "webhooks": {"hosts": ["hooks.example.org"], "keysSecret": "webhooks"},
         "extraEnv": [{"name": "GIVEN", "value": "given"}],
     },
     "redis": {"persistence": {"storageClass": "fast"}},

@@ -46,6 +46,7 @@ REFUSALS = [
     ({"imagePullSecrets": ["pull"]}, "/imagePullSecrets/0", "want object"),
     ({"networkPolicy": {"redisPorts": ["6379"]}}, "/networkPolicy/redisPorts/0", "want integer"),
     ({"gateway": {"auth": {"mode": "tokens"}}}, "/gateway/auth/tokensSecret", "minLength"),
+    ({"gateway": {"webhooks": {"hosts": ["a.example"]}}}, "/gateway/webhooks/keysSecret", "minLength"),
     ({"crds": {"keep": "yes"}}, "/crds/keep", "want boolean"),
     ({"gateway": {"externalUrl": "agents.example.org"}}, "/gateway/externalUrl", "pattern"),
     ({"gateway": {"trustedProxies": ["ingress"]}}, "/gateway/trustedProxies/0", "pattern"),

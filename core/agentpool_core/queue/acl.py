@@ -37,7 +37,9 @@ _READS = ("snapshot", "list", "count", "schedules")
 _SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "signal", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,
-    Role.SUBMITTER: (*_READS, *_SUBMITS, "replay", "discard", "apply", "schedule"),
+    Role.SUBMITTER: (
+        *_READS, *_SUBMITS, "replay", "discard", "apply", "schedule", "hook", "outbox", "delivered",
+    ),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
         "exchange", "report", "group", "maintain", "lag", "fire",

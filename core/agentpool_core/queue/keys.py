@@ -45,7 +45,10 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | usage:DAY | hash | 62 days after the last report of the day | usage by tenant, kind and model; DAY: days since 1970 |
 | chunks:ID | stream, capped | as its job; 31 days without a chunk | output that the handler emits |
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
+| outbox | zset by ms | until delivered or given up | MESSAGEs to webhooks, by the time of the next try |
 | events | stream | the pool's, capped | events, in order |
+
+A MESSAGE is JOB NAME CHANGE MS: the webhook NAME of the job is to learn of that change, which happened at that time.
 
 A BUCKET is NAME, the name of a limit, or NAME:SHA1, the limit of one key or tenant.
 
@@ -99,7 +102,10 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | watch | clients that wait for the end, separated by blanks |
 | idem | digest of the idempotency key, a blank, the key |
 | emits | LEASE TOKEN of the run that emitted last, a blank, number of its last chunk |
-| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds, emits or started exists |
+| hooks | NAME=CHANGE,CHANGE for each webhook, separated by blanks |
+| hook:NAME | definition of the webhook, JSON |
+| sent:PAIR | DELIVERY of the latest message to a webhook about a change; PAIR is NAME=CHANGE |
+| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds, emits, started or hooks exists |
 
 Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 
@@ -224,6 +230,7 @@ class Keys:
         self.schedules_last = f"{prefix}schedules-last"
         self.schedules_paused = f"{prefix}schedules-paused"
         self.ended = f"{prefix}ended:"
+        self.outbox = f"{prefix}outbox"
 
     def stream(self, route: str, priority: Priority) -> str:
         """Return the stream of a route's jobs of a priority."""

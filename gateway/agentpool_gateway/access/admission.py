@@ -19,6 +19,7 @@ from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Authority, Caller, Verb, forbidden
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.access.table import Rule
+from agentpool_gateway.delivery.deliveries import Deliveries
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.problems import ProblemError
@@ -42,6 +43,7 @@ class Gateway:
     pool_resources: PoolResources
     metrics: Metrics
     draining: Draining
+    deliveries: Deliveries
 
     async def close(self) -> None:
         """Close all connections."""

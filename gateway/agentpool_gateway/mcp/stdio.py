@@ -14,6 +14,7 @@ from mcp.server.stdio import stdio_server
 from agentpool_gateway.access.admission import Gateway, PoolRequest
 from agentpool_gateway.access.authority import AllowAll, Caller, ReadOnly
 from agentpool_gateway.access.rate import RateLimit
+from agentpool_gateway.delivery.deliveries import Deliveries
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.mcp.server import build_server
 from agentpool_gateway.metrics import Metrics
@@ -30,14 +31,16 @@ if TYPE_CHECKING:
 async def serve_stdio(pool: PoolRef, address: Address, *, read_only: bool) -> None:
     """Serve a pool until the input ends. Raises UnknownPoolError, or the error that prevents access."""
     settings = GatewaySettings()
+    queues, metrics = Queues(OneAddress(pool, address), settings), Metrics()
     gateway = Gateway(
         settings=settings,
         authority=ReadOnly() if read_only else AllowAll(),
         rate=RateLimit(per_s=0, burst=settings.rate_burst),
-        queues=Queues(OneAddress(pool, address), settings),
+        queues=queues,
         pool_resources=PoolResources(None),
-        metrics=Metrics(),
+        metrics=metrics,
         draining=Draining(),
+        deliveries=Deliveries(settings=settings, queues=queues, metrics=metrics, formats={}, keys=None),
     )
     caller = Caller(name="stdio", key="stdio")
     request = PoolRequest(gateway=gateway, caller=caller, pool=pool, token=None, client="")

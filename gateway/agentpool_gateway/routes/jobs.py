@@ -19,6 +19,7 @@ from agentpool_core.documents import (
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
+from agentpool_core.queue.webhooks import Webhook
 from agentpool_core.tracing import trace_in
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
@@ -26,6 +27,7 @@ from agentpool_gateway.http.answers import JsonResponse, tagged
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.routes.long_polling import job_after, wait_of
+from agentpool_gateway.routes.webhooks import put_webhooks, take_webhook
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 log = logging.getLogger(__name__)
@@ -46,8 +48,10 @@ async def submit(admission: Admitted, request: Request, durability: Durability =
     body, many = await json_body(request, settings, lines=True)
     if many:
         return await _submit_many(admission, request, body, durability)
-    wanted = _complete_from_headers(request_from(body), request)
+    document, hook = take_webhook(admission, body)
+    wanted = _complete_from_headers(request_from(document), request)
     receipt = await admission.queue.producer.durable(durability).submit(wanted)
+    await put_webhooks(admission, [(receipt.job_id, hook)])
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
     job, position = await _follow(admission, wanted, receipt, wait_s)
@@ -86,11 +90,13 @@ async def _submit_many(
             f"{len(documents)} jobs in one request, more than {limit}",
             remedy="send them in several requests",
         )
-    wanted = [_parse_numbered(place, document) for place, document in enumerate(documents)]
+    parsed = [_parse_numbered(admission, place, document) for place, document in enumerate(documents)]
+    wanted = [job for job, _ in parsed]
     trace = trace_in(request.headers)
     producer = admission.queue.producer.durable(durability)
     receipts = await producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
     admission.gateway.metrics.count_submitted(admission.pool, receipts)
+    await put_webhooks(admission, [(kept.job_id, hook) for kept, (_, hook) in zip(receipts, parsed, strict=True)])
     body = {
         "jobs": [receipt_document(receipt) for receipt in receipts],
         "accepted": len(receipts),
@@ -176,10 +182,11 @@ def _check_no_key(request: Request) -> None:
         )
 
 
-def _parse_numbered(place: int, document: Json) -> JobRequest:
-    """Return a request of a list; errors name its index."""
+def _parse_numbered(admission: Admission, place: int, document: Json) -> tuple[JobRequest, Webhook | None]:
+    """Return a request of a list, and its webhook; errors name its index."""
     try:
-        return request_from(document)
+        rest, hook = take_webhook(admission, document)
+        return request_from(rest), hook
     except InvalidJobError as error:
         raise InvalidJobError(
             field=f"[{place}].{error.field}", value=error.value, problem=error.problem, remedy=error.remedy

@@ -8,6 +8,7 @@ requeue their jobs. Everything listens on free ports of the loopback and keeps i
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import json
 import secrets
@@ -15,6 +16,7 @@ import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -85,6 +87,7 @@ class Stack:
         self.gateway_url = ""  # empty: no gateway
         self._health_url = ""  # the operator's
         self.token = secrets.token_urlsafe(24)  # has all verbs at the gateway
+        self._webhook_key = base64.b64encode(secrets.token_bytes(32)).decode()
 
     async def start(self) -> None:
         """Start everything. Raises a LocalError or SettingError; parts started by then still need `stop`."""
@@ -217,9 +220,7 @@ class Stack:
         )
 
     async def _start_gateway(self) -> Child:
-        tokens = self._workspace.path / "tokens.json"  # YAML takes JSON
-        tokens.touch(mode=0o600)
-        tokens.write_text(json.dumps({"tokens": [{"name": "dev", "token": self.token}]}), encoding="utf-8")
+        tokens = self._private_file("tokens.json", json.dumps({"tokens": [{"name": "dev", "token": self.token}]}))
         self._gateway_port = self._gateway_port or free_port()
         self.gateway_url = f"http://{LOOPBACK}:{self._gateway_port}"
         return await self._spawn(
@@ -231,8 +232,18 @@ class Stack:
             f"--port={self._gateway_port}",
             "--log-level=warning",
             "--drain=0",  # no load balancer stands before it
+            f"--webhook-keys={self._private_file('webhook-keys', f'whsec_{self._webhook_key}')}",
+            *(f"--webhook-host={name}" for name in ("localhost", LOOPBACK)),
+            f"--webhook-network={LOOPBACK}/32",
             stop_seconds=GATEWAY_STOP_SECONDS,
         )
+
+    def _private_file(self, name: str, text: str) -> Path:
+        """Write a file of the workspace that only this user may read; return its path."""
+        path = self._workspace.path / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="utf-8")
+        return path
 
     async def _spawn(self, name: str, *arguments: str, stop_seconds: float) -> Child:
         argv = [sys.executable, "-m", "agentpool_core", name, *arguments]

@@ -14,6 +14,7 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
     USAGE      token number calls inputTokens outputTokens cost; number: of the last report under that lease token,
                cost: billionths;
                a row of a day: tenant, kind and model on three lines -> the last four numbers
+    DELIVERY   outcome changeMs tries atMs answer
     FLAGS      p preemptible, u runs though a parent failed, f only then, a has parents, t has a ttl, x has a trace,
                k has a limit key or a tenant, n has a tenant, g belongs to a group
 
@@ -45,6 +46,7 @@ _TOTALS = rf"({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (\d{{1,18}})"
 _USAGE = re.compile(rf"{_NUMBER} {_NUMBER} {_TOTALS}", re.ASCII)
 _USAGE_ROW = re.compile(_TOTALS, re.ASCII)
 USAGE_ROW_NAMES = 3
+_DELIVERY = re.compile(rf"(delivered|failed|retrying) ({_NUMBER}) ({_NUMBER}) ({_NUMBER}) (.*)", re.ASCII | re.DOTALL)
 _EVENT = re.compile(rf"(\S+) (\S+) ([^|\s]+)\|([^|\s]+)\|({_PRIORITY}) ({_NUMBER}) (\S*) (.*)", re.ASCII | re.DOTALL)
 
 
@@ -88,6 +90,16 @@ class EventText(NamedTuple):
     attempt: int
     worker: str
     detail: str
+
+
+class DeliveryText(NamedTuple):
+    """The latest try to deliver a message to a webhook."""
+
+    outcome: str
+    change_ms: int
+    tries: int
+    at_ms: int
+    answer: str
 
 
 class WorkerText(NamedTuple):
@@ -138,6 +150,12 @@ def read_event(text: str) -> EventText | None:
         return None
     change, job_id, kind, route, priority, attempt, worker, detail = found.groups()
     return EventText(change, job_id, kind, route, Priority(priority), int(attempt), worker, detail)
+
+
+def read_delivery(text: str) -> DeliveryText | None:
+    """Return the parts of a DELIVERY; None for a text that no script writes."""
+    found = _DELIVERY.fullmatch(text)
+    return found and DeliveryText(found[1], int(found[2]), int(found[3]), int(found[4]), found[5])
 
 
 def read_step(number: int, text: str) -> Step | None:

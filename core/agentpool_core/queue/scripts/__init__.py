@@ -80,6 +80,9 @@ CANCEL = load("cancel")
 SIGNAL = load("signal")
 GROUP = load("group")
 WATCH = load("watch")
+HOOK = load("hook")
+OUTBOX = load("outbox")
+DELIVERED = load("delivered")
 REGISTER = load("register")
 RENEW = load("renew")
 DEREGISTER = load("deregister")
@@ -106,7 +109,7 @@ REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longe
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
-    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, GROUP, WATCH, REGISTER, RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM,
-    CLAIM_PLAIN, SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY,
-    SCHEDULES, SCHEDULE, FIRE, REPLAY, DISCARD, PURGE,
+    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, GROUP, WATCH, HOOK, OUTBOX, DELIVERED, REGISTER, RENEW,
+    DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON,
+    OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY, SCHEDULES, SCHEDULE, FIRE, REPLAY, DISCARD, PURGE,
 )  # fmt: skip

@@ -103,11 +103,11 @@ end
 
 local function read_marks(job)
   local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds',
-    'emits', 'started')
+    'emits', 'started', 'hooks')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
   job.held, job.opened, job.holds = limits.read_bucket(marks[7]), limits.read_bucket(marks[8]), marks[9]
-  job.emits, job.started = marks[10], marks[11]
+  job.emits, job.started, job.hooks = marks[10], marks[11], marks[12]
 end
 
 -- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
@@ -186,10 +186,16 @@ local finished = {}
 -- Events of one script: number, 'change id kind|route|priority attempt worker detail', ...
 local events = {}
 
+-- Appends an event, and a message for each webhook of the job that asks for such changes.
 local function append_event(change, job, detail)
   local n = #events
   events[n + 1] = n / 2
   events[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. job.attempt .. ' ' .. job.worker .. ' ' .. (detail or '')
+  for name, changes in string.gmatch(job.hooks or '', '(%S+)=(%S+)') do
+    if string.find(',' .. changes .. ',', ',' .. change .. ',', 1, true) then
+      redis.call('ZADD', PREFIX .. 'outbox', now, job.id .. ' ' .. name .. ' ' .. change .. ' ' .. now_text)
+    end
+  end
 end
 
 local function write_events()

@@ -1,0 +1,72 @@
+"""Webhooks over HTTP: of a job, with the state of their messages; and the secrets that verify them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from fastapi import APIRouter, Request
+
+from agentpool_core.documents import delivery_document, webhook_document, webhook_from
+from agentpool_core.jobs import JobId, Json
+from agentpool_core.process.cancellation import results_of
+from agentpool_core.queue.webhooks import Webhook, definition_of
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admission, Admitted
+from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.bodies import json_body
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["webhooks"])
+OF_SUBMIT = "submit"  # name of the webhook that a submit brings
+
+
+@router.get("/jobs/{job_id}/webhooks", responses=openapi.READ_WEBHOOKS)
+async def list_webhooks(admission: Admitted, job_id: str) -> JsonResponse:
+    """List the webhooks of a job, with the latest try to deliver each message."""
+    webhooks, deliveries = await admission.queue.webhooks.of_job(JobId(job_id))
+    found = {"webhooks": [webhook_document(each) for each in webhooks]}
+    return JsonResponse(found | {"deliveries": [delivery_document(each) for each in deliveries]})
+
+
+@router.put("/jobs/{job_id}/webhooks/{name}", responses=openapi.PUT_WEBHOOK, openapi_extra=openapi.WEBHOOK_BODY)
+async def put_webhook(admission: Admitted, request: Request, job_id: str, name: str) -> JsonResponse:
+    """Add or replace a webhook of a job. A job that has ended already sends its message at once."""
+    document, _ = await json_body(request, admission.gateway.settings)
+    webhook = _checked(admission, webhook_from(name, document))
+    await put_webhooks(admission, [(JobId(job_id), webhook)])
+    return JsonResponse(webhook_document(webhook))
+
+
+@router.delete("/jobs/{job_id}/webhooks/{name}", responses=openapi.DELETED_WEBHOOK)
+async def delete_webhook(admission: Admitted, job_id: str, name: str) -> JsonResponse:
+    """Remove a webhook of a job; a message that was not delivered is dropped."""
+    await admission.queue.webhooks.delete(JobId(job_id), name)
+    return JsonResponse({"name": name, "outcome": "deleted"})
+
+
+@router.get("/webhook-secrets", responses=openapi.READ_SECRETS)
+async def webhook_secrets(admission: Admitted) -> JsonResponse:
+    """Return the secrets with which a receiver verifies the webhooks of the pool, the newest first."""
+    keys = admission.gateway.deliveries.keys
+    return JsonResponse({"secrets": keys.secrets_of(admission.pool) if keys else []})
+
+
+def take_webhook(admission: Admission, document: Json) -> tuple[Json, Webhook | None]:
+    """Return the document of a submit without its webhook, and the webhook. Raises InvalidJobError."""
+    if not isinstance(document, dict) or document.get("webhook") is None:
+        return document, None
+    rest = {name: value for name, value in document.items() if name != "webhook"}
+    return rest, _checked(admission, webhook_from(OF_SUBMIT, document["webhook"]))
+
+
+async def put_webhooks(admission: Admission, found: Iterable[tuple[JobId, Webhook | None]]) -> None:
+    """Store the webhooks of submitted jobs. A caller without an answer submits again, by key or id."""
+    chosen = [(job_id, hook) for job_id, hook in found if hook is not None]
+    await results_of(admission.queue.webhooks.put(job_id, hook) for job_id, hook in chosen)
+    if chosen:
+        admission.gateway.deliveries.wake(admission.pool)
+
+
+def _checked(admission: Admission, webhook: Webhook) -> Webhook:
+    definition_of(webhook)  # before anything is stored
+    admission.gateway.deliveries.check(webhook.url)
+    return webhook

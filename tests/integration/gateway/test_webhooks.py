@@ -1,0 +1,203 @@
+"""Webhooks over a real gateway: to a real receiver, signed, retried, and to no other place."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import json
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+from aiohttp import web
+
+from agentpool_gateway.delivery import deliveries
+from tests.fixtures import gateways as tokens
+from tests.fixtures.redis import wait_until
+
+
+class Receiver:
+    """An HTTP server that answers with the next of the given answers, and keeps the requests."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[web.Request, bytes]] = []
+        self.answers: list[web.Response] = []
+        self.port = 0
+
+    async def take(self, request: web.Request) -> web.Response:
+        self.requests.append((request, await request.read()))
+        return self.answers.pop(0) if self.answers else web.Response(status=204)
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}/hook"
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    found = Receiver()
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", found.take)
+    runner = web.AppRunner(app, shutdown_timeout=0.1)
+    await runner.setup()
+    site = web.TCPSite(runner, "127.0.0.1", 0)
+    await site.start()
+    found.port = site._server.sockets[0].getsockname()[1]
+    yield found
+    await runner.cleanup()
+
+
+@pytest.fixture
+def settings(tmp_path, monkeypatch) -> dict[str, object]:
+    """Settings of a gateway that delivers to this machine, and tries again at once."""
+    monkeypatch.setattr(deliveries, "FIRST_RETRY_SECONDS", 0.01)
+    keys = tmp_path / "webhook-keys"
+    keys.write_text("whsec_" + base64.b64encode(b"k" * 32).decode())
+    return {
+        "webhook_hosts": ("localhost", "127.0.0.1"),
+        "webhook_networks": ("127.0.0.0/8", "::1/128"),
+        "webhook_keys": keys,
+        "webhook_poll_s": 0.1,
+        "webhook_timeout_s": 5.0,
+    }
+
+
+@pytest.fixture
+async def base(gateway_factory, settings, pool):
+    """A client of such a gateway, based at the test's pool."""
+    gateway = await gateway_factory(**settings)
+    async with gateway.client() as client:
+        client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+        yield client
+
+
+async def deliveries_of(client, job_id: str, outcome: str):
+    """The deliveries of a job once one has this outcome."""
+
+    async def found():
+        listed = (await client.get(f"/jobs/{job_id}/webhooks")).json()["deliveries"]
+        return [each for each in listed if each["outcome"] == outcome]
+
+    return await wait_until(found, f"a delivery is {outcome}")
+
+
+async def test_the_end_of_a_job_arrives_as_a_signed_cloud_event(base, receiver, consumer, pool):
+    """The event has the job's record with the result; the secret of the pool verifies the signature."""
+    job_id = (await base.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})).json()["job_id"]
+    await consumer.serve_one(result={"text": "done"})
+    (delivery,) = await deliveries_of(base, job_id, "delivered")
+    assert (delivery["webhook"], delivery["change"], delivery["answer"]) == ("submit", "succeeded", "204 No Content")
+    ((request, body),) = receiver.requests
+    event = json.loads(body)
+    assert request.headers["content-type"] == "application/cloudevents+json"
+    assert (event["specversion"], event["type"], event["subject"]) == ("1.0", "dev.agentpool.job.succeeded", job_id)
+    assert event["source"] == f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+    assert (event["data"]["state"], event["data"]["result"]) == ("succeeded", {"text": "done"})
+    assert event["id"] == request.headers["webhook-id"]
+    (secret,) = (await base.get("/webhook-secrets")).json()["secrets"]
+    signed = f"{event['id']}.{request.headers['webhook-timestamp']}.".encode() + body
+    expected = hmac.new(base64.b64decode(secret.removeprefix("whsec_")), signed, hashlib.sha256).digest()
+    assert request.headers["webhook-signature"] == "v1," + base64.b64encode(expected).decode()
+
+
+async def test_a_receiver_that_fails_gets_the_same_message_again(base, receiver, consumer):
+    """After an error and after a redirect, which is not followed; with the same id; the state shows the tries."""
+    receiver.answers = [web.Response(status=500), web.Response(status=302, headers={"Location": "/elsewhere"})]
+    jobs = [{"kind": "greet", "webhook": {"url": receiver.url}}]
+    job_id = (await base.post("/jobs", json=jobs)).json()["jobs"][0]["job_id"]
+    await consumer.serve_one(error="no")
+    (delivery,) = await deliveries_of(base, job_id, "delivered")
+    assert (delivery["change"], delivery["tries"]) == ("failed", 3)
+    assert {request.path for request, _ in receiver.requests} == {"/hook"}
+    assert len({request.headers["webhook-id"] for request, _ in receiver.requests}) == 1
+
+
+async def test_a_receiver_that_wants_no_more_is_left_alone(base, receiver, consumer):
+    """410 ends the tries; the state has the answer, and the metric counts it."""
+    receiver.answers = [web.Response(status=410)]
+    job_id = (await base.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})).json()["job_id"]
+    await consumer.serve_one()
+    (delivery,) = await deliveries_of(base, job_id, "failed")
+    assert (delivery["tries"], delivery["answer"]) == (1, "410 Gone")
+
+
+async def test_two_gateways_share_the_messages(gateway_factory, settings, receiver, base, consumer):
+    """Each message arrives once, although both look at the outbox."""
+    await gateway_factory(**settings)
+    for _ in range(10):
+        await base.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})
+    ids = [(await consumer.serve_one()).job_id for _ in range(10)]
+    for job_id in ids:
+        await deliveries_of(base, job_id, "delivered")
+    assert sorted(json.loads(body)["subject"] for _, body in receiver.requests) == sorted(ids)
+
+
+async def test_a_webhook_of_a_present_job_is_put_listed_and_deleted(base, receiver, consumer):
+    """An ended job sends its message at once; a deleted webhook sends none."""
+    job_id = (await base.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    hook = {"url": receiver.url, "changes": ["succeeded"]}
+    put = await base.put(f"/jobs/{job_id}/webhooks/mine", json=hook)
+    assert put.json() == {"name": "mine", "format": "cloudevents", **hook}
+    assert (await base.get(f"/jobs/{job_id}/webhooks")).json() == {"webhooks": [put.json()], "deliveries": []}
+    assert (await base.delete(f"/jobs/{job_id}/webhooks/mine")).json()["outcome"] == "deleted"
+    await consumer.serve_one()
+    assert receiver.requests == []
+    await base.put(f"/jobs/{job_id}/webhooks/mine", json=hook)
+    await deliveries_of(base, job_id, "delivered")
+
+
+async def test_a_private_address_is_not_reached_by_name_or_number(gateway_factory, settings, receiver, pool, consumer):
+    """An allowed name that leads to a private address is given up at once, and no connection is made."""
+    gateway = await gateway_factory(**settings | {"webhook_networks": ()})
+    async with gateway.client() as client:
+        client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+        for host in ("localhost", "127.0.0.1"):
+            hook = {"url": f"https://{host}:{receiver.port}/"}
+            answer = await client.post("/jobs", json={"kind": "greet", "webhook": hook})
+            await consumer.serve_one()
+            (delivery,) = await deliveries_of(client, answer.json()["job_id"], "failed")
+            assert "no address" in delivery["answer"]
+    assert receiver.requests == []
+
+
+@pytest.mark.parametrize(
+    ("hook", "field"),
+    [
+        ({"url": "https://elsewhere.example/"}, "url"),
+        ({"url": "https://localhost/", "changes": ["started"]}, "changes"),
+        ({"url": "https://localhost/", "changes": []}, "changes"),
+        ({"url": "https://localhost/", "secret": "x"}, "secret"),
+        ({}, "url"),
+        ("https://localhost/", "webhook"),
+    ],
+)
+async def test_a_webhook_that_cannot_be_used_refuses_the_submit(base, hook, field):
+    """422 names the field, and no job is stored."""
+    answer = await base.post("/jobs", json={"kind": "greet", "webhook": hook})
+    assert (answer.status_code, answer.json()["field"]) == (422, field)
+    assert (await base.get("/jobs:count")).json() == {"count": 0}
+
+
+async def test_webhooks_are_off_by_default_and_secrets_need_a_verb(gateway, http, pool):
+    """The refusal names the option; a reader may not see the secrets."""
+    answer = await http.post("/jobs", json={"kind": "greet", "webhook": {"url": "https://localhost/"}})
+    assert answer.status_code == 422
+    assert "--webhook-host" in answer.json()["remedy"]
+    async with gateway.client(tokens.READER) as reader:
+        refused = await reader.get(f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/webhook-secrets")
+    assert refused.status_code == 403
+
+
+async def test_a_slow_receiver_delays_no_other(gateway_factory, settings, receiver, pool, consumer):
+    """While one receiver does not answer, the message to another arrives."""
+    gateway = await gateway_factory(**settings)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        async with gateway.client() as client:
+            client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+            await client.post("/jobs", json={"kind": "greet", "webhook": {"url": f"http://127.0.0.1:{port}/"}})
+            quick = (await client.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})).json()
+            await consumer.serve_one()
+            await consumer.serve_one()
+            await deliveries_of(client, quick["job_id"], "delivered")
