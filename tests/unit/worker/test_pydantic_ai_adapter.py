@@ -43,6 +43,7 @@ async def test_an_agent_runs_as_durable_steps(writer):
     assert (job.state, job.result) == ("succeeded", ARTICLE)
     assert [step.name for step in job.steps] == STEPS
     assert "".join(job.output).strip() == ARTICLE["published"]
+    assert [(used.model, used.output_tokens > 0) for used in job.usage] == [("function::pretend", True)] * 3
 
 
 @pytest.mark.parametrize("kill", ["kill_after", "kill_during"])

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import TypeAdapter
@@ -24,6 +25,8 @@ from pydantic_ai.messages import ModelResponse, PartDeltaEvent, PartStartEvent, 
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.toolsets import WrapperToolset
 from pydantic_core import to_jsonable_python
+
+from agentpool_worker.adapters.calls import Codec, DurableCalls, usage_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,22 +38,20 @@ if TYPE_CHECKING:
     from pydantic_ai.tools import RunContext
     from pydantic_ai.toolsets import ToolsetTool
 
+    from agentpool_core.queue.usage import UsageReport
     from agentpool_worker.context import Context
     from agentpool_worker.durable.steps import StepOptions
 
 Deps = TypeVar("Deps")
 Output = TypeVar("Output")
-_RESPONSE = TypeAdapter(ModelResponse)
 
 
 class DurableAgent(Generic[Deps, Output]):
     """An agent within one attempt at a job."""
 
-    def __init__(self, agent: Agent[Deps, Output], ctx: Context, *, stream: bool, options: StepOptions | None) -> None:
+    def __init__(self, agent: Agent[Deps, Output], calls: DurableCalls) -> None:
         self._agent = agent
-        self._ctx = ctx
-        self._stream = stream
-        self._options = options
+        self._calls = calls
 
     async def run(self, *args: Any, **keywords: Any) -> Any:
         """Run the agent, as `Agent.run` does, with the same arguments and the same result."""
@@ -59,9 +60,8 @@ class DurableAgent(Generic[Deps, Output]):
 
     @contextlib.contextmanager
     def _durable_parts(self, model: Any) -> Iterator[None]:
-        chosen = model or self._agent.model
-        durable_model = _Model(chosen, self._ctx, stream=self._stream, options=self._options)
-        toolsets = [_Toolset(each, self._ctx, self._options) for each in self._agent.toolsets]
+        durable_model = _Model(model or self._agent.model, self._calls)
+        toolsets = [_Toolset(each, self._calls) for each in self._agent.toolsets]
         with self._agent.override(model=durable_model, toolsets=toolsets, tools=[]):
             yield
 
@@ -73,17 +73,15 @@ def durable(
 
     `stream`: emit the model's text to the job's output as it comes. `options`: retries and timeout of each step.
     """
-    return DurableAgent(agent, ctx, stream=stream, options=options)
+    return DurableAgent(agent, DurableCalls(ctx=ctx, stream=stream, options=options))
 
 
 class _Model(WrapperModel):
     """A model whose requests are steps."""
 
-    def __init__(self, wrapped: Model | Any, ctx: Context, *, stream: bool, options: StepOptions | None) -> None:
+    def __init__(self, wrapped: Model | Any, calls: DurableCalls) -> None:
         super().__init__(wrapped)
-        self._ctx = ctx
-        self._stream = stream
-        self._options = options
+        self._calls = calls
 
     async def request(
         self,
@@ -93,12 +91,11 @@ class _Model(WrapperModel):
     ) -> ModelResponse:
         """Return the response of the model, from the store if an earlier attempt has it."""
 
-        async def ask() -> Any:
-            answer = self._streamed if self._stream else self.wrapped.request
-            response = await answer(messages, model_settings, model_request_parameters)
-            return _RESPONSE.dump_python(response, mode="json")
+        async def ask() -> ModelResponse:
+            answer = self._streamed if self._calls.stream else self.wrapped.request
+            return await answer(messages, model_settings, model_request_parameters)
 
-        return _RESPONSE.validate_python(await self._ctx.step("model", ask, options=self._options))
+        return await self._calls.model(ask, _CODEC)
 
     async def _streamed(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters
@@ -106,10 +103,10 @@ class _Model(WrapperModel):
         async with self.wrapped.request_stream(messages, settings, parameters) as response:
             async for event in response:
                 match event:
-                    case PartStartEvent(part=TextPart(content=text)) if text:
-                        await self._ctx.emit(text)
-                    case PartDeltaEvent(delta=TextPartDelta(content_delta=text)) if text:
-                        await self._ctx.emit(text)
+                    case PartStartEvent(part=TextPart(content=text)):
+                        await self._calls.emit(text)
+                    case PartDeltaEvent(delta=TextPartDelta(content_delta=text)):
+                        await self._calls.emit(text)
             return response.get()
 
 
@@ -117,8 +114,7 @@ class _Model(WrapperModel):
 class _Toolset(WrapperToolset[Any]):
     """Tools whose calls are steps."""
 
-    job: Context
-    options: StepOptions | None
+    calls: DurableCalls
 
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[Any], tool: ToolsetTool[Any]
@@ -131,11 +127,22 @@ class _Toolset(WrapperToolset[Any]):
             except ModelRetry as retry:
                 return {"retry": retry.message}
 
-        step = f"tool {name} {ctx.tool_call_id or ''}".strip().replace("#", "-")[:200]
-        answer = await self.job.step(step, call, options=self.options)
+        answer = await self.calls.tool(name, ctx.tool_call_id, call)
         if "retry" in answer:
             raise ModelRetry(answer["retry"])
         return answer["result"]
+
+
+def _used(response: ModelResponse) -> UsageReport:
+    """Return the usage of a response; its cost in US dollars, where the framework knows the prices of the model."""
+    cost = 0.0
+    with contextlib.suppress(AssertionError, LookupError, ValueError):
+        cost = float(response.cost().total_price)
+    return usage_report(response.model_name, response.usage.input_tokens, response.usage.output_tokens, cost)
+
+
+_RESPONSE = TypeAdapter(ModelResponse)
+_CODEC = Codec(write=partial(_RESPONSE.dump_python, mode="json"), read=_RESPONSE.validate_python, used=_used)
 
 
 __all__ = ("DurableAgent", "durable")

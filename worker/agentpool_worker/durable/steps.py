@@ -217,16 +217,16 @@ async def _with_retries(function: Callable[[], Any], options: StepOptions) -> An
     pause = options.backoff_seconds
     for _ in range(options.retries):
         try:
-            return await _once(function, options.timeout_seconds)
+            return await run_once(function, options.timeout_seconds)
         except _PASSED:
             raise
         except options.retry_on:
             await _pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, hides nothing
             pause = min(pause * 2, _LONGEST_BACKOFF_SECONDS)
-    return await _once(function, options.timeout_seconds)
+    return await run_once(function, options.timeout_seconds)
 
 
-async def _once(function: Callable[[], Any], timeout_seconds: float | None) -> Any:
+async def run_once(function: Callable[[], Any], timeout_seconds: float | None = None) -> Any:
     """Run the function: in the event loop if it is async, else in a thread."""
     async with asyncio.timeout(timeout_seconds):
         is_async = inspect.iscoroutinefunction(getattr(function, "func", function))

@@ -1,0 +1,98 @@
+"""The base of all adapters: calls of models and tools as durable steps of a job.
+
+An adapter translates a framework's calls into `model` and `tool` of `DurableCalls`, which name the steps and store the
+results as JSON. A call inside of a running step, as of an agent that is a tool of an agent, is a part of that step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from agentpool_core.errors import StaleLeaseError
+from agentpool_core.queue.usage import LONGEST_MODEL, UsageReport
+from agentpool_worker.durable.steps import MAX_NAME_CHARS, run_once, running_step
+from agentpool_worker.exceptions import Permanent, Retry, StepFailedError
+
+if TYPE_CHECKING:
+    from agentpool_worker.context import Context
+    from agentpool_worker.durable.steps import StepOptions
+
+Response = TypeVar("Response")
+_OURS = (Permanent, Retry, StaleLeaseError, StepFailedError)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Codec(Generic[Response]):
+    """Responses of a framework's models."""
+
+    write: Callable[[Response], Any]  # to JSON
+    read: Callable[[Any], Response]  # from JSON
+    used: Callable[[Response], UsageReport]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DurableCalls:
+    """The calls of models and tools in one attempt at a job."""
+
+    ctx: Context
+    stream: bool = True  # emit the model's text to the job's output as it comes
+    options: StepOptions | None = None  # of each step
+
+    async def model(self, ask: Callable[[], Awaitable[Response]], codec: Codec[Response]) -> Response:
+        """Return the response of a model, from the store if an earlier attempt has it: steps `model`, `model#2`, …."""
+
+        async def call() -> Any:
+            response = await ask()
+            await self._report(codec.used(response))
+            return codec.write(response)
+
+        return codec.read(await self.step("model", call))
+
+    async def tool(self, name: str, call_id: str | None, function: Callable[[], Any]) -> Any:
+        """Return the result of a tool (a JSON value), from the store if an earlier attempt has it.
+
+        The step is `tool NAME CALL`: calls that run at once are told apart by the id that the model gave to each call.
+        """
+        return await self.step(f"tool {name} {call_id or ''}", function)
+
+    async def step(self, name: str, function: Callable[[], Any]) -> Any:
+        """Run a step, or a part of the step that the caller is inside of."""
+        if running_step.get():
+            return await run_once(function)
+        plain = name.strip().replace("#", "-").lstrip("~")[:MAX_NAME_CHARS]
+        return await self.ctx.step(plain, function, options=self.options)
+
+    async def _report(self, used: UsageReport) -> None:
+        await self.ctx.usage(
+            input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=used.cost, model=used.model
+        )
+
+    async def emit(self, text: str | None) -> None:
+        """Append text of the model to the job's output."""
+        if text:
+            await self.ctx.emit(text)
+
+
+def usage_report(
+    model: str | None, input_tokens: int | None, output_tokens: int | None, cost: float = 0.0
+) -> UsageReport:
+    """Return a report that the queue takes, whatever a server of models has sent."""
+    name = (model or "").encode("ascii", "replace").decode()[:LONGEST_MODEL]
+    return UsageReport(
+        model=name if name.isprintable() else "",
+        input_tokens=max(0, input_tokens or 0),
+        output_tokens=max(0, output_tokens or 0),
+        cost=cost,
+    )
+
+
+def own_error(error: BaseException) -> Exception | None:
+    """Return the error of ours that a framework has wrapped in an error of its own, if any."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, _OURS):
+            return cause
+        cause = cause.__cause__
+    return None
