@@ -113,10 +113,8 @@ def _read(schema: Schema, description: str) -> Responses:
     return {**_COMMON, 200: _json(schema, description)}
 
 
-READ_JOB: Responses = {
-    **_read(schemas.JOB, "The job's record."),
-    304: {"description": "The client has it, as its If-None-Match says."},
-}
+_UNCHANGED: Responses = {304: {"description": "The client has it, as its If-None-Match says."}}
+READ_JOB: Responses = {**_read(schemas.JOB, "The job's record."), **_UNCHANGED}
 READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and checkpoint.")
 FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progress and checkpoint.")
 COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
@@ -131,7 +129,7 @@ READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_USAGE = _read(schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
-READ_CARD = _read(schemas.CARD, "An A2A agent card.")
+READ_CARD: Responses = {**_read(schemas.CARD, "An A2A agent card."), **_UNCHANGED}
 READ_AGENTS = _read(schemas.AGENTS, "Agents, and where their cards are.")
 DISCARDED = _read(schemas.OUTCOME, "Deleted.")
 PURGED = _read(schemas.PURGED, "Numbers of removed and remaining jobs.")

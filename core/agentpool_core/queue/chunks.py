@@ -6,7 +6,7 @@ A reader continues after the id of any entry, through restarts of every part. Th
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,8 @@ MAX_CHUNK_BYTES = 65_536
 MAX_CHUNKS = 10_000  # of a job; about so many newest chunks are kept
 START = "0"  # before the oldest chunk
 PAGE = 500  # entries read at once
+PAGE_NEWEST = 16  # likewise, backwards: at most a MiB
+FOLLOW_BLOCK_MS = 20_000  # of a reader that hears of the end by other means
 _BLOCK_MS = 1_000  # after which the state of a silent job is looked at
 
 
@@ -69,6 +71,52 @@ async def follow_chunks(
         if not rows or "end" in rows[-1][1]:
             job = await inspector.job(pool, job_id)
         raise_lost()
+
+
+class JobOutput:
+    """The output of a pool's jobs for readers that hear of the end of a job by its events."""
+
+    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
+        self._redis = redis
+        self._keys = Keys(pool)
+
+    async def newest(self, job_id: JobId, *, most_bytes: int) -> list[Chunk]:
+        """Return the newest chunks that have at most so many bytes together, oldest first."""
+        found: list[Chunk] = []
+        before, left = "+", most_bytes
+        while True:
+            rows = await ask(self._redis, "XREVRANGE", self._keys.chunks(job_id), before, "-", "COUNT", PAGE_NEWEST)
+            with Reading("xrevrange"):
+                for row in rows:
+                    fields = fields_of(row[1])
+                    left -= len(fields.get("data", ""))
+                    if left < 0:
+                        return found[::-1]
+                    found += filter(None, [_chunk(str(row[0]), fields)])
+                if len(rows) < PAGE_NEWEST:
+                    return found[::-1]
+                before = f"({rows[-1][0]}"
+
+    async def after(self, job_id: JobId, place: str) -> AsyncGenerator[Chunk, None]:
+        """Yield the chunks after a place that are stored now."""
+        async for chunk in self._pages(job_id, place, block_ms=0):
+            yield chunk
+
+    async def follow(self, job_id: JobId, place: str) -> AsyncGenerator[Chunk, None]:
+        """Yield the chunks after a place, as they come. Never ends by itself."""
+        block_ms = min(FOLLOW_BLOCK_MS, int(longest_block_s(self._redis) * 1000))
+        async for chunk in self._pages(job_id, place, block_ms=block_ms):
+            yield chunk
+
+    async def _pages(self, job_id: JobId, place: str, *, block_ms: int) -> AsyncGenerator[Chunk, None]:
+        while True:
+            rows = await _read(self._redis, self._keys.chunks(job_id), place, block_ms)
+            for place, fields in rows:  # noqa: PLR1704  # where the next reading goes on
+                if (chunk := _chunk(place, fields)) is not None:
+                    yield chunk
+            if not block_ms and len(rows) < PAGE:
+                return
+            raise_lost()
 
 
 async def _read(redis: RedisClient, key: str, after: str, block_ms: int) -> list[tuple[str, dict[str, str]]]:

@@ -7,9 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
+from email.utils import formatdate
+from weakref import WeakKeyDictionary
 
+from a2a.types import AgentCard
 from a2a.utils.constants import AGENT_CARD_WELL_KNOWN_PATH, VERSION_HEADER
 from fastapi import APIRouter, Request
+from fastapi.responses import Response
 
 from agentpool_gateway import openapi
 from agentpool_gateway.a2a.card import card_of
@@ -18,16 +23,18 @@ from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import speaks_current
 from agentpool_gateway.access.admission import Admitted, Known, gateway_of, holds_any
 from agentpool_gateway.access.authority import AllowAll
-from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.answers import JsonResponse, tagged
+from agentpool_gateway.pools.queues import PoolQueue
 
 router = APIRouter(tags=["a2a"])
 _BASE = "/v1/namespaces/{namespace}/pools/{pool}/a2a"
 CATALOGUE = "/v1/a2a/agents"
+_SERVED: WeakKeyDictionary[PoolQueue, tuple[bytes, float]] = WeakKeyDictionary()  # newest card, since when
 FRESH_SECONDS = 60  # for which a client may keep a card
 
 
 @router.get(f"{_BASE}{AGENT_CARD_WELL_KNOWN_PATH}", responses=openapi.READ_CARD)
-async def card(admission: Admitted, request: Request) -> JsonResponse:
+async def card(admission: Admitted, request: Request) -> Response:
     """Return the card of a pool; unless the request speaks 1.0, with the fields that clients of 0.3 look for."""
     url = str(request.url.replace(query="")).removesuffix(AGENT_CARD_WELL_KNOWN_PATH)
     settings = await admission.queue.inspector.settings(admission.pool)
@@ -36,8 +43,16 @@ async def card(admission: Admitted, request: Request) -> JsonResponse:
     answer = JsonResponse(document_of(found) if speaks_current(request) else with_legacy_fields(found))
     answer.headers["Cache-Control"] = f"private, max-age={FRESH_SECONDS}"
     answer.headers["Vary"] = VERSION_HEADER
-    answer.headers["ETag"] = f'"{hashlib.sha256(answer.body).hexdigest()[:32]}"'
-    return answer
+    answer.headers["Last-Modified"] = formatdate(_served_since(admission.queue, found), usegmt=True)
+    return tagged(request, answer)
+
+
+def _served_since(queue: PoolQueue, card: AgentCard) -> float:
+    """Return the time since which this gateway has served the card: the settings of a pool have no time of change."""
+    digest = hashlib.sha256(card.SerializeToString(deterministic=True)).digest()
+    if queue not in _SERVED or _SERVED[queue][0] != digest:
+        _SERVED[queue] = (digest, time.time())
+    return _SERVED[queue][1]
 
 
 @router.get(CATALOGUE, responses=openapi.READ_AGENTS)

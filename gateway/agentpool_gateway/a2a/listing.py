@@ -12,13 +12,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
-from a2a.types import ListTasksRequest, ListTasksResponse
+from a2a.types import ListTasksRequest, ListTasksResponse, Task
 
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, JobState
 from agentpool_core.queue.inspector import LISTABLE
 from agentpool_gateway.a2a.errors import invalid
-from agentpool_gateway.a2a.reading import read_task
+from agentpool_gateway.a2a.reading import read_output, read_plain_task, with_artifacts
 from agentpool_gateway.a2a.tasks import changed_at_ms, context_of, history_length_of, state_of
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 MOST_LISTED = 1_000
 MOST_ENDED = 200
 PAGE, LARGEST_PAGE = 50, 100
+MOST_OUTPUT_BYTES = 2**16  # of each task of a page
 CHUNK = 50  # whole records that are read at once
 Place: TypeAlias = tuple[int, JobId]  # of a task in the list: time of its last change, id
 _ENDED = frozenset(state.value for state in JobState if state.terminal and state not in LISTABLE)
@@ -45,13 +46,18 @@ async def list_tasks(admission: Admission, params: ListTasksRequest) -> ListTask
     rest = [place for place in found if after is None or place < after]
     page = await _records(admission, rest[:size])
     return ListTasksResponse(
-        tasks=[
-            await read_task(admission, job, history_length=history, artifacts=params.include_artifacts) for job in page
-        ],
+        tasks=[await _row(admission, job, history, artifacts=params.include_artifacts) for job in page],
         next_page_token=_token(rest[size - 1]) if len(rest) > size else "",
         page_size=len(page),
         total_size=len(found),
     )
+
+
+async def _row(admission: Admission, job: Job, history_length: int | None, *, artifacts: bool) -> Task:
+    task = await read_plain_task(admission, job, history_length=history_length)
+    if not artifacts:
+        return task
+    return with_artifacts(task, job, await read_output(admission, job, most_bytes=MOST_OUTPUT_BYTES))
 
 
 async def _heads(admission: Admission) -> list[Job]:

@@ -1,8 +1,9 @@
 """A message as the request of a job, or as the answer to a job that asks for input. Pure.
 
-A repeated message, with the same caller, id and content, gets the same task. Clients reuse an id for different content,
-so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` has the fields of the
-job.
+A repeated message, with the same caller, id and content, gets the same task, as long as the answer may have been lost.
+The sender knows a task that was continued or cancelled, so after that the message is a new one. Clients reuse an id for
+different content, so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` has
+the fields of the job.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from a2a.types import SendMessageRequest
 from google.protobuf.json_format import MessageToDict
 
 from agentpool_core.documents import Document, request_from
-from agentpool_core.jobs import JobRequest, Json
+from agentpool_core.jobs import JobId, JobRequest, Json
 from agentpool_core.queue import PoolSettings
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.tasks import NAMESPACE
@@ -38,10 +40,13 @@ def default_kind(settings: PoolSettings) -> str:
     return kinds[0] if settings.refuse_unlisted_kinds and len(kinds) == 1 else KIND
 
 
-def job_request(params: SendMessageRequest, *, caller: str, kind: str) -> JobRequest:
-    """Return the job of a message. Raises InvalidParamsError, or InvalidJobError naming the option."""
+def job_request(params: SendMessageRequest, *, caller: str, kind: str, closed: Sequence[JobId] = ()) -> JobRequest:
+    """Return the job of a message. `closed`: earlier tasks of the same message, which its sender has closed.
+
+    Raises InvalidParamsError, or InvalidJobError naming the option.
+    """
     message = document_of(params.message)
-    identity = _identity(caller, message, document_of(params.metadata))
+    identity = _identity(caller, message, document_of(params.metadata), *closed)
     message.setdefault("contextId", str(uuid.uuid5(uuid.NAMESPACE_OID, identity)))  # the same for a repeated message
     payload = {"message": message}
     if params.HasField("metadata"):

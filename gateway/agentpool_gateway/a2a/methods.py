@@ -24,11 +24,12 @@ from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
 from agentpool_gateway.a2a.reading import job_at_rest, read_task
 from agentpool_gateway.a2a.streams import Updates, follow, follow_new, open_stream, single_update
-from agentpool_gateway.a2a.tasks import bare_task, history_length_of, reply_of
+from agentpool_gateway.a2a.tasks import bare_task, closed_by_sender, history_length_of, reply_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.routes.long_polling import job_after
 
+MOST_REPEATS = 100  # of a message whose tasks its sender has closed
 CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; most do within milliseconds
 
 
@@ -97,11 +98,24 @@ async def _submit(admission: Admission, params: pb.SendMessageRequest) -> Receip
         await refuse_push(admission, params)
     if params.message.task_id:
         return await deliver(admission, params, JobId(_known_form(admission, params.message.task_id)))
-    settings = await admission.queue.inspector.settings(admission.pool)
-    request = job_request(params, caller=admission.request.caller.name, kind=default_kind(settings))
-    receipt = await admission.queue.producer.submit(request)
+    receipt = await _submit_once(admission, params)
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     return receipt
+
+
+async def _submit_once(admission: Admission, params: pb.SendMessageRequest) -> Receipt:
+    """Submit the job of a message; return the receipt of the first one for a message that was sent again."""
+    inspector, caller = admission.queue.inspector, admission.request.caller.name
+    kind = default_kind(await inspector.settings(admission.pool))
+    closed: list[JobId] = []
+    while True:
+        request = job_request(params, caller=caller, kind=kind, closed=closed[-1:])
+        receipt = await admission.queue.producer.submit(request)
+        if not receipt.duplicate or len(closed) >= MOST_REPEATS:
+            return receipt
+        if not closed_by_sender(await inspector.job(admission.pool, receipt.job_id)):
+            return receipt
+        closed.append(receipt.job_id)
 
 
 async def _job(admission: Admission, task_id: str) -> Job:

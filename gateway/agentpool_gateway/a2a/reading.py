@@ -10,7 +10,9 @@ from a2a.types import Task
 
 from agentpool_core.jobs import Job, JobEvent, JobId
 from agentpool_core.process.cancellation import end
-from agentpool_gateway.a2a.tasks import asks, task_of
+from agentpool_core.queue.chunks import Chunk
+from agentpool_gateway.a2a.output import output_of
+from agentpool_gateway.a2a.tasks import artifacts_of, asks, task_of
 from agentpool_gateway.access import rechecks
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.routes.long_polling import job_after
@@ -19,15 +21,34 @@ if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
 
 MOST_WAITS = 50  # newest of a job, whose questions and answers are in the history of its task
+MOST_OUTPUT_BYTES = 2**20  # of the output in a task, newest first
 
 
-async def read_task(
-    admission: Admission, job: Job, *, history_length: int | None = None, artifacts: bool = True
-) -> Task:
-    """Return a job as a task. `history_length`: the most messages of the history; None: all that are read."""
+async def read_task(admission: Admission, job: Job, *, history_length: int | None = None) -> Task:
+    """Return a job as a task with its artifacts; see `read_plain_task`."""
+    return with_artifacts(
+        await read_plain_task(admission, job, history_length=history_length), job, await read_output(admission, job)
+    )
+
+
+async def read_plain_task(admission: Admission, job: Job, *, history_length: int | None = None) -> Task:
+    """Return a job as a task without artifacts. `history_length`: the most messages; None: all that are read."""
     most = MOST_WAITS if history_length is None else min(history_length, MOST_WAITS)
     waits = await admission.queue.inspector.waits(admission.pool, job, most=most)
-    return task_of(job, waits=waits, history_length=history_length, artifacts=artifacts)
+    return task_of(job, waits=waits, history_length=history_length)
+
+
+async def read_output(admission: Admission, job: Job, *, most_bytes: int = MOST_OUTPUT_BYTES) -> list[Chunk]:
+    """Return the newest chunks of a job's output."""
+    if job.claimed_at_ms is None:
+        return []
+    return await admission.queue.output.newest(job.job_id, most_bytes=most_bytes)
+
+
+def with_artifacts(task: Task, job: Job, output: list[Chunk]) -> Task:
+    """Return the task with the job's output and result as artifacts."""
+    task.artifacts.extend([*output_of(output), *artifacts_of(job)])
+    return task
 
 
 async def job_at_rest(admission: Admission, job_id: JobId, wait_s: float) -> Job:

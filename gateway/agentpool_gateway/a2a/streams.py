@@ -1,19 +1,25 @@
-"""A task's stream: the task first, then the task's changes, until the task ends or asks for input.
+"""A task's stream: the task first, then its changes and output, until the task is at rest: it ends or asks for input.
 
-Changes follow the job's events in order, so all streams of a task get the same changes. After the end the job is read
-again: artifacts come before the last status. `None` in a stream is a silence: a binding sends a comment.
+Changes follow the job's events in order, so all streams of a task get the same changes. At rest the job is read again:
+artifacts come before the last status. `None` in a stream is a silence: a binding sends a comment.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from a2a.types import StreamResponse, Task, TaskArtifactUpdateEvent, TaskState, TaskStatus, TaskStatusUpdateEvent
 
+from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Receipt
-from agentpool_gateway.a2a.reading import read_task
+from agentpool_core.process.cancellation import end
+from agentpool_core.queue.chunks import Chunk
+from agentpool_gateway.a2a.output import SentOutput
+from agentpool_gateway.a2a.reading import read_output, read_plain_task, with_artifacts
 from agentpool_gateway.a2a.tasks import STATES, agent_message, artifacts_of, asks, context_of, status_of
 from agentpool_gateway.a2a.values import timestamp_of
 from agentpool_gateway.routes.event_feed import feed_events
@@ -21,6 +27,7 @@ from agentpool_gateway.routes.event_feed import feed_events
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
 
+log = logging.getLogger(__name__)
 Updates = AsyncGenerator[StreamResponse | None, None]
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
 _RESTS = frozenset(STATES[JobState(state)] for state in _ENDS) | {TaskState.TASK_STATE_INPUT_REQUIRED}
@@ -48,8 +55,9 @@ async def follow(admission: Admission, job_id: JobId) -> Updates:
     """Yield a task and its changes. Raises UnknownJobError, or the refusal after the caller lost the permission."""
     async with admission.queue.hub.listen(job_id=job_id) as events:
         job = await admission.queue.inspector.job(admission.pool, job_id)
-        yield StreamResponse(task=await read_task(admission, job))
-        async for update in _changes(admission, events, job, known=job.history):
+        output = await read_output(admission, job)
+        yield StreamResponse(task=with_artifacts(await read_plain_task(admission, job), job, output))
+        async for update in _changes(admission, events, job, SentOutput(job, output), known=job.history):
             yield update
 
 
@@ -60,36 +68,78 @@ async def follow_new(
     async with admission.queue.hub.listen() as events:
         receipt = await submit()
         job = await admission.queue.inspector.job(admission.pool, receipt.job_id)
-        known = job.history
-        task = await read_task(admission, job, history_length=history_length)
-        if not receipt.duplicate:
+        task = await read_plain_task(admission, job, history_length=history_length)
+        known, output = job.history, []
+        if receipt.duplicate:
+            output = await read_output(admission, job)
+            task = with_artifacts(task, job, output)
+        else:
             known = job.history[:1]
             task.status.CopyFrom(TaskStatus(state=STATES[receipt.state], timestamp=timestamp_of(job.submitted_at_ms)))
-            del task.artifacts[:]
         yield StreamResponse(task=task)
         if receipt.duplicate and asks(job):
             return
-        async for update in _changes(admission, events, job, known=known):
+        async for update in _changes(admission, events, job, SentOutput(job, output), known=known):
             yield update
 
 
 async def _changes(
-    admission: Admission, events: AsyncIterator[JobEvent], job: Job, *, known: Sequence[HistoryEntry]
+    admission: Admission, events: AsyncIterator[JobEvent], job: Job, sent: SentOutput, *, known: Sequence[HistoryEntry]
 ) -> Updates:
-    """Yield the changes after those in `known`, until the task ends or asks for input."""
+    """Yield the output after that in `sent` and the changes after those in `known`, until the task is at rest."""
     if any(change.type in _ENDS for change in known[-1:]):
         return
-    feed = feed_events(admission, _later(events, job, known))
-    async with aclosing(feed):
-        async for event in feed:
-            if event is None:
+    merged = _merged(_later(events, job, known), admission.queue.output.follow(job.job_id, sent.place))
+    feed = feed_events(admission, merged)
+    async with aclosing(merged), aclosing(feed):
+        async for change in feed:
+            if change is None:
                 yield None
                 continue
-            updates = await _updates(admission, job, event)
+            updates = sent.next(change) if isinstance(change, Chunk) else await _updates(admission, job, change)
+            at_rest = updates[-1].status_update.status.state in _RESTS
+            if at_rest:
+                async for update in _rest(admission, job, sent):
+                    yield update
             for update in updates:
                 yield update
-            if updates[-1].status_update.status.state in _RESTS:
+            if at_rest:
                 return
+
+
+async def _rest(admission: Admission, job: Job, sent: SentOutput) -> Updates:
+    """Yield the output that was stored before the task came to rest, and the end of its artifact."""
+    async for chunk in admission.queue.output.after(job.job_id, sent.place):
+        for update in sent.next(chunk):
+            yield update
+    for update in sent.end():
+        yield update
+
+
+async def _merged(
+    events: AsyncGenerator[JobEvent, None], chunks: AsyncGenerator[Chunk, None]
+) -> AsyncGenerator[JobEvent | Chunk, None]:
+    """Yield the items of both as they come, until either ends."""
+    ready: asyncio.Queue[JobEvent | Chunk | None] = asyncio.Queue(maxsize=1)
+
+    async def take(source: AsyncGenerator[JobEvent | Chunk, None]) -> None:
+        async with aclosing(source):
+            try:
+                async for item in source:
+                    await ready.put(item)
+            except AgentPoolError as error:  # the client subscribes again
+                log.warning("a stream of a task ends: %s", type(error).__name__)
+        await ready.put(None)
+
+    takers = [asyncio.create_task(take(source)) for source in (events, chunks)]
+    try:
+        while (item := await ready.get()) is not None:
+            yield item
+    finally:
+        for taker in takers:
+            taker.cancel()
+        for taker in takers:
+            await end(taker)
 
 
 async def _later(

@@ -21,7 +21,8 @@ from a2a.types import (
 )
 from google.protobuf.json_format import ParseDict
 
-from agentpool_core.jobs import Job, JobId, JobState, Json, SignalWait
+from agentpool_core.jobs import Job, JobId, JobState, Json, SignalWait, StepOutcome
+from agentpool_core.queue.steps import WAIT
 from agentpool_core.text import encodable, first_line_of
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.values import UNFIT, data_part, struct_of, timestamp_of
@@ -59,6 +60,12 @@ def asks(job: Job) -> bool:
     return job.state is JobState.WAITING and bool(job.waits_for)
 
 
+def closed_by_sender(job: Job) -> bool:
+    """Return whether a task has ended after a follow-up or by a cancellation, so that its sender has known of it."""
+    answered = any(step.name.startswith(WAIT) and step.outcome is StepOutcome.SUCCEEDED for step in job.steps)
+    return job.state.terminal and (answered or job.state is JobState.CANCELLED)
+
+
 def state_of(job: Job) -> TaskState:
     """Return the state of a task; one that has begun works, also while it waits for a slot again."""
     if job.state in _BETWEEN and job.claimed_at_ms:
@@ -66,15 +73,12 @@ def state_of(job: Job) -> TaskState:
     return _ASKING if asks(job) else STATES[job.state]
 
 
-def task_of(
-    job: Job, *, waits: Sequence[SignalWait] = (), history_length: int | None = None, artifacts: bool = True
-) -> Task:
-    """Return a job as a task. `waits`: questions and answers; `history_length`: the most messages; None: all."""
+def task_of(job: Job, *, waits: Sequence[SignalWait] = (), history_length: int | None = None) -> Task:
+    """Return a job as a task, without artifacts. `waits`: its conversation; `history_length`: most messages, or all."""
     return Task(
         id=job.job_id,
         context_id=context_of(job),
         status=status_of(job),
-        artifacts=artifacts_of(job) if artifacts else [],
         history=_newest(history_of(job, waits), history_length),
         metadata=struct_of({NAMESPACE: metadata_of(job)}),
     )
@@ -129,7 +133,7 @@ def _question_of(job: Job, at_ms: int) -> Message:
         task_id=job.job_id,
         context_id=context_of(job),
         role=Role.ROLE_AGENT,
-        parts=[Part(text=words) if job.question is None else _part_of(job.question)],
+        parts=[Part(text=words) if job.question is None else part_of(job.question)],
         metadata=struct_of({NAMESPACE: {"waits_for": names}}),
     )
 
@@ -163,10 +167,10 @@ def artifacts_of(job: Job) -> list[Artifact]:
         return []
     if own := _own_artifacts(job.result):
         return own
-    return [Artifact(artifact_id=RESULT, parts=[_part_of(job.result)])]
+    return [Artifact(artifact_id=RESULT, parts=[part_of(job.result)])]
 
 
-def _part_of(value: Json) -> Part:
+def part_of(value: Json) -> Part:
     """Return a value as a part: a text as it is, any other JSON as data."""
     is_text = isinstance(value, str) and encodable(value) == value
     return Part(text=str(value)) if is_text else data_part(value)
@@ -221,9 +225,9 @@ def _turn_of(job: Job, wait: SignalWait, number: int) -> list[Message]:
     name = f"{job.job_id}-{wait.signal}-{wait.began_at_ms}-{number}"
     found = []
     if wait.question is not None:
-        found.append(Message(message_id=f"{name}-question", role=Role.ROLE_AGENT, parts=[_part_of(wait.question)]))
+        found.append(Message(message_id=f"{name}-question", role=Role.ROLE_AGENT, parts=[part_of(wait.question)]))
     if wait.answered:
-        own = Message(message_id=name, role=Role.ROLE_USER, parts=[_part_of(wait.value)])
+        own = Message(message_id=name, role=Role.ROLE_USER, parts=[part_of(wait.value)])
         found.append(_message_of(wait.value) or own)
     return found
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.client import Client
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.queue.chunks import JobOutput
 from agentpool_core.queue.webhooks import Webhooks
 from agentpool_core.redis_address import Address, connect_to
 from agentpool_gateway.pools.event_hub import EventHub
@@ -36,6 +37,7 @@ class PoolQueue:
         self.inspector = Inspector(redis)
         self.client = Client(redis, pool=pool)
         self.webhooks = Webhooks(redis, pool)
+        self.output = JobOutput(redis, pool)
         self.snapshots = SnapshotCache(self.inspector, pool)
         self.hub = EventHub(self.inspector, pool, backlog=backlog)
         self._settings: tuple[str, PoolSettings] | None = None  # revision, settings

@@ -22,6 +22,7 @@ from a2a.utils.errors import (
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Route
+from tests.fixtures.gateways import Served
 from tests.fixtures.workers import until
 
 COMPLETED, WORKING = pb.TASK_STATE_COMPLETED, pb.TASK_STATE_WORKING
@@ -67,12 +68,16 @@ class Remote:
 
 
 @pytest.fixture
-async def speak(http, workers):
+async def speak(http, gateway, workers):
     """Return the official client in one binding and version, after discovery by the agent card."""
     workers.start(app="a2a_app:app")
     opened = []
 
-    async def start(binding: str = "JSONRPC", version: str = "1.0", *, streaming: bool = True) -> Remote:
+    async def start(
+        binding: str = "JSONRPC", version: str = "1.0", *, streaming: bool = True, at: Served | None = None
+    ) -> Remote:
+        if at is not None:
+            http.base_url = str(http.base_url).replace(gateway.url, at.url)
         card = await A2ACardResolver(http, f"{http.base_url}a2a").get_agent_card()
         kept = [i for i in card.supported_interfaces if (i.protocol_binding, i.protocol_version) == (binding, version)]
         chosen = pb.AgentCard.FromString(card.SerializeToString())
@@ -262,6 +267,64 @@ async def test_a_stream_ends_with_the_question(remote: Remote):
     last = seen[-1].status_update.status if seen[1:] else seen[0].task.status
     assert (last.state, last.message.parts[0].WhichOneof("content")) == (pb.TASK_STATE_INPUT_REQUIRED, "data")
     await remote.client.cancel_task(pb.CancelTaskRequest(id=task_id))
+
+
+def chunk_of(update: pb.StreamResponse) -> tuple:
+    found = update.artifact_update
+    (part,) = found.artifact.parts
+    content = part.text if part.WhichOneof("content") == "text" else dict(part.data.struct_value)
+    return found.artifact.artifact_id.partition("-")[0], content, found.append, found.last_chunk
+
+
+async def test_output_is_streamed_as_artifacts(remote: Remote):
+    """Each run of the handler has an artifact, to which its chunks are appended; the task has them all."""
+    seen = [update async for update in remote.stream(text_message("emit"))]
+    chunks = [chunk_of(update) for update in seen if update.HasField("artifact_update")]
+    assert chunks == [
+        ("output", "one ", False, False),
+        ("output", "two ", True, False),
+        ("output", {"three": 3}, True, False),
+        ("output", "", True, True),
+    ]
+    task_id = seen[0].task.id
+    task = await remote.send(text_message("go on", task_id=task_id))
+    assert [artifact.artifact_id.partition("-")[0] for artifact in task.artifacts] == ["output", "output", "result"]
+    assert [part.text for part in task.artifacts[0].parts] == ["one two ", ""]
+    assert [get_artifact_text(artifact) for artifact in task.artifacts[1:]] == ["four", "done"]
+
+
+async def test_a_subscriber_goes_on_after_a_restart_of_the_gateway(
+    speak, gateway: Served, gateway_factory, workers, tmp_path
+):
+    """The closing gateway ends the stream; at the next one the task has what was sent, and the rest follows."""
+    remote = await speak()
+    updates = remote.stream(text_message("drip"))
+    task_id = ""
+    async with aclosing(updates):
+        async for update in updates:
+            task_id = task_id or update.task.id
+            if update.HasField("artifact_update"):
+                gateway.app.state.gateway.draining.close()
+    second = await speak(at=await gateway_factory())
+    stream = second.client.subscribe(pb.SubscribeToTaskRequest(id=task_id))
+    (first, *rest) = [await anext(stream)]
+    assert get_artifact_text(first.task.artifacts[0]) == "before "
+    (tmp_path / "go").touch()
+    rest = [chunk_of(update)[1:] async for update in stream if update.HasField("artifact_update")]
+    assert rest == [("after", True, False), ("", True, True)]
+    assert (await second.get(task_id)).status.state == COMPLETED
+
+
+async def test_a_message_whose_task_was_closed_is_a_new_one(speak):
+    """A repeated message returns its task, until its sender has ended that task."""
+    remote = await speak()
+    sent = text_message("ask")
+    first = await remote.send(sent)
+    assert (await remote.send(sent)).id == first.id
+    await remote.client.cancel_task(pb.CancelTaskRequest(id=first.id))
+    second = await remote.send(sent)
+    assert (second.id != first.id, second.status.state) == (True, pb.TASK_STATE_INPUT_REQUIRED)
+    assert (await remote.send(sent)).id == second.id
 
 
 async def test_history_has_the_requested_length(speak):
