@@ -35,6 +35,30 @@ CATALOGUE = (
         new="if not job then return 'stale' end",
     ),
     Mutant(
+        name="short-exchange-without-fence",
+        wrong="the short exchange applies an end with a stale token",
+        old="if token ~= ARGV[i + 1] or holder ~= worker or",
+        new="if holder ~= worker or",
+    ),
+    Mutant(
+        name="short-exchange-for-any-worker",
+        wrong="the short exchange applies an end from a worker that does not hold the job",
+        old="if token ~= ARGV[i + 1] or holder ~= worker or",
+        new="if token ~= ARGV[i + 1] or",
+    ),
+    Mutant(
+        name="short-exchange-beyond-the-limit",
+        wrong="the short exchange starts more jobs of a route than its limit allows",
+        old="local room = setting_or(conf[5], math.huge) - running",
+        new="local room = math.huge",
+    ),
+    Mutant(
+        name="short-exchange-forgets-the-waiting",
+        wrong="the short exchange ends a job without notice to those that wait for the job",
+        old="if v[1] ~= 'running' or v[5] or not v[3]",
+        new="if v[1] ~= 'running' or not v[3]",
+    ),
+    Mutant(
         name="unfenced-checkpoint",
         wrong="a checkpoint of a lease that has passed on is saved",
         old="or job.state ~= 'running' or job.token ~= token then",

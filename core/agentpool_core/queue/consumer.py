@@ -27,7 +27,16 @@ from agentpool_core.queue import scripts
 from agentpool_core.queue.audit import disagreements
 from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, SettleCall, leases_of, settle_calls
 from agentpool_core.queue.codec.records import fields_of
-from agentpool_core.queue.completions import Hold, Maintenance, Place, Reconciliation, Renewal, SettleOutcome, Wake
+from agentpool_core.queue.completions import (
+    Hold,
+    Maintenance,
+    Place,
+    Reconciliation,
+    Renewal,
+    SettleOutcome,
+    Succeeded,
+    Wake,
+)
 from agentpool_core.queue.connection.client import ask, call, connections_made, is_cluster, pipeline
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.holdings import Holdings
@@ -79,6 +88,7 @@ class Consumer(JobReports):
         self._in_flight = 0  # calls that may return leased jobs
         self._reconciling = asyncio.Lock()
         self._orders = Orders(redis, self._keys, worker)
+        self._short = _Trials()  # of the short exchange
         self._last_place = ""  # where the last job came from: the next is most likely there too
         self._cordoned = False  # must not claim; the bell is for other workers
         self.reconciled: Callable[[Reconciliation], None] = lambda _: None  # called with differences that were resolved
@@ -152,11 +162,21 @@ class Consumer(JobReports):
         *earlier, last = calls
         outcomes = await self._settle(earlier)
         args = (self.worker, min(limit, MAX_CLAIM), _seed(), *last.arguments)
-        reply = await self._claiming(scripts.EXCHANGE, args)
+        reply = await self._exchange(last, args)
         with Reading("exchange"):
             outcomes += self._outcomes(last.completions, reply[0])
             claimed = reply[1]
         return outcomes, self._leases(claimed)
+
+    async def _exchange(self, ended: SettleCall, args: Sequence[scripts.Arg]) -> Any:
+        """Return exchange.lua's reply; let the short script decide first where it usually can."""
+        if all(isinstance(completion, Succeeded) for completion in ended.completions) and self._short.is_due():
+            reply = await self._claiming(scripts.EXCHANGE_PLAIN, args)
+            if reply != ["other"]:
+                self._short.succeeded()
+                return reply
+            self._short.failed()
+        return await self._claiming(scripts.EXCHANGE, args)
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
         """Extend the worker's lease, and so the lease of each of its jobs, with a single write."""
@@ -350,6 +370,27 @@ class Consumer(JobReports):
     def _outcomes(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
         self._held.let_go(completions)
         return [_OUTCOMES[name] for name in reply]
+
+
+class _Trials:
+    """Calls that try a short script first; each failure doubles the number of calls until the next trial, up to 64."""
+
+    MOST = 64
+
+    def __init__(self) -> None:
+        self._skips = 0  # calls until the next trial
+        self._next = 1
+
+    def is_due(self) -> bool:
+        self._skips -= 1
+        return self._skips < 0
+
+    def succeeded(self) -> None:
+        self._skips, self._next = 0, 1
+
+    def failed(self) -> None:
+        self._skips = self._next
+        self._next = min(2 * self._next, self.MOST)
 
 
 async def _claim_beside_orders(controls: Sequence[Control], claim: Awaitable[list[Lease]]) -> list[Lease]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from agentpool_core.errors import QueueFullError
 from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
-from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route, scripts
+from agentpool_core.queue import Consumer, Inspector, Limit, PoolSettings, Producer, Route, scripts
 from agentpool_core.queue.completions import Succeeded
 from agentpool_core.queue.keys import Keys
 
@@ -25,6 +26,8 @@ async def contents(redis, pool):
                 value = [pair for pair in value if pair[0] not in {"pressure_at", "run_ms"}]
             case "stream":
                 value = [fields for _, fields in await redis.xrange(key)]
+                if key.endswith(":events"):  # scripts may write the same events in different numbers of entries
+                    value = [text for fields in value for text in fields.values()]
                 groups = [await redis.xinfo_groups(key)] if ":s:" in key else []
                 value += [[(group["pending"], group.get("lag")) for group in known] for known in groups]
             case "zset":
@@ -170,3 +173,162 @@ async def test_a_setting_that_only_lua_takes_for_a_number_is_its_default(redis, 
     plain = await scripts.CLAIM_PLAIN.run(redis, conf, ("w", ":default:task"))
     assert plain[:1] + plain[3:5] == ["ok", PoolSettings().max_attempts, PoolSettings().timeout_ms]
     assert await scripts.SUBMIT_PLAIN.run(redis, conf, ("id", "x", "task", "||", "null")) == -1
+
+
+async def exchanged(redis, pool, *, plain, jobs, claimed, ended, limit):
+    """Claim some of a route's jobs, exchange some of these, and return the contents of Redis and the reply."""
+    await Inspector(redis).purge(pool)
+    await Inspector(redis).configure(pool, WIDE)
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=200, host="h")
+    requests = [JobRequest(kind="code", payload=n, job_id=JobId(f"job-{n}")) for n in range(jobs)]
+    await producer.submit_many(requests)
+    leases = await consumer.claim(claimed)
+    args = ["w", limit, 1]
+    for number in ended:
+        args += [leases[number].job_id, leases[number].token, "succeeded", f'"{number}"', ""]
+    reply = await (scripts.EXCHANGE_PLAIN if plain else scripts.EXCHANGE).run(redis, Keys(pool).conf, args)
+    return await contents(redis, pool), re.sub(r"\b\d{13}\b(-\d+)?", "T", repr(reply))
+
+
+WIDE = PoolSettings(routes=(Route(name="wide", kinds=("code",), max_running=150),))
+
+
+@pytest.mark.parametrize(
+    ("jobs", "claimed", "ended", "limit"),
+    [
+        (3, 1, [0], 1),  # one after the other
+        (3, 1, [0], 200),
+        (3, 3, [0, 1, 2], 3),  # nothing is left
+        (3, 3, [2], 3),  # the last delivered entry ends first, and stays
+        (200, 150, range(150), 150),  # up to the route's limit
+        (200, 120, range(60, 120), 200),  # the rest of the queue, the route's limit leaves 90
+        (100, 2, [1], 60),
+    ],
+)
+async def test_a_short_exchange_leaves_the_same_behind_as_the_whole_script(redis, pool, jobs, claimed, ended, limit):
+    """Records, counters, streams, groups, events and replies are equal."""
+    case = {"jobs": jobs, "claimed": claimed, "ended": ended, "limit": limit}
+    short = await exchanged(redis, pool, plain=True, **case)
+    assert short[1] != repr(["other"])
+    assert short == await exchanged(redis, pool, plain=False, **case)
+
+
+async def test_a_kept_entry_is_deleted_by_the_next_short_exchange(redis, pool):
+    """The last delivered entry, which stays while an older job runs, goes once a later job has been delivered."""
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=10, host="h")
+    await producer.submit_many([JobRequest(kind="x") for _ in range(3)])
+    leases = await consumer.claim(3)
+    await consumer.exchange([Succeeded(job_id=leases[2].job_id, token=leases[2].token)], 3)
+    assert await redis.hexists(Keys(pool).counters, "d:default:task")
+    await producer.submit(JobRequest(kind="x"))
+    _, more = await consumer.exchange([Succeeded(job_id=leases[1].job_id, token=leases[1].token)], 3)
+    assert len(more) == 1
+    assert not await redis.hexists(Keys(pool).counters, "d:default:task")
+    assert await redis.xlen(Keys(pool).stream("default", Priority.TASK)) == 2
+
+
+async def make_unusual(redis, pool, case):
+    """Change a pool with two running and three ready jobs on one route, or one of its jobs."""
+    match case:
+        case "paused":
+            await Inspector(redis).configure(pool, PoolSettings(routes=NARROW, paused=True))
+        case "cordoned":
+            await Inspector(redis).cordon(pool, [WorkerId("w")], hold_ms=60_000)
+        case "unregistered":
+            await redis.zrem(Keys(pool).workers, "w")
+        case "full route":
+            await Inspector(redis).configure(pool, PoolSettings(routes=(replace(NARROW[0], max_running=1),)))
+        case "limits":
+            await Inspector(redis).configure(pool, PoolSettings(limits=(Limit(name="all", max_running=9),)))
+        case "different place":
+            await Producer(redis, pool).submit(JobRequest(kind="y"))
+        case "tombstone":
+            await Producer(redis, pool).cancel(JobId("x-4"))
+        case "watched":
+            await scripts.WATCH.run(redis, Keys(pool).conf, ("x-0", "client"))
+        case _:
+            await redis.delete(Keys(pool).job(JobId("x-2")))
+
+
+NARROW = (Route(name="one", kinds=("x",), max_running=2),)
+UNUSUAL = (
+    "paused", "cordoned", "unregistered", "full route", "limits", "different place", "tombstone", "watched",
+    "lost record",
+)  # fmt: skip
+
+
+async def two_running(redis, pool, **options):
+    """Create such a pool, and return the consumer with the leases of the running jobs."""
+    await Inspector(redis).configure(pool, PoolSettings(routes=NARROW))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=5, host="h")
+    requests = [JobRequest(kind="x", job_id=JobId(f"x-{number}"), **options) for number in range(5)]
+    await Producer(redis, pool).submit_many(requests)
+    return consumer, await consumer.claim(2)
+
+
+async def is_left_to_the_whole_script(redis, pool, *args):
+    """Whether the short exchange declines and writes nothing."""
+    before = await contents(redis, pool)
+    declined = await scripts.EXCHANGE_PLAIN.run(redis, Keys(pool).conf, args) == ["other"]
+    return declined and await contents(redis, pool) == before
+
+
+@pytest.mark.parametrize("case", UNUSUAL)
+async def test_a_short_exchange_leaves_an_unusual_pool_to_the_whole_script(redis, pool, case):
+    """Nothing is written, whatever makes the pool or a job unusual."""
+    _, (lease, _) = await two_running(redis, pool)
+    await make_unusual(redis, pool, case)
+    assert await is_left_to_the_whole_script(redis, pool, "w", 1, 1, lease.job_id, lease.token, "succeeded", "null", "")
+
+
+async def test_a_short_exchange_leaves_unusual_completions_to_the_whole_script(redis, pool):
+    """A stale token, a foreign lease, a repeated or named-twice completion, a failure, and no free slot."""
+    consumer, (lease, second) = await two_running(redis, pool)
+    await Consumer(redis, pool, WorkerId("other")).register(slots=5, host="h")
+    ends = (lease.job_id, lease.token, "succeeded", "null", "")
+    for args in (
+        ("w", 1, 1, lease.job_id, lease.token + 1, "succeeded", "null", ""),
+        ("w", 1, 1, lease.job_id, lease.token, "failed", "error", ""),
+        ("other", 1, 1, *ends),
+        ("w", 1, 1, *ends, *ends),
+        ("w", 0, 1, *ends),
+        ("w", 1, 1),
+    ):
+        assert await is_left_to_the_whole_script(redis, pool, *args), args
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    assert await is_left_to_the_whole_script(redis, pool, "w", 1, 1, *ends)
+    assert not await is_left_to_the_whole_script(
+        redis, pool, "w", 1, 1, second.job_id, second.token, "succeeded", "null", ""
+    )
+
+
+async def test_a_short_exchange_leaves_special_jobs_to_the_whole_script(redis, pool):
+    """A preemptible job is in the order of those that yield, a child has a group, a requeued job a place."""
+    _, (lease, _) = await two_running(redis, pool, preemptible=True)
+    assert await is_left_to_the_whole_script(redis, pool, "w", 1, 1, lease.job_id, lease.token, "succeeded", "null", "")
+    await Inspector(redis).purge(pool)
+    _, (lease, second) = await two_running(redis, pool)
+    spec = await redis.hget(Keys(pool).job(lease.job_id), "spec")
+    await redis.hset(Keys(pool).job(lease.job_id), "spec", spec + "g")
+    assert await is_left_to_the_whole_script(redis, pool, "w", 1, 1, lease.job_id, lease.token, "succeeded", "null", "")
+    await redis.hset(Keys(pool).job(lease.job_id), "spec", spec)
+    returned = (second.job_id, second.token, "drain", "", "")
+    await scripts.SETTLE.run(redis, Keys(pool).conf, (1, "w", *returned))
+    assert await is_left_to_the_whole_script(redis, pool, "w", 1, 1, lease.job_id, lease.token, "succeeded", "null", "")
+
+
+async def test_a_short_exchange_that_keeps_failing_is_tried_less_often(redis, pool, monkeypatch):
+    """The whole script decides alone while the pool is unusual, and the short script is tried again now and then."""
+    tried = []
+    run = scripts.Script.run
+    monkeypatch.setattr(scripts.Script, "run", lambda self, *args: tried.append(self.name) or run(self, *args))
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=10, host="h")
+    await producer.submit_many([JobRequest(kind="x", preemptible=True) for _ in range(21)])
+    leases = await consumer.claim(1)
+    for _ in range(20):
+        _, leases = await consumer.exchange([Succeeded(job_id=leases[0].job_id, token=leases[0].token)], 1)
+    assert (tried.count("exchange"), tried.count("exchange_plain")) == (20, 5)

@@ -92,6 +92,7 @@ CLAIM = load("claim", repeatable=False)  # a lost answer may have brought jobs: 
 CLAIM_PLAIN = load("claim_plain", repeatable=False)
 SETTLE = load("settle")
 EXCHANGE = load("exchange", repeatable=False)
+EXCHANGE_PLAIN = load("exchange_plain", repeatable=False)
 REPORT = load("report")
 MAINTAIN = load("maintain")
 LAG = load("lag")
@@ -110,6 +111,6 @@ DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next on
 PURGE = load("purge")
 ALL = (
     SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, GROUP, WATCH, HOOK, OUTBOX, DELIVERED, REGISTER, RENEW,
-    DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE, REPORT, MAINTAIN, LAG, CONFIGURE, CORDON,
-    OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY, SCHEDULES, SCHEDULE, FIRE, REPLAY, DISCARD, PURGE,
+    DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE, EXCHANGE_PLAIN, REPORT, MAINTAIN, LAG,
+    CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, LIST, COUNT, APPLY, SCHEDULES, SCHEDULE, FIRE, REPLAY, DISCARD, PURGE,
 )  # fmt: skip
