@@ -71,7 +71,7 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
     from agentpool_core.spec.queue import MAX_ROUTES
     from agentpool_gateway.http.middleware import METHODS
     from agentpool_operator.scaling.decision import Cap
-    from agentpool_worker.slots.adaptive import Reason
+    from agentpool_worker.slots.observation import Reason
     from agentpool_worker.telemetry.label_limiter import LabelLimiter
 
     bounded = LabelLimiter(others="other")

@@ -61,7 +61,7 @@ class Context:
 
     __slots__ = (
         "_calls", "_children", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_usage", "_waits",
-        "cancelled", "suspend", "task", "wait_rules", "yielding",
+        "cancelled", "reports", "suspend", "task", "wait_rules", "yielding",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, calls: JobCalls, stop_at: float) -> None:
@@ -75,6 +75,7 @@ class Context:
         self._waits: Waits | None = None  # made with the first wait
         self._usage: UsageReports | None = None  # made with the first report
         self._children: Children | None = None  # made with the first group
+        self.reports = 0  # calls of `progress` and `emit`, as a measure of speed
         self.task: object = None  # in which the handler runs
         self.suspend: Callable[[Context], None] = _no_suspend  # ends the attempt, because the job waits
         self.wait_rules: WaitRules | None = None  # of the pool; None: the defaults
@@ -268,6 +269,7 @@ class Context:
         if self._output is None:
             self._output = Output(self._lease, self._calls)
         await self._output.emit(value)
+        self.reports += 1
 
     async def usage(
         self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0, model: str | None = None
@@ -292,6 +294,7 @@ class Context:
     async def progress(self, value: Any) -> None:
         """Publish the job's progress (any JSON value) for observers of the job."""
         await self._calls.progress(self._lease, value)
+        self.reports += 1
 
     async def submit(self, kind: str, payload: Any = None, options: ChildOptions | None = None) -> Receipt:
         """Submit a child job to the same pool, within this job's trace.

@@ -30,7 +30,7 @@ from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
 from agentpool_worker.maintenance import MaintenanceLoop
-from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, Change, starting_slots
+from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, starting_slots
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.supervision.exits import RESTART, SICK
 from agentpool_worker.supervision.lifeline import follow_supervisor
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.settings import WorkerSettings
     from agentpool_worker.slots.gpu import GpuReader
+    from agentpool_worker.slots.observation import Change
 
 log = logging.getLogger(__name__)
 
@@ -112,6 +113,7 @@ class Parts:
             metrics=self.metrics,
             grace_seconds=self.settings.cancel_grace_seconds,
             overloaded=self.adaptive.report_overload,
+            recorder=self.adaptive.recorder,
             fitness=self.fitness,
             wait_rules=lambda: WaitRules(keep_ms=self.pool.keep_wait_ms, refuse_endless=self.pool.refuse_endless_waits),
         )

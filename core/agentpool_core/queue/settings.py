@@ -35,7 +35,8 @@ class AdaptiveMode(StrEnum):
     """Basis of changes to a worker's number of slots at run time."""
 
     OFF = "Off"  # nothing: `concurrency` slots
-    GPU = "GPU"  # GPU utilisation and memory, and the handler's overload signals
+    GPU = "GPU"  # measured goodput, within the GPU's memory, and the handler's overload signals
+    GOODPUT = "Goodput"  # measured goodput, and the handler's overload signals
     OVERLOAD = "Overload"  # the handler's overload signals only
 
 

@@ -122,8 +122,9 @@ class Adaptive(SpecModel):
     mode: AdaptiveMode = Field(
         default=AdaptiveMode.OFF,
         description=(
-            "Off keeps `concurrency`; GPU follows GPU utilisation and memory, and the handler's overload signals; "
-            "Overload follows the handler's overload signals only."
+            "Off keeps `concurrency`; GPU follows the measured goodput within the GPU's memory; Goodput follows the "
+            "measured goodput without a GPU; Overload follows the handler's overload signals only, which GPU and "
+            "Goodput follow too."
         ),
     )
     min: int = Field(default=1, ge=1, le=MAX_CONCURRENCY, description="Lowest number of slots of a worker.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
@@ -14,6 +15,7 @@ from agentpool_worker.guards.fitness import Fitness
 from agentpool_worker.jobs.claim_loop import ClaimLoop
 from agentpool_worker.jobs.completion_buffer import CompletionBuffer
 from agentpool_worker.jobs.running_jobs import RunningJobs
+from agentpool_worker.slots.recorder import Recorder
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.telemetry.metrics import WorkerMetrics
 from tests.fixtures.redis import wait_until
@@ -183,6 +185,7 @@ class Bench:
             metrics=self.metrics,
             grace_seconds=grace_seconds,
             overloaded=self._overloaded,
+            recorder=Recorder(time.monotonic),
             fitness=self.fitness,
             wait_rules=lambda: wait_rules,
         )

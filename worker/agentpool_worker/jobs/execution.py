@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Lease
     from agentpool_worker.context import JobCalls
     from agentpool_worker.handlers import RunJob
+    from agentpool_worker.slots.recorder import Run
 
 _OURS = Path(__file__).parents[1]
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
@@ -48,7 +49,9 @@ class Stop(Enum):
 class Execution:
     """An attempt in progress. Created for every job, so small and passive."""
 
-    __slots__ = ("ctx", "lease", "overloaded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason")
+    __slots__ = (
+        "ctx", "lease", "overloaded", "recorded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason",
+    )  # fmt: skip
 
     def __init__(self, lease: Lease, calls: JobCalls, started_at: float) -> None:
         self.lease = lease
@@ -59,6 +62,7 @@ class Execution:
         self.yield_reason = ReturnReason.PREEMPTED
         self.overloaded = False  # the handler raised Overloaded
         self.unfit = ""  # the worker's failure in this attempt
+        self.recorded: Run | None = None  # of the recorder of an adaptive worker
         self.task: asyncio.Task[None] | None = None
 
     async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:

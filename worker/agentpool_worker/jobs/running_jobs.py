@@ -14,8 +14,9 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agentpool_core.queue.completions import Completion, Failed, Returned, ReturnReason, SettleOutcome
+from agentpool_core.queue.completions import Completion, Failed, Returned, ReturnReason, SettleOutcome, Succeeded
 from agentpool_worker.jobs.execution import Execution, Stop
+from agentpool_worker.slots.recorder import Work
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from agentpool_worker.guards.fitness import Fitness
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.jobs.completion_buffer import CompletionBuffer
+    from agentpool_worker.slots.recorder import Recorder
     from agentpool_worker.slots.semaphore import Slots
     from agentpool_worker.telemetry.metrics import WorkerMetrics
 
@@ -47,6 +49,7 @@ class RunningJobs:
         metrics: WorkerMetrics,
         grace_seconds: float,
         overloaded: Callable[[], None],
+        recorder: Recorder,
         fitness: Fitness,
         wait_rules: Callable[[], WaitRules | None] = lambda: None,
     ) -> None:
@@ -57,6 +60,7 @@ class RunningJobs:
         self._metrics = metrics
         self._grace_seconds = grace_seconds
         self._overloaded = overloaded
+        self._recorder = recorder
         self._fitness = fitness
         self._wait_rules = wait_rules
         self.exhausted = ""  # description of the exhausted memory, while the worker leaves for this reason
@@ -83,6 +87,7 @@ class RunningJobs:
             execution.ctx.suspend, execution.ctx.wait_rules = self._suspend, self._wait_rules()
             self.running.add(execution)
             self._slots.take()
+            execution.recorded = self._recorder.begin(lease.kind, execution.ctx)
             execution.task = self._loop.create_task(execution.run(run_job, self._finish))
             self._metrics.record_start(lease)
             earliest = min(earliest, execution.stop_at)
@@ -165,6 +170,7 @@ class RunningJobs:
         self.running.discard(execution)
         self._slots.release()
         self._metrics.record_end(execution.lease.kind, time.monotonic() - execution.started_at)
+        self._recorder.end(execution.recorded, _work_of(execution, completion))
         self._judge(execution, completion)
         if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again
             self._metrics.record_outcomes([execution.lease.kind], [SettleOutcome.STALE])
@@ -224,6 +230,13 @@ class RunningJobs:
             reason=ReturnReason.UNKNOWN_KIND,
             said=f"no handler for kind {lease.kind!r}; this worker's kinds are: {known}",
         )
+
+
+def _work_of(execution: Execution, completion: Completion) -> Work:
+    """Return what an attempt says about the speed of its kind."""
+    if execution.overloaded:
+        return Work.REFUSED
+    return Work.DONE if isinstance(completion, Succeeded) else Work.UNKNOWN
 
 
 def _as_undecodable(lease: Lease, fault: str) -> Failed:

@@ -1,20 +1,22 @@
-"""Number of slots of a worker, from GPU readings and overload signals: slow up, fast down.
+"""Number of slots of a worker, from measured goodput, GPU memory and overload signals.
 
-Additive increase, multiplicative decrease, as in congestion control: add a slot while the GPUs are idle and all slots
-are in use, remove a share when memory runs out or the handler is overloaded. `decide` is pure; the `AdaptiveSlots`
-service calls it once a period and applies the result. `agentpool_worker.slots.semaphore` is resized,
-`agentpool_worker.telemetry.metrics` counts each change.
+`Controller.decide` is pure apart from its memory: guards first (overload, memory), then the search for goodput, within
+the memory's headroom. The `AdaptiveSlots` service calls it once a period and applies the result.
+`agentpool_worker.slots.semaphore` is resized, `agentpool_worker.telemetry.metrics` counts each change.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass
-from enum import StrEnum
+import time
 from typing import TYPE_CHECKING
 
 from agentpool_core.queue.settings import AdaptiveMode
+from agentpool_worker.slots.headroom import GROW_BELOW, Headroom
+from agentpool_worker.slots.observation import Change, Observation, Reason
+from agentpool_worker.slots.recorder import Recorder
+from agentpool_worker.slots.search import Search
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,49 +27,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-GROW_UTILISATION_BELOW = 0.70  # share of time; a GPU above this share is busy enough
-GROW_MEMORY_BELOW = 0.85  # share of memory; above, a further job may not fit
+GROW_UTILISATION_BELOW = 0.70  # share of time; a low value shows idleness, a high value shows nothing
 SHRINK_MEMORY_ABOVE = 0.95  # share of memory; above, the next allocation may fail
 SHRINK_FACTOR = 0.7  # share of the slots left after a decrease
+MILD_FACTOR = 0.9  # the most left after an overload; fewer, down to the above, by the share of slots in such attempts
+CEILING_SECONDS = 60.0  # for which the slots stay below the number that was overloaded
+FRESH_SECONDS = 3.0  # after a decrease for overload without a further one
 PERIOD_SECONDS = 2.0  # between decisions; NVML averages utilisation over up to a second
-
-
-class Reason(StrEnum):
-    """Reason of a change of the slots: a metric's label, so the values are few and fixed."""
-
-    GPU_IDLE = "gpu_idle"  # utilisation and memory leave room, and every slot is in use
-    GPU_MEMORY = "gpu_memory"  # memory is nearly full
-    OVERLOADED = "overloaded"  # the handler raised Overloaded
-    RECOVERED = "recovered"  # nothing overloaded, and every slot is in use: slots that were given up come back
-    SETTINGS = "settings"  # the AgentPool changed
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Observation:
-    """Inputs of a decision."""
-
-    slots: int  # now
-    used: int  # slots in use now
-    overloads: int  # the handler's overload signals since the last decision
-    gpus: Sequence[GpuReading]  # empty: no GPU, or none could be read
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Change:
-    """A new number of slots, and why."""
-
-    slots: int
-    reason: Reason
-    detail: str  # for the log line
-
-
-def decide(seen: Observation, settings: PoolSettings) -> Change | None:
-    """Return the change to make now, or None. The bounds are the settings' `adaptive_min` and `adaptive_max`."""
-    change = _shrink(seen, settings) or _grow(seen, settings)
-    if change is None:
-        return None
-    slots = min(max(change.slots, settings.adaptive_min), settings.adaptive_max)
-    return None if slots == seen.slots else Change(slots=slots, reason=change.reason, detail=change.detail)
 
 
 def starting_slots(settings: PoolSettings) -> int:
@@ -77,44 +43,107 @@ def starting_slots(settings: PoolSettings) -> int:
     return min(max(settings.concurrency, settings.adaptive_min), settings.adaptive_max)
 
 
-def _shrink(seen: Observation, settings: PoolSettings) -> Change | None:
-    fewer = min(seen.slots - 1, math.floor(seen.slots * SHRINK_FACTOR))
-    if seen.overloads:
-        return Change(slots=fewer, reason=Reason.OVERLOADED, detail=f"{seen.overloads} jobs reported an overload")
-    if settings.adaptive_mode is not AdaptiveMode.GPU:
+class Controller:
+    """Decides the number of slots of one worker."""
+
+    def __init__(self) -> None:
+        self.search = Search()
+        self._headroom = Headroom()
+        self._ceiling = (0, -math.inf)  # the number of slots that was overloaded, and when
+        self._is_recovering = False  # the slots return to just below the ceiling
+
+    def decide(self, seen: Observation, settings: PoolSettings) -> Change | None:
+        """Return the change to make now, or None. The bounds are the settings' `adaptive_min` and `adaptive_max`."""
+        if settings.adaptive_mode is AdaptiveMode.GPU:
+            self._headroom.note(seen.at, seen.used, seen.gpus)
+        change = self._shrink(seen, settings)
+        if change is not None:
+            self.search.settle(seen.at, change.slots)
+        elif settings.adaptive_mode is AdaptiveMode.OVERLOAD:
+            change = _recover(seen, settings.adaptive_max)
+        else:
+            change = self._grow(seen, settings)
+        return None if change is None or change.slots == seen.slots else change
+
+    def _shrink(self, seen: Observation, settings: PoolSettings) -> Change | None:
+        if seen.overloads and seen.used <= seen.slots and not self._is_fresh(seen):
+            return self._retreat(seen, settings)
+        if settings.adaptive_mode is not AdaptiveMode.GPU:
+            return None
+        for gpu in seen.gpus:
+            if gpu.memory > SHRINK_MEMORY_ABOVE:
+                detail = f"GPU {gpu.index} has {gpu.memory:.0%} of its memory in use"
+                fewer = _fewer(seen, settings, SHRINK_FACTOR)
+                return Change(slots=fewer, reason=Reason.GPU_MEMORY, detail=detail)
         return None
-    for gpu in seen.gpus:
-        if gpu.memory > SHRINK_MEMORY_ABOVE:
-            detail = f"GPU {gpu.index} has {gpu.memory:.0%} of its memory in use"
-            return Change(slots=fewer, reason=Reason.GPU_MEMORY, detail=detail)
-    return None
+
+    def _retreat(self, seen: Observation, settings: PoolSettings) -> Change:
+        """Give up the slots that served overloaded attempts, or those of the last step of a climb or trial."""
+        self._ceiling = (seen.slots, seen.at)
+        self._is_recovering = True
+        wasted = 1.0 if seen.wasted is None else seen.wasted / seen.slots
+        fewer = _fewer(seen, settings, min(MILD_FACTOR, max(SHRINK_FACTOR, 1 - wasted)))
+        proven = self.search.proven(seen.slots)
+        slots = fewer if proven is None else max(min(proven, seen.slots), settings.adaptive_min)
+        return Change(slots=slots, reason=Reason.OVERLOADED, detail=f"{seen.overloads} jobs reported an overload")
+
+    def _is_fresh(self, seen: Observation) -> bool:
+        """Whether the last decrease came just now, so that overloads may be those of before."""
+        return seen.slots < self._ceiling[0] and seen.at - self._ceiling[1] < FRESH_SECONDS
+
+    def _grow(self, seen: Observation, settings: PoolSettings) -> Change | None:
+        most = self._most(seen, settings)
+        if self._is_recovering and seen.slots < most < settings.adaptive_max:  # to just below the overload
+            change = _recover(seen, most)
+            self.search.settle(seen.at, seen.slots if change is None else change.slots)
+            return change
+        self._is_recovering = False
+        return self._grow_blindly(seen, settings) or self._follow_goodput(seen, settings)
+
+    def _follow_goodput(self, seen: Observation, settings: PoolSettings) -> Change | None:
+        least, most = settings.adaptive_min, self._most(seen, settings)
+        if settings.adaptive_mode is AdaptiveMode.GPU:
+            allowed = self._headroom.allowed(seen.slots, seen.gpus)
+            most = most if allowed is None else min(most, allowed)
+        return self.search.decide(seen, least, max(most, least))
+
+    def _most(self, seen: Observation, settings: PoolSettings) -> int:
+        """Return the bound of growth: the settings', and for a while the number that was overloaded."""
+        slots, at = self._ceiling
+        if seen.at - at < CEILING_SECONDS:
+            return max(settings.adaptive_min, min(settings.adaptive_max, slots - 1))
+        return settings.adaptive_max
+
+    def _grow_blindly(self, seen: Observation, settings: PoolSettings) -> Change | None:
+        """Grow by one while no job has ended: by an idle GPU, else back to the starting slots."""
+        if not seen.is_full or not self.search.is_blind(seen) or any(gpu.memory >= GROW_BELOW for gpu in seen.gpus):
+            return None
+        known = [gpu.utilisation for gpu in seen.gpus if gpu.utilisation is not None]
+        if settings.adaptive_mode is AdaptiveMode.GPU and known and len(known) == len(seen.gpus):
+            if max(known) >= GROW_UTILISATION_BELOW:
+                return None
+            slots = min(seen.slots + 1, self._most(seen, settings))
+            detail = f"all slots in use, busiest GPU at {max(known):.0%}"
+            return Change(slots=slots, reason=Reason.GPU_IDLE, detail=detail)
+        return _recover(seen, min(starting_slots(settings), self._most(seen, settings)))
 
 
-def _grow(seen: Observation, settings: PoolSettings) -> Change | None:
-    if seen.used < seen.slots:  # unused slots give no information about more slots
+def _recover(seen: Observation, most: int) -> Change | None:
+    """Grow by one up to `most`: fewer slots than at the start must not last for ever."""
+    if not seen.is_full or seen.slots >= most:
         return None
-    if settings.adaptive_mode is AdaptiveMode.OVERLOAD:
-        return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
-    if any(gpu.memory >= GROW_MEMORY_BELOW for gpu in seen.gpus):
-        return None
-    known = [gpu.utilisation for gpu in seen.gpus if gpu.utilisation is not None]
-    if not known or len(known) < len(seen.gpus):
-        return _grow_back(seen, settings)
-    if max(known) < GROW_UTILISATION_BELOW:
-        detail = f"all slots in use, busiest GPU at {max(known):.0%}"
-        return Change(slots=seen.slots + 1, reason=Reason.GPU_IDLE, detail=detail)
-    return None
+    detail = "all slots in use, nothing overloaded"
+    return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail=detail)
 
 
-def _grow_back(seen: Observation, settings: PoolSettings) -> Change | None:
-    """Grow back to the starting slots without GPU readings: unread GPUs must not keep a worker small for ever."""
-    if seen.slots >= starting_slots(settings):
-        return None
-    return Change(slots=seen.slots + 1, reason=Reason.RECOVERED, detail="all slots in use, nothing overloaded")
+def _fewer(seen: Observation, settings: PoolSettings, factor: float) -> int:
+    """Return the slots after a decrease."""
+    slots = min(seen.slots - 1, math.floor(seen.slots * factor))
+    return min(max(slots, settings.adaptive_min), seen.slots)
 
 
 class AdaptiveSlots:
-    """Applies `decide` once a period. `overloaded` may be called at any time in the event loop."""
+    """Applies the controller's decision once a period. Used from the event loop, except for `read`."""
 
     def __init__(
         self,
@@ -123,12 +152,17 @@ class AdaptiveSlots:
         settings: Callable[[], PoolSettings],
         reader: GpuReader | None,
         changed: Callable[[Change], None],
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = slots
         self._settings = settings
         self._reader = reader
         self._changed = changed
+        self._clock = clock
         self._overloads = 0
+        self._controller = Controller()
+        self.recorder = Recorder(clock)
+        self.recorder.is_on = _measures(settings())
         self.readings: Sequence[GpuReading] = ()  # the latest; empty where there is no GPU
 
     def report_overload(self) -> None:
@@ -146,18 +180,30 @@ class AdaptiveSlots:
         overloads, self._overloads = self._overloads, 0
         if settings.adaptive_mode is AdaptiveMode.OFF:
             return
-        seen = Observation(slots=self._slots.total, used=self._slots.used, overloads=overloads, gpus=self.readings)
-        change = decide(seen, settings)
+        change = self._controller.decide(self._observe(overloads), settings)
         if change is not None:
             self.apply(change)
+
+    def _observe(self, overloads: int) -> Observation:
+        recorded = self.recorder.take()._asdict() if self.recorder.is_on else {}
+        return Observation(
+            at=self._clock(),
+            slots=self._slots.total,
+            used=self._slots.used,
+            overloads=overloads,
+            gpus=self.readings,
+            **recorded,
+        )
 
     def apply_settings(self) -> None:
         """Apply new settings: their concurrency, or the nearest bound in adaptive mode."""
         settings = self._settings()
+        self.recorder.is_on = _measures(settings)
         slots = starting_slots(settings)
         if settings.adaptive_mode is not AdaptiveMode.OFF:
             slots = min(max(self._slots.total, settings.adaptive_min), settings.adaptive_max)
         if slots != self._slots.total:
+            self._controller = Controller()
             self.apply(Change(slots=slots, reason=Reason.SETTINGS, detail="the AgentPool's settings changed"))
 
     def apply(self, change: Change) -> None:
@@ -169,3 +215,7 @@ class AdaptiveSlots:
             extra={"slots_before": before, "slots_after": change.slots, "reason": change.reason.value},
         )  # fmt: skip
         self._changed(change)
+
+
+def _measures(settings: PoolSettings) -> bool:
+    return settings.adaptive_mode in (AdaptiveMode.GPU, AdaptiveMode.GOODPUT)
