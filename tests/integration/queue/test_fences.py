@@ -38,6 +38,20 @@ async def test_steps_are_read_back_as_they_were_written(redis, pool):
     assert len((await Inspector(redis).job(pool, receipt.job_id)).steps) == 497
 
 
+async def test_a_step_that_is_written_again_hides_no_later_step(redis, pool):
+    """A wait ends, or a failed step runs again, after steps with higher numbers."""
+    await Producer(redis, pool).submit(JobRequest(kind="x"))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=2, host="h")
+    (lease,) = await consumer.claim(1)
+    begun, later = step(1, "~wait:go", outcome=StepOutcome.WAITING), step(2, "later", result="kept")
+    await consumer.record_steps(lease, [begun])
+    await consumer.record_steps(lease, [later])
+    ended = replace(begun, outcome=StepOutcome.SUCCEEDED)
+    await consumer.record_steps(lease, [ended])
+    assert await consumer.steps(lease) == [ended, later]
+
+
 async def test_a_superseded_lease_saves_nothing(redis, pool):
     """The old holder's checkpoint and progress are refused, and the new holder's stay."""
     receipt = await Producer(redis, pool).submit(JobRequest(kind="x"))

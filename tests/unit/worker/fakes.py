@@ -111,6 +111,7 @@ class FakeQueue:
         self.used += [(first + number, report) for number, report in enumerate(reports)]
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
+        await asyncio.sleep(0)
         return self.signals.get((lease.job_id, name, number))
 
     async def start_children(self, requests: Sequence[Any]) -> None:

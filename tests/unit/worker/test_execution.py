@@ -31,6 +31,23 @@ async def refused(payload, ctx):
     raise StaleLeaseError(ctx.job_id if payload else "another", 1)
 
 
+@app.handler("branches")
+async def branches(payload, ctx):
+    """Two branches of a task group, one after the other in vain."""
+    error = {"never": Permanent("no such file"), "busy": Overloaded(after_seconds=2), "value": ValueError("bad")}
+
+    async def fail(name):
+        raise error[name]
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(fail("value"))
+        if payload == "yield":
+            ctx.yielding = True
+            group.create_task(ctx.checkpoint({"at": 1}))
+        else:
+            group.create_task(fail(payload))
+
+
 @app.handler("until")
 async def until(payload, ctx):
     return ctx.deadline.isoformat(), ctx.remaining_seconds
@@ -347,6 +364,32 @@ async def test_a_job_asked_to_yield_is_requeued_with_its_state_at_the_next_check
     assert returned.reason is ReturnReason.PREEMPTED
     assert returned.checkpoint >= 10
     assert bench.queue.saved[0] == ("job-1", 7)
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ("never", ("Permanent: no such file", False)),
+        ("value", ("ExceptionGroup: unhandled errors in a TaskGroup", True)),
+    ],
+)
+async def test_the_error_of_a_branch_decides_on_the_job(payload, expected):
+    """A task group wraps its errors, and hides none that decides on the job."""
+    async with Bench(app) as bench:
+        bench.submit(lease("branches", payload))
+        (completion,) = await bench.settled(1)
+    assert completion.error.startswith(expected[0])
+    assert completion.retry == expected[1]
+
+
+@pytest.mark.parametrize(("payload", "reason"), [("yield", ReturnReason.PREEMPTED), ("busy", ReturnReason.OVERLOADED)])
+async def test_a_branch_may_requeue_its_job(payload, reason):
+    """A checkpoint in a branch of a job that yields, or an overload, counts no attempt."""
+    async with Bench(app) as bench:
+        bench.submit(lease("branches", payload))
+        (completion,) = await bench.settled(1)
+    assert isinstance(completion, Returned), completion
+    assert completion.reason is reason
 
 
 async def test_a_job_whose_lease_was_lost_is_stopped_and_reports_nothing():

@@ -208,6 +208,42 @@ async def test_a_job_waits_only_once_no_step_runs():
     assert ran == ["begun", "ended", "more"]
 
 
+async def test_branches_reach_their_waits_in_any_order():
+    """A finished step returns at once in the later attempt, so its branch reaches the sleep first: no changed order."""
+    job = Job()
+    gate = asyncio.Event()
+
+    async def slow(ctx):
+        await ctx.step("slow", gate.wait)
+        await ctx.sleep(60)
+        return "slow"
+
+    async def quick(ctx):
+        await ctx.sleep(60)
+        return "quick"
+
+    async def handler(payload, ctx):
+        asyncio.get_running_loop().call_later(0.01, gate.set)
+        await ctx.step("first", lambda: None)
+        return await asyncio.gather(slow(ctx), quick(ctx))
+
+    assert isinstance(await job.attempt(handler), Waiting)
+    job.now_ms += 61_000
+    assert (await job.attempt(handler)).result == ["slow", "quick"]
+
+
+async def test_concurrent_waits_for_one_signal_take_one_each():
+    """Neither signal is delivered twice, although both waits begin before either has a record."""
+    job = Job()
+    job.signal("go", 1, "1")
+    job.signal("go", 2, "2")
+
+    async def handler(payload, ctx):
+        return await asyncio.gather(ctx.wait_for("go"), ctx.wait_for("go"))
+
+    assert (await job.attempt(handler)).result == [1, 2]
+
+
 async def test_a_sync_handler_waits_too():
     """The thread ends with the attempt, also if the handler catches every Exception."""
     job = Job()

@@ -39,6 +39,12 @@ def current_task() -> object:
         return threading.current_thread()
 
 
+def is_branch(root: object) -> bool:
+    """Return whether the caller runs in a task beside the handler's own, `root`."""
+    task = current_task()
+    return isinstance(task, asyncio.Task) and task is not root
+
+
 def place_in(job: object, root: object) -> tuple[str, bool]:
     """Return the step before the caller's place, and whether it ran in the caller's task.
 

@@ -28,6 +28,7 @@ class SharedWrites(Generic[T]):
         self._pending.append(item)
         if self._next is None:
             self._next = asyncio.ensure_future(self._send(self._running))
+            self._next.add_done_callback(_retrieve)
         await asyncio.shield(self._next)
 
     async def _send(self, earlier: asyncio.Task[None] | None) -> None:
@@ -38,3 +39,9 @@ class SharedWrites(Generic[T]):
         items, self._pending = self._pending, []
         self._running, self._next = self._next, None
         await self._write(items)
+
+
+def _retrieve(write: asyncio.Task[None]) -> None:
+    """Look at the error of a write, also if every caller was cancelled: asyncio logs errors that no code has read."""
+    if not write.cancelled():
+        write.exception()

@@ -22,7 +22,7 @@ from agentpool_core.jobs import Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.text import encodable, render_error, render_value
 from agentpool_worker.durable.journal import Journal
-from agentpool_worker.durable.order import check_place, move, place_in
+from agentpool_worker.durable.order import check_place, is_branch, move, place_in
 from agentpool_worker.exceptions import Permanent, Retry, StepFailedError, StepNameError, StepResultError
 from agentpool_worker.threads import HandlerThreads
 
@@ -82,8 +82,16 @@ class Steps:
         check_name(name)
         return self.begin_own(name)
 
+    def begin_wait(self, name: str) -> StepCall:
+        """Name a wait, in the caller's task: in a branch by its place, because branches reach waits in any order."""
+        after, _ = place_in(self, self.root)
+        if not is_branch(self.root):
+            return self.begin_own(name)
+        before = self.journal.find(after)
+        return self.begin_own(f"{name}#at-{before.number if before else 0}")
+
     def begin_own(self, name: str) -> StepCall:
-        """Name a step of ours, such as a wait, in the caller's task."""
+        """Name a step of ours, in the caller's task, by the order of the calls."""
         self._counts[name] += 1
         count = self._counts[name]
         after, sequential = place_in(self, self.root)

@@ -66,17 +66,17 @@ class Waits:
         self._signals = signals
         self._suspend = suspend
         self._open: dict[str, OpenWait] = {}
+        self._taken: set[tuple[str | None, int]] = set()  # signals of waits that run and may have no record yet
 
     def begin(self, signal: str | None, limit: timedelta | float | None) -> StepCall:
         """Name a wait, in the caller's task. Raises WaitRefusedError inside a step."""
         self._check(signal, limit)
-        return self.begin_own(_name_of(signal))
+        _refuse_inside_step()
+        return self._steps.begin_wait(_name_of(signal))
 
     def begin_own(self, name: str) -> StepCall:
-        """Name a wait of ours, in the caller's task. Raises WaitRefusedError inside a step."""
-        if inside := running_step.get():
-            problem = f"the caller is inside of step {inside!r}, which would run again after the wait"
-            raise WaitRefusedError(problem, "wait between two steps")
+        """Begin a wait of ours whose name the program chooses. Raises WaitRefusedError inside a step."""
+        _refuse_inside_step()
         return self._steps.begin_own(name)
 
     def call_outside(self, signal: str | None, name: str, limit: timedelta | float | None) -> StepCall:
@@ -136,19 +136,22 @@ class Waits:
             number, until_ms = stored.result["number"], stored.result["until_ms"]
             question = stored.result.get("question")
         else:
-            number = self._next_number(signal)
+            number = self._take_number(signal)
             until_ms = None if limit_ms is None else self._steps.now_ms() + limit_ms
         return OpenWait(signal=signal, number=number, until_ms=until_ms, begun=self._steps.clock(), question=question)
 
-    def _next_number(self, signal: str | None) -> int:
-        """Return the number of the first signal of this name that no wait has taken."""
-        names = (f"{WAIT}{signal}", f"{WAIT}{signal}#")
+    def _take_number(self, signal: str | None) -> int:
+        """Take the first signal of this name that no wait has taken; return its number."""
+        names = (_name_of(signal), f"{_name_of(signal)}#")
         taken = {
             step.result["number"]
             for step in self._steps.journal.all()
             if (step.name == names[0] or step.name.startswith(names[1])) and step.outcome is not StepOutcome.EXPIRED
         }
-        return next(number for number in range(1, len(taken) + 2) if number not in taken)
+        taken |= {number for name, number in self._taken if name == signal}
+        number = next(number for number in range(1, len(taken) + 2) if number not in taken)
+        self._taken.add((signal, number))
+        return number
 
     async def _end_now(self, call: StepCall, wait: OpenWait) -> Step | None:
         """End the wait if its signal has come or its time is over, or is over soon; None: it lasts."""
@@ -165,6 +168,7 @@ class Waits:
         if ended is not None:
             return ended
         outcome = StepOutcome.SUCCEEDED if wait.signal is None else StepOutcome.EXPIRED
+        self._taken.discard((wait.signal, wait.number))  # an expired wait leaves its signal to the next
         return await self._record(call, outcome, wait)
 
     async def _end_by_signal(self, call: StepCall, wait: OpenWait) -> Step | None:
@@ -186,6 +190,12 @@ class Waits:
         step = self._steps.step_of(call, outcome, wait.begun, result, begun=stored)
         await self._steps.journal.write(step)
         return step
+
+
+def _refuse_inside_step() -> None:
+    if inside := running_step.get():
+        problem = f"the caller is inside of step {inside!r}, which would run again after the wait"
+        raise WaitRefusedError(problem, "wait between two steps")
 
 
 def _name_of(signal: str | None) -> str:

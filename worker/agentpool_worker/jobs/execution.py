@@ -23,7 +23,7 @@ from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
 from agentpool_worker.guards.fitness import failure_of_worker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from agentpool_core.jobs import Lease
     from agentpool_worker.context import JobCalls
@@ -34,6 +34,8 @@ _OURS = Path(__file__).parents[1]
 _TRACEBACK_FRAMES = 20  # the innermost are kept: they name the line that failed
 _HEAD_CHARS = 2_000  # of an error's own text, which may be a whole web page
 _TRACE_CHARS = 6_000  # of the end of the traceback; with the above, less than a record keeps
+# Errors that decide on the job although further branches of a task group failed too, the first kind first.
+_DECISIVE = (StaleLeaseError, Yielded, Permanent, Overloaded, Retry)
 
 
 class Stop(Enum):
@@ -124,6 +126,7 @@ class Execution:
             return Failed(job_id=self.lease.job_id, token=self.lease.token, error=render_error(error))
 
     def _as_ended(self, error: BaseException) -> Completion:
+        error = self._decisive(error)
         if isinstance(error, Yielded):
             return self._as_returned(error.state)
         if isinstance(error, StaleLeaseError) and error.job_id == self.lease.job_id:
@@ -136,6 +139,16 @@ class Execution:
         if isinstance(error, Overloaded):
             return self._as_deferred(error)
         return self._as_failed(error)
+
+    def _decisive(self, error: BaseException) -> BaseException:
+        """Return the error that decides on the job among those of a task group; the group itself if none does."""
+        if not isinstance(error, BaseExceptionGroup):
+            return error
+        errors = list(_leaves(error))
+        for kind in _DECISIVE:
+            if found := next((each for each in errors if isinstance(each, kind)), None):
+                return found
+        return error
 
     def _as_stopped(self) -> Completion:
         job_id, token = self.lease.job_id, self.lease.token
@@ -190,6 +203,14 @@ class Execution:
             retry=not isinstance(error, Permanent),
             retry_after_ms=retry_after_ms,
         )
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
 
 
 def _description_of(error: BaseException) -> str:

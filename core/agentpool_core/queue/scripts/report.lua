@@ -42,7 +42,8 @@ elseif field == 'steps' then
   for i = 6, #ARGV, 3 do
     redis.call('HSET', job.key, 'step:' .. ARGV[i], ARGV[i + 1], 'out:' .. ARGV[i], ARGV[i + 2])
   end
-  redis.call('HSET', job.key, 'steps', value)
+  local last = number_or(redis.call('HGET', job.key, 'steps'), 0) -- a wait may end after steps of higher numbers
+  redis.call('HSET', job.key, 'steps', math.max(last, tonumber(value)))
 elseif field == 'chunks' then
   append_chunks(job, tonumber(value))
 elseif field == 'usage' then
