@@ -143,9 +143,12 @@ class Client:
         """Return a job's result by id, like `Receipt.result`."""
         return await self._inbox.result(JobId(job_id), timeout_s=timeout)
 
-    async def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
-        """End a waiting job at once; ask the worker of a running job to stop it. Raises UnknownJobError."""
-        return await self._producer.cancel(JobId(job_id), reason=reason)
+    async def cancel(self, job_id: JobId | str, *, reason: str = "requested", tree: bool = False) -> CancelOutcome:
+        """End a waiting job at once; ask the worker of a running job to stop it. Raises UnknownJobError.
+
+        `tree`: cancel also all jobs that the job's handler has started, with all that these have started.
+        """
+        return await self._producer.cancel(JobId(job_id), reason=reason, tree=tree)
 
     def stream(self, job_id: JobId | str, *, after: str = "0") -> AsyncIterator[Chunk]:
         """Yield the output of a job (`ctx.emit`) as it comes, until the job has ended: `async for chunk in …`.

@@ -129,9 +129,9 @@ class SyncClient:
         """As `Client.result`."""
         return self._call(self._client.result(job_id, timeout=timeout))
 
-    def cancel(self, job_id: JobId | str, *, reason: str = "requested") -> CancelOutcome:
+    def cancel(self, job_id: JobId | str, *, reason: str = "requested", tree: bool = False) -> CancelOutcome:
         """As `Client.cancel`."""
-        return self._call(self._client.cancel(job_id, reason=reason))
+        return self._call(self._client.cancel(job_id, reason=reason, tree=tree))
 
     def signal(self, job_id: JobId | str, name: str, value: Json = None, *, id: str | None = None) -> SignalOutcome:  # noqa: A002
         """As `Client.signal`."""

@@ -577,6 +577,22 @@ CATALOGUE = (
         new="if group.left == 0 then",
     ),
     Mutant(
+        name="a-cancelled-parent-leaves-its-children",
+        wrong="children run on although the parent that waits for them was cancelled",
+        old="  if job.started and state == 'cancelled' then groups.begin_stop(job, text) end\n",
+    ),
+    Mutant(
+        name="a-tree-keeps-leaves",
+        wrong="a cancelled tree spares what a job that has ended has started",
+        old="if job.started and outcome ~= 'cancelled' then groups.begin_stop(job, reason) end",
+        new="if job.started and outcome == 'requested' then groups.begin_stop(job, reason) end",
+    ),
+    Mutant(
+        name="a-cancelled-tree-grows",
+        wrong="a job of a cancelled tree starts further jobs until it stops",
+        old="  if starter.started == 'tree' then return upstream.reason(child.by, 'cancelled', starter.cancel) end\n",
+    ),
+    Mutant(
         name="unfenced-group",
         wrong="an attempt that has lost its lease stops the children of the next attempt",
         old="or job.token ~= tonumber(ARGV[2]) or job.worker ~= ARGV[3] then",

@@ -269,10 +269,10 @@ class _Store:
         return [self.groups.ends.get((group, number)) for number in range(size)]
 
     async def change_group(
-        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], *, run: int = 1
+        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], how: int | str
     ) -> tuple[int, list[int]]:
         del lease
-        return self.groups.change(change, group, [number for number, _ in ids], run), []
+        return self.groups.change(change, group, [number for number, _ in ids], how), []
 
     async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
         del lease, first
@@ -328,12 +328,13 @@ class _Groups:
         if all_ended or (member.fail_fast and error is not None):
             self.signals.add((f"~{member.group}", max(1, self._runs[member.group])))
 
-    def change(self, change: GroupChange, group: str, numbers: Sequence[int], run: int) -> int:
-        self._runs[group] = run
+    def change(self, change: GroupChange, group: str, numbers: Sequence[int], how: int | str) -> int:
+        if isinstance(how, int):
+            self._runs[group] = how
         for place in ((group, number) for number in numbers):
             end = self.ends.get(place)
             if change is GroupChange.STOP and end is None:
-                self.ends[place] = ChildEnd(state=JobState.CANCELLED, text="upstream: a child did not succeed")
+                self.ends[place] = ChildEnd(state=JobState.CANCELLED, text=str(how))
             elif change is GroupChange.CLEAR and end is not None and end.state is not JobState.SUCCEEDED:
                 del self.ends[place]
         return self._left(group)

@@ -62,9 +62,9 @@ class GroupReports:
         return ends
 
     async def change_group(
-        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], *, run: int = 1
+        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], how: int | str
     ) -> tuple[int, list[int]]:
-        """Change children, in steps of bounded size.
+        """Change children, in steps of bounded size. `how`: the run, or the reason of a stop.
 
         Returns the number of children that have not ended, and the numbers of children whose records are gone. Safe to
         repeat. Raises StaleLeaseError if the lease has passed to a different worker.
@@ -72,7 +72,7 @@ class GroupReports:
         left = 0
         gone: list[int] = []
         for start in range(0, len(ids), CHILDREN_A_CHANGE):
-            args: list[scripts.Arg] = [lease.job_id, lease.token, self.worker, change.value, group, run]
+            args: list[scripts.Arg] = [lease.job_id, lease.token, self.worker, change.value, group, how]
             for number, job_id in ids[start : start + CHILDREN_A_CHANGE]:
                 args += (number, job_id)
             reply = await scripts.GROUP.run(self._redis, self._conf, args)

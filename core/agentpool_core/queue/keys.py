@@ -16,6 +16,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | started:ID | set | as its job | jobs that the job has started |
 | group:ID | hash | as its job | groups of children that the job waits for, and how the children ended |
 | waiting | zset by ms | the pool's | jobs that wait without a slot, by the end of the wait; +inf: no limit |
+| stopping | set | until its members' children are cancelled | jobs with children left to cancel |
 | releasing | set | until its members' children are released | ended jobs with children left to release |
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |
@@ -92,7 +93,8 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | limit_key | text: jobs with the same text share limits by key |
 | tenant | text: jobs with the same text share limits by tenant |
 | started_by | id of the job that has started the job |
-| started | 1 if the job has started jobs |
+| started | 1 if the job has started jobs; tree: it is cancelled with all of them |
+| stop | MODE CURSOR REASON: jobs that the job has started are left to cancel |
 | group | PARENT GROUP NUMBER: place of the job in a group of children |
 | held | BUCKET that the job waits for |
 | opened | BUCKET that let the ready job go on |

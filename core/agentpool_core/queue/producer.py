@@ -122,16 +122,17 @@ class Producer:
         await confirm(self._redis, self._conf, in_order, self._durability)
         return in_order
 
-    async def cancel(self, job_id: JobId, *, reason: str = "requested") -> CancelOutcome:
-        """End a waiting job with its children; ask the worker of a running job to stop it.
+    async def cancel(self, job_id: JobId, *, reason: str = "requested", tree: bool = False) -> CancelOutcome:
+        """End a waiting job with the jobs that wait for it; ask the worker of a running job to stop it.
 
+        `tree`: also all jobs that the job has started, with all that these have started, in steps of bounded size.
         Raises UnknownJobError.
         """
-        outcome, more = await self._cancel(job_id, reason)
+        outcome, more = await self._cancel(job_id, reason, "tree" if tree else "")
         for _ in range(CANCEL_CALLS_MAX):
             if not more:
                 break
-            _, more = await self._cancel(job_id, reason)
+            _, more = await self._cancel(job_id, reason, "more")
         return outcome
 
     async def signal(
@@ -160,9 +161,9 @@ class Producer:
         with Reading("hexists"):
             return bool(int(reply))
 
-    async def _cancel(self, job_id: JobId, reason: str) -> tuple[CancelOutcome, bool]:
+    async def _cancel(self, job_id: JobId, reason: str, how: str) -> tuple[CancelOutcome, bool]:
         """Return the outcome, and whether another call would end further children."""
-        reply = await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason))
+        reply = await scripts.CANCEL.run(self._redis, self._conf, (job_id, reason, how))
         with Reading("cancel"):
             name, more = reply
             if name != "unknown":

@@ -106,8 +106,9 @@ async def dead_letters(call: Call) -> Document:
 async def cancel_job(call: Call) -> Document:
     """Cancel a job. Raises ProblemError for a job that has ended."""
     reason = call.arguments.get("reason", "requested")
-    outcome = await call.admission.queue.producer.cancel(call.job_id, reason=reason)
-    if outcome.value == "finished":
+    tree = call.arguments.get("tree", False)
+    outcome = await call.admission.queue.producer.cancel(call.job_id, reason=reason, tree=tree)
+    if outcome.value == "finished" and not tree:
         detail = f"job {call.job_id!r} had ended before"
         raise ProblemError(HTTPStatus.CONFLICT, "job-ended", detail, remedy="read its record with get_job")
     return {"job_id": call.job_id, "outcome": outcome.value}

@@ -147,8 +147,11 @@ _FIXED: tuple[Tool, ...] = (
     Tool(
         name="cancel_job",
         title="Cancel a job",
-        description="Cancel a job: a waiting job ends at once, the worker of a running job is asked to stop it.",
-        arguments=_arguments("job_id", job_id=_JOB_ID, reason={"type": "string", "maxLength": 200}),
+        description="Cancel a job: a waiting job ends at once, the worker of a running job is asked to stop it. "
+        "With tree, also all jobs that the job has started.",
+        arguments=_arguments(
+            "job_id", job_id=_JOB_ID, reason={"type": "string", "maxLength": 200}, tree={"type": "boolean"}
+        ),
         answer=schemas.OUTCOME,
         call=operations.cancel_job,
         destructive=True,

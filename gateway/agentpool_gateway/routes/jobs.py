@@ -129,15 +129,21 @@ async def history(admission: Admitted, job_id: str) -> JsonResponse:
 
 @router.delete("/{job_id}", responses=openapi.CANCEL)
 async def cancel(
-    admission: Admitted, job_id: str, reason: Annotated[str, Query(max_length=200)] = "requested"
+    admission: Admitted,
+    job_id: str,
+    reason: Annotated[str, Query(max_length=200)] = "requested",
+    tree: Annotated[bool, Query()] = False,  # noqa: FBT002  # a query parameter
 ) -> JsonResponse:
-    """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after the end."""
-    outcome = (await admission.queue.producer.cancel(JobId(job_id), reason=reason)).value
-    if outcome == "finished":
+    """Cancel a job: 200 for a waiting job, 202 for a running job, 409 after the end.
+
+    `tree`: also all jobs that the job has started; 200 also after the end of the job.
+    """
+    outcome = (await admission.queue.producer.cancel(JobId(job_id), reason=reason, tree=tree)).value
+    if outcome == "finished" and not tree:
         raise ProblemError(
             HTTPStatus.CONFLICT, "job-ended", f"job {job_id!r} had ended before", remedy="read its result"
         )
-    status = HTTPStatus.OK if outcome == "cancelled" else HTTPStatus.ACCEPTED
+    status = HTTPStatus.ACCEPTED if outcome == "requested" else HTTPStatus.OK
     return JsonResponse({"job_id": job_id, "outcome": outcome}, status_code=status)
 
 

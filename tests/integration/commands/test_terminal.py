@@ -456,6 +456,7 @@ async def test_dead_letters_are_replayed_and_purged_by_kind(agentpool, consumer)
         (("cancel", "x", "--tag", "a"), "select them"),
         (("cancel", "--state", "succeeded"), "succeeded"),
         (("cancel", "--tag", "a b"), "a b"),
+        (("cancel", "--tag", "a", "--tree"), "--tree"),
         (("get", "--submitted-after", "yesterday"), "2h"),
         (("get", "x", "--tag", "a"), "not both"),
         (("purge", "--tag", "a", "--yes"), "--state"),

@@ -175,6 +175,7 @@ async def test_a_job_is_cancelled_once(http, consumer):
     job = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     assert (await http.delete(f"/jobs/{job}")).json() == {"job_id": job, "outcome": "cancelled"}
     assert (await http.delete(f"/jobs/{job}")).status_code == 409
+    assert (await http.delete(f"/jobs/{job}?tree=true")).json() == {"job_id": job, "outcome": "finished"}
     assert (await http.delete("/jobs/stranger")).status_code == 404
     running = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
     (lease,) = await consumer.claim(1)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from agentpool_core.errors import StaleLeaseError
 from agentpool_core.jobs import GroupMember, JobId, JobRequest, JobState, LeaseToken, StartedBy, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Producer
 from agentpool_core.queue.audit import audit
-from agentpool_core.queue.completions import Cancelled, Failed, SettleOutcome, Succeeded, Waiting
+from agentpool_core.queue.completions import Cancelled, CancelOutcome, Failed, SettleOutcome, Succeeded, Waiting
 from agentpool_core.queue.groups import MAX_RESULT_BYTES, GroupChange
 
 GROUP = "ab12"
@@ -132,10 +134,12 @@ async def test_the_first_failure_ends_a_wait_and_the_rest_can_be_stopped(pool, i
     await group.end(succeed, fail)
     (group.lease, running) = await consumer.claim(2)
     assert (group.lease.job_id, running.job_id) == ("p", "p:2")
-    left, gone = await consumer.change_group(group.lease, GroupChange.STOP, GROUP, group.ids)
+    left, gone = await consumer.change_group(
+        group.lease, GroupChange.STOP, GROUP, group.ids, "upstream: job p:1 failed: no"
+    )
     assert (left, gone) == (1, [])
     stopped = await inspector.job(pool, JobId("p:3"))
-    assert (stopped.state, stopped.reason) == ("cancelled", "upstream: a child of job p did not succeed")
+    assert (stopped.state, stopped.reason) == ("cancelled", "upstream: job p:1 failed: no")
     assert (await inspector.job(pool, JobId("p:2"))).cancel_requested
     await consumer.settle([cancel(running)])
     assert [end[0] for end in await group.ends()] == ["succeeded", "failed", "cancelled", "cancelled"]
@@ -161,9 +165,9 @@ async def test_children_that_did_not_succeed_run_again(redis, pool, inspector, c
     await group.end(succeed, fail, cancel, fail)
     (group.lease,) = await consumer.claim(5)
     for change in (GroupChange.CLEAR, GroupChange.CLEAR):  # repeated after a lost answer
-        assert (await consumer.change_group(group.lease, change, GROUP, group.ids, run=2))[0] == 3
+        assert (await consumer.change_group(group.lease, change, GROUP, group.ids, 2))[0] == 3
     await redis.delete(f"ap:{{{pool}}}:job:p:3")
-    assert await consumer.change_group(group.lease, GroupChange.RERUN, GROUP, group.ids, run=2) == (3, [3])
+    assert await consumer.change_group(group.lease, GroupChange.RERUN, GROUP, group.ids, 2) == (3, [3])
     await group.start()
     await group.wait(run=2)
     await group.end(succeed, succeed, succeed)
@@ -186,13 +190,53 @@ async def test_a_replayed_child_ends_once(pool, inspector, consumer, family):
     assert [end[0] for end in await group.ends()] == ["failed", "succeeded", "succeeded"]
 
 
+async def test_a_cancelled_parent_cancels_the_children_that_it_waits_for(pool, inspector, producer, consumer, family):
+    """Without `tree` single children go on; the records name the ancestor and the reason."""
+    group = await family(250)
+    await group.start()
+    single = replace(group.requests[0], job_id=JobId("single"), started_by=StartedBy(job_id=JobId("p")))
+    await producer.submit(single)
+    (running,) = await consumer.claim(1)
+    await group.wait()
+    assert await producer.cancel(JobId("p"), reason="too late") is CancelOutcome.CANCELLED
+    last = await inspector.job(pool, JobId("p:249"))
+    assert (last.state, last.reason) == ("cancelled", "upstream: job p cancelled: too late")
+    assert (await inspector.job(pool, running.job_id)).cancel_requested
+    await consumer.settle([cancel(running)])
+    assert (await inspector.job(pool, JobId("single"))).state is JobState.QUEUED
+    assert await producer.cancel(JobId("p"), tree=True) is CancelOutcome.FINISHED
+    assert (await inspector.job(pool, JobId("single"))).reason == "upstream: job p cancelled: requested"
+
+
+async def test_a_tree_is_cancelled_to_its_leaves(pool, inspector, producer, consumer, family):
+    """Also leaves of jobs that have ended, and children that a running job starts before it stops."""
+    group = await family(2)
+    await group.start()
+    (ended, running) = await consumer.claim(2)
+    for parent in (ended, running):
+        leaf = JobRequest(
+            kind="leaf", job_id=JobId(f"leaf-{parent.job_id}"), started_by=StartedBy(job_id=parent.job_id)
+        )
+        await producer.submit(leaf)
+    await consumer.settle([succeed(ended)])
+    assert await producer.cancel(JobId("p"), reason="wrong model", tree=True) is CancelOutcome.REQUESTED
+    for leaf in ("leaf-p:0", "leaf-p:1"):
+        assert (await inspector.job(pool, JobId(leaf))).reason == "upstream: job p cancelled: wrong model"
+    late = JobRequest(kind="leaf", job_id=JobId("late"), started_by=StartedBy(job_id=running.job_id))
+    assert (await producer.submit(late)).state is JobState.CANCELLED
+    await consumer.settle([cancel(running), cancel(group.lease)])
+    await consumer.maintain()
+    assert (await inspector.job(pool, JobId("p"))).state is JobState.CANCELLED
+    assert (await inspector.job(pool, running.job_id)).state is JobState.CANCELLED
+
+
 async def test_a_lease_that_has_passed_on_changes_no_children(consumer, family):
     """An attempt that was lost cannot stop the children of the next."""
     group = await family(2)
     await group.start()
     group.lease.token = LeaseToken(7)
     with pytest.raises(StaleLeaseError):
-        await consumer.change_group(group.lease, GroupChange.STOP, GROUP, group.ids)
+        await consumer.change_group(group.lease, GroupChange.STOP, GROUP, group.ids, "upstream: job p:1 failed: no")
 
 
 async def test_an_ended_parent_starts_no_group(pool, inspector, producer, consumer, family):

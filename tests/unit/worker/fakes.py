@@ -120,7 +120,7 @@ class FakeQueue:
     async def child_ends(self, lease: Lease, group: str, size: int) -> list[Any]:
         raise NotImplementedError
 
-    async def change_group(self, lease: Lease, change: Any, group: str, ids: Any, *, run: int = 1) -> Any:
+    async def change_group(self, lease: Lease, change: Any, group: str, ids: Any, how: Any) -> Any:
         raise NotImplementedError
 
     async def progress(self, lease: Lease, value: Any) -> None:

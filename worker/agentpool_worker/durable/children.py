@@ -39,9 +39,12 @@ class GroupStore(Protocol):
         """Return how the children ended, by number; None: not yet."""
 
     async def change_group(
-        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], *, run: int = 1
+        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], how: int | str
     ) -> tuple[int, list[int]]:
-        """Change children; return how many have not ended, and the numbers of those without a record."""
+        """Change children (`how`: the run, or the reason of a stop).
+
+        Return how many children have not ended, and the numbers of those without a record.
+        """
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -134,8 +137,8 @@ class Children:
         if stored.outcome is not StepOutcome.FAILED or self._steps.journal.goes_on_after(call.name):
             return group
         again = replace(group, run=group.run + 1)
-        await self._change(again, GroupChange.CLEAR)
-        _, gone = await self._change(again, GroupChange.RERUN)
+        await self._change(again, GroupChange.CLEAR, again.run)
+        _, gone = await self._change(again, GroupChange.RERUN, again.run)
         if gone:
             requests = again.submits()
             await self._store.start_children([requests[number] for number in gone])
@@ -156,12 +159,12 @@ class Children:
                 await self._record(call, StepOutcome.SUCCEEDED, group)
             return results
         if stored is None or stored.outcome is not StepOutcome.FAILED:
-            await self._change(group, GroupChange.STOP)
+            await self._change(group, GroupChange.STOP, _reason_of(failed))
             await self._record(call, StepOutcome.FAILED, group)
         raise failed
 
-    async def _change(self, group: Group, change: GroupChange) -> tuple[int, list[int]]:
-        return await self._store.change_group(group.lease, change, group.name, group.ids(), run=group.run)
+    async def _change(self, group: Group, change: GroupChange, how: int | str) -> tuple[int, list[int]]:
+        return await self._store.change_group(group.lease, change, group.name, group.ids(), how)
 
     async def _record(self, call: StepCall, outcome: StepOutcome, group: Group) -> None:
         stored = self._steps.journal.find(call.name)
@@ -177,6 +180,14 @@ def _result_of(job_id: JobId, end: ChildEnd | None) -> Any:
     if end.state is JobState.SUCCEEDED:
         return decode(end.text)
     return ChildFailedError(job_id, end.state.value, end.text)
+
+
+def _reason_of(failed: ChildFailedError) -> str:
+    """Return the reason of jobs that are cancelled because of a child, in the words of lib/children.lua."""
+    if failed.error.startswith("upstream:"):
+        return failed.error
+    line = failed.error.partition("\n")[0][:200]
+    return f"upstream: job {failed.job_id} {failed.state}{f': {line}' if line else ''}"
 
 
 def _check_size(call: StepCall, size: int) -> None:

@@ -115,11 +115,11 @@ class QueueCalls:
         )
 
     async def change_group(
-        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], *, run: int = 1
+        self, lease: Lease, change: GroupChange, group: str, ids: Sequence[tuple[int, JobId]], how: int | str
     ) -> tuple[int, list[int]]:
         """Change children of a group, however long Redis is away. Raises StaleLeaseError."""
         return await _retry_until_reached(
-            lambda: self._consumer.change_group(lease, change, group, ids, run=run),
+            lambda: self._consumer.change_group(lease, change, group, ids, how),
             f"job {lease.job_id} changes its children",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )

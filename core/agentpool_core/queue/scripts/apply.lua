@@ -36,8 +36,8 @@ end
 
 local VERBS = {
   cancel = function(job)
-    if job.state == 'running' and not is_undecodable(job) then return request_cancel(job, reason) end
-    return cancel_job(job, reason) == 'cancelled'
+    if job.state == 'running' and not is_undecodable(job) then return cancelling.request(job, reason) end
+    return cancelling.cancel(job, reason) == 'cancelled'
   end,
   replay = function(job)
     if job.state ~= 'failed' then return false end
@@ -62,9 +62,9 @@ local function apply()
     local job = load(id)
     if job and VERBS[verb](job) then changed = changed + 1 end
   end
-  if changed == 0 then continue_release() end
+  if changed == 0 and not cancelling.continue() then continue_release() end
   conclude()
-  return { 'ok', cursor, changed, string.format('%.0f', first_ms), redis.call('EXISTS', RELEASING) }
+  return { 'ok', cursor, changed, string.format('%.0f', first_ms), redis.call('EXISTS', RELEASING, PREFIX .. 'stopping') > 0 and 1 or 0 }
 end
 
 return apply()

@@ -1,8 +1,8 @@
--- cancel: ends a waiting job, or orders the worker of a running job to stop the job.
+-- cancel: ends a waiting job, or orders the worker of a running job to stop the job; `tree`: with all that it has started.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 job id, 2 reason
--- Returns {'cancelled' | 'requested' | 'finished' | 'unknown', 1: call again to end more children | 0}
+-- ARGV   1 job id, 2 reason, 3 'tree' | 'more': only continue with the children that are left | ''
+-- Returns {'cancelled' | 'requested' | 'finished' | 'unknown', 1: call again with 'more' to end more jobs | 0}
 -- Events cancelled, or cancelling for a running job; those of children.
 
 --- include: pool
@@ -18,10 +18,17 @@
 --- include: cancelling
 
 write_though_memory_is_full()
-local id, reason = ARGV[1], ARGV[2]
+local id, reason, how = ARGV[1], ARGV[2], ARGV[3]
 local job = load(id)
 if not job then return { 'unknown', 0 } end
-local outcome = cancel_job(job, reason)
-if outcome == 'finished' then continue_release() end
+local outcome = 'finished'
+if how == 'more' then
+  continue_release()
+elseif how == 'tree' then
+  outcome = cancelling.cancel_tree(job, reason)
+else
+  outcome = cancelling.cancel(job, reason)
+end
+cancelling.continue()
 conclude()
-return { outcome, outcome == 'requested' and 0 or redis.call('EXISTS', RELEASING) }
+return { outcome, redis.call('EXISTS', RELEASING, PREFIX .. 'stopping') > 0 and 1 or 0 }

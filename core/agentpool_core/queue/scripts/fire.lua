@@ -50,7 +50,7 @@ local function fire(name, expected, next_due, due, overlap)
   if next_due == '' then redis.call('ZREM', SCHEDULES.due, name) else redis.call('ZADD', SCHEDULES.due, next_due, name) end
   redis.call('HSET', SCHEDULES.last, name, due .. ' ' .. outcome .. ' ' .. (id or last_id))
   if id and overlap == 'Cancel' and earlier and earlier.id ~= id then
-    cancel_job(load(earlier.id), 'schedule ' .. name .. ' is due again')
+    cancelling.cancel(load(earlier.id), 'schedule ' .. name .. ' is due again')
     conclude()
   end
   return { outcome }

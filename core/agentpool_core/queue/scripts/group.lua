@@ -2,8 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 id of the parent, 2 token, 3 worker, 4 verb: stop (cancel the children), clear (forget the ends of children that
---        did not succeed), rerun (replay cleared children that have ended), 5 group, 6 run (clear: the next run), then
---        number and id of each child
+--        did not succeed), rerun (replay cleared children that have ended), 5 group, 6 run (clear: the next run) or reason
+--        (stop), then number and id of each child
 -- Returns {'ok', children that have not ended, numbers of children whose records are gone ...}
 --        | {'stale'}: the lease is no longer current; nothing was changed
 -- Events those of cancel and replay.
@@ -27,8 +27,7 @@ local gone = {}
 
 local VERBS = {
   stop = function(_, _, field, child)
-    local reason = 'upstream: a child of job ' .. parent .. ' did not succeed'
-    if child and redis.call('HEXISTS', hash, field) == 0 then cancel_job(child, reason) end
+    if child and redis.call('HEXISTS', hash, field) == 0 then cancelling.cancel(child, ARGV[6]) end
   end,
   clear = function(group, _, field)
     local text = redis.call('HGET', hash, field)

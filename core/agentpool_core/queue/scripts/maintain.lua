@@ -1,5 +1,5 @@
 -- maintain: does the pool's maintenance for any worker: lost workers, due jobs, ended waits, expired jobs, old dead letters, audit, and
--- children that an earlier script did not release.
+-- children that an earlier script did not release or cancel.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'waiting': no jobs are recovered, because the caller cannot distinguish lost workers from live workers yet;
@@ -21,6 +21,7 @@
 --- include: announce
 --- include: sweep
 --- include: waiting
+--- include: cancelling
 --- include: kinds
 --- include: settle
 --- include: workers
@@ -133,7 +134,8 @@ local function maintain()
   redis.call('ZREMRANGEBYSCORE', LIMIT_TIMES, '-inf', now)
   redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
   duties.trim_ended()
-  local more_children = continue_release()
+  local more_children = cancelling.continue()
+  more_children = continue_release() or more_children
   conclude()
   local next_at = duties.next_work(more_children)
   local schedules_due = redis.call('ZCOUNT', PREFIX .. 'schedules-due', '-inf', now)

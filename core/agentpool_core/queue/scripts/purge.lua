@@ -112,7 +112,7 @@ local function delete_the_rest()
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
   delete_usage()
   delete({ SCHEDULES.defined, SCHEDULES.due, SCHEDULES.last, SCHEDULES.paused, PREFIX .. 'outbox' })
-  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, PREFIX .. 'stopping', YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })

@@ -4,6 +4,9 @@
 -- "left run fast" (children that have not ended; number of the run; 1: the run ends with the first child that did not
 -- succeed), for each ended child GROUP:NUMBER -> its state, a blank, and its result or error, and `bytes`, the size of all
 -- of these. A run ends as a signal of the parent: ~GROUP=RUN. A child that is replayed after its end changes nothing.
+--
+-- The end of a cancelled job cancels its groups; a cancelled tree, all that the job has started. The jobs with children left
+-- to cancel are in `stopping`; their field `stop` holds "MODE CURSOR REASON", and lib/cancelling.lua continues.
 
 do
   local BYTES_MAX = 16777216 -- of the results of all children of a job, as in groups.py
@@ -46,6 +49,13 @@ do
     group.left = math.max(0, group.left - 1)
     groups.write(parent, name, group)
     if group.left == 0 or (group.fast and state ~= 'succeeded') then groups.signal(parent, name, group.run) end
+  end
+
+  -- Begins to cancel jobs that the job has started: MODE `group`: its groups, `tree`: all, with all that these have started.
+  function groups.begin_stop(job, reason)
+    local mode = job.started == 'tree' and 'tree' or 'group'
+    redis.call('HSET', job.key, 'stop', mode .. ' 0 ' .. upstream.reason(job.id, 'cancelled', reason))
+    redis.call('SADD', PREFIX .. 'stopping', job.id)
   end
 
   function groups.note_ends()

@@ -324,6 +324,7 @@ local function finish(job, state, field, text, detail)
     redis.call('PEXPIRE', PREFIX .. 'started:' .. job.id, keep_ms)
     redis.call('PEXPIRE', PREFIX .. 'group:' .. job.id, keep_ms)
   end
+  if job.started and state == 'cancelled' then groups.begin_stop(job, text) end
   if has_flag(job, 'g') then groups.ended[#groups.ended + 1] = { job.key, state, text } end
   bump('finished', 1)
   bump(state, 1)

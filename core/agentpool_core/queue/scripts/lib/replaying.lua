@@ -8,6 +8,7 @@ local function replay_job(job)
   if job.started then
     redis.call('PERSIST', PREFIX .. 'started:' .. job.id)
     redis.call('PERSIST', PREFIX .. 'group:' .. job.id)
+    redis.call('HSET', job.key, 'started', '1')
   end
   redis.call('ZREM', DEAD, job.id)
   note_change(job, job.state, redis.call('HGET', job.key, 'ended'))

@@ -125,14 +125,14 @@ local function attach(job, parents)
   return waits, failed
 end
 
--- Returns the job that starts a new job: {key, state, started, tenant, tags}, read once.
+-- Returns the job that starts a new job: {key, state, started, tenant, tags, cancel}, read once.
 local starters = {}
 local function starter_of(child)
   local id = child.by
   if not starters[id] then
     local key = PREFIX .. 'job:' .. id
-    local v = redis.pcall('HMGET', key, 'state', 'started', 'tenant', 'tags')
-    starters[id] = { key = key, state = v[1] or nil, started = v[2], tenant = v[3] or nil, tags = v[4] or nil }
+    local v = redis.pcall('HMGET', key, 'state', 'started', 'tenant', 'tags', 'cancel')
+    starters[id] = { key = key, state = v[1] or nil, started = v[2], tenant = v[3] or nil, tags = v[4] or nil, cancel = v[5] or nil }
   end
   return starters[id]
 end
@@ -145,6 +145,7 @@ local function adopt(job, extras)
   if child.tenant then extras.tenant = starter.tenant end
   if child.tags then extras.tags = starter.tags end
   redis.call('HSET', job.key, 'started_by', child.by)
+  if starter.started == 'tree' then return upstream.reason(child.by, 'cancelled', starter.cancel) end
   if not STATES[starter.state or ''] then return child.group and upstream.reason(child.by, starter.state, '') end
   if not starter.started then redis.call('HSET', starter.key, 'started', '1', 'mark', '1') end
   starter.started = '1'
