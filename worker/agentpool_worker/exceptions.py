@@ -77,6 +77,16 @@ class StepNameError(Permanent):
         )
 
 
+class StepNestedError(Permanent):
+    """A step inside of a step that has parts of its own: a node of a graph."""
+
+    def __init__(self, name: str, inside: str) -> None:
+        super().__init__(
+            f"step {name!r}: the caller is a node of the graph in step {inside!r}, and a node is a step already; "
+            "call the function itself, or make it a node"
+        )
+
+
 class WaitRefusedError(Permanent):
     """A wait that cannot be: inside a step, or for a time that no clock can wait."""
 

@@ -45,7 +45,7 @@ class DurableCalls:
 
         async def call() -> Any:
             response = await ask()
-            await self._report(codec.used(response))
+            await self.report(codec.used(response))
             return codec.write(response)
 
         return codec.read(await self.step("model", call))
@@ -64,7 +64,8 @@ class DurableCalls:
         plain = name.strip().replace("#", "-").lstrip("~")[:MAX_NAME_CHARS]
         return await self.ctx.step(plain, function, options=self.options)
 
-    async def _report(self, used: UsageReport) -> None:
+    async def report(self, used: UsageReport) -> None:
+        """Report the usage of a call of a model."""
         await self.ctx.usage(
             input_tokens=used.input_tokens, output_tokens=used.output_tokens, cost=used.cost, model=used.model
         )

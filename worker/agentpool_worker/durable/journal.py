@@ -39,6 +39,7 @@ class Journal:
         self.lease = lease
         self._store = store
         self._by_name: dict[str, Step] = {}
+        self._sizes: dict[str, int] = {}  # bytes of each result
         self._used: set[str] = set()
         self._bytes = 0
         self._last = 0
@@ -83,7 +84,7 @@ class Journal:
     async def write(self, step: Step) -> None:
         """Store a step; return when the store has confirmed it. Raises StaleLeaseError, StepResultError."""
         size = len(encode(f"result of step {step.name!r}", step.result))
-        if self._bytes + size > MAX_JOB_BYTES:
+        if self._bytes + size - self._sizes.get(step.name, 0) > MAX_JOB_BYTES:
             problem = f"the results of the job's steps would have more than {MAX_JOB_BYTES} bytes"
             raise StepResultError(step.name, problem, "store the data elsewhere, and return a reference")
         self._keep(step, size)
@@ -99,5 +100,6 @@ class Journal:
 
     def _keep(self, step: Step, size: int) -> None:
         self._by_name[step.name] = step
-        self._bytes += size
+        self._bytes += size - self._sizes.get(step.name, 0)
+        self._sizes[step.name] = size
         self._last = max(self._last, step.number)

@@ -23,7 +23,14 @@ from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.text import encodable, render_error, render_value
 from agentpool_worker.durable.journal import Journal
 from agentpool_worker.durable.order import check_place, is_branch, move, place_in
-from agentpool_worker.exceptions import Permanent, Retry, StepFailedError, StepNameError, StepResultError
+from agentpool_worker.exceptions import (
+    Permanent,
+    Retry,
+    StepFailedError,
+    StepNameError,
+    StepNestedError,
+    StepResultError,
+)
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
@@ -70,6 +77,7 @@ class Steps:
         self.journal = Journal(lease, store)
         self.root: object = None  # the handler's task
         self.clock: Callable[[], float] = time.monotonic  # seconds; the test kit has a clock of its own
+        self.closed: set[str] = set()  # steps that `record` their parts, and admit no steps of the program
         self._counts: Counter[str] = Counter()
         self._started_at = started_at  # `clock` at the claim
         self._active = 0  # steps that run
@@ -78,8 +86,10 @@ class Steps:
         self._idle.set()
 
     def begin(self, name: str) -> StepCall:
-        """Name a step, in the caller's task. Raises StepNameError."""
+        """Name a step, in the caller's task. Raises StepNameError, StepNestedError."""
         check_name(name)
+        if (inside := running_step.get()) in self.closed:
+            raise StepNestedError(name, inside)
         return self.begin_own(name)
 
     def begin_wait(self, name: str) -> StepCall:
@@ -176,6 +186,10 @@ class Steps:
             return stored.result
         started = self._begun_outside.pop(name, self.clock())
         return await self._finish(StepCall(name=name, after="", sequential=False), started, result)
+
+    async def record(self, name: str, started: float, result: Any) -> None:
+        """Store a step of ours that is a part of the caller's step, in place of an earlier result of the same name."""
+        await self._finish(StepCall(name=name, after=running_step.get() + _INSIDE, sequential=False), started, result)
 
     async def reach(self, call: StepCall) -> Step | None:
         """Return the stored step of this call. Raises StepOrderError for a call at a different place than before."""
