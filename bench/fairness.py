@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.jobs import JobRequest, WorkerId
 from agentpool_core.queue import Consumer, PoolSettings
 from agentpool_core.queue.completions import Succeeded
+from bench.queue.contender import server_us
 from bench.report import Figure, Report, quick
 from bench.stage import POOL, stage
 
@@ -38,7 +39,7 @@ LEAST = {
 
 
 class Queue:
-    """A pool on a fresh server, one consumer, and the server's CPU time."""
+    """A pool on a fresh server, and one consumer."""
 
     def __init__(self, given: Stage) -> None:
         self.redis: Any = given.redis
@@ -62,11 +63,6 @@ class Queue:
             done = [Succeeded(job_id=lease.job_id, token=lease.token) for lease in leases]
             _, leases = await self.consumer.exchange(done, SLOTS)
         return waits
-
-    async def server_us(self) -> float:
-        """The server's CPU time so far, in microseconds."""
-        cpu = await self.redis.info("cpu")
-        return (float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])) * 1e6
 
 
 async def run() -> Report:
@@ -132,10 +128,10 @@ async def _costs(chance: random.Random, share: float) -> dict[str, float]:
         chance.shuffle(tenants)
         async with _queue() as queue:
             await queue.submit(tenants)
-            before = await queue.server_us()
+            before = await server_us(queue.redis)
             drained = len(await queue.drain())
             words = "1 tenant" if count == 1 else f"{count} tenants"
-            found[f"cost of a job, {words}"] = (await queue.server_us() - before) / drained
+            found[f"cost of a job, {words}"] = (await server_us(queue.redis) - before) / drained
     return found
 
 

@@ -1,7 +1,7 @@
 """A peer's measures, in a separate process: `python -m bench.peers.measure PEER MEASURE --redis URL --jobs N`.
 
-throughput and mixed print their figures; work and submit are the two processes of the dispatch measure, of which work
-prints each job's delay. The last line is JSON.
+throughput and mixed print their figures. work and submit are the two processes of the dispatch measure, of which work
+prints each job's delay; fill and drain are those of the bench of scale. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import redis.asyncio
 import uvloop
 
 from bench.peers import PEERS, Jobs, Peer
+from bench.queue.contender import count_done, server_us
 
 SLOTS, MIXED_SLOTS = 100, 10
 POLL_SECONDS = 0.002
@@ -61,7 +62,11 @@ async def throughput(name: str, url: str, count: int) -> dict[str, float]:
         for number in range(singles // len(ways)):
             await submit("noop", number)
         figures[figure] = singles // len(ways) / (time.perf_counter() - began)
-    return {"drain jobs/s": jobs.expected / await worked(peer, jobs, SLOTS), **figures}
+    async with redis.asyncio.Redis.from_url(url) as client:
+        before = await server_us(client)
+        figures["drain jobs/s"] = jobs.expected / await worked(peer, jobs, SLOTS)
+        figures["drain server us/job"] = (await server_us(client) - before) / jobs.expected
+    return figures
 
 
 async def mixed(name: str, url: str, count: int) -> dict[str, float]:
@@ -96,7 +101,24 @@ async def submit(name: str, url: str, count: int) -> list[float]:
     return []
 
 
-MEASURES: dict[str, Any] = {"throughput": throughput, "mixed": mixed, "work": work, "submit": submit}
+async def fill(name: str, url: str, count: int) -> dict[str, float]:
+    """Submit the jobs of the bench of scale."""
+    peer = await open_peer(name, url, Jobs(0))
+    await peer.submit_many("noop", range(count))
+    return {}
+
+
+async def drain(name: str, url: str, _number: int) -> dict[str, float]:
+    """Work until killed, as one of several processes."""
+    jobs = Jobs(0)
+    peer = await open_peer(name, url, jobs)
+    await asyncio.gather(peer.work(SLOTS), count_done(url, lambda: jobs.done))
+    return {}
+
+
+MEASURES: dict[str, Any] = {
+    "throughput": throughput, "mixed": mixed, "work": work, "submit": submit, "fill": fill, "drain": drain,
+}  # fmt: skip
 
 
 async def run(measure: Any, peer: str, url: str, jobs: int) -> None:

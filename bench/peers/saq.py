@@ -16,7 +16,7 @@ class Peer:
     """A queue and its functions."""
 
     def __init__(self, url: str, jobs: Jobs) -> None:
-        self._queue = Queue.from_url(url)
+        self._queue = Queue.from_url(f"{url}?max_connections=1000")  # at redis-py's default of 100 some jobs fail
 
         async def noop(_ctx: Any, *, number: int) -> None:  # noqa: ARG001  # saq passes by name
             await jobs.noop()

@@ -12,7 +12,7 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
-from bench.peers import PEERS, versions
+from bench.peers import PEERS, node, versions
 from bench.queue import capacity, recovery
 from bench.queue.contender import redis_server, run_contender, run_peer
 from bench.report import Figure, Report, quick
@@ -24,14 +24,17 @@ MIXED_JOBS = 200
 MEMORY_JOBS = 100_000  # many, compared with capped or fixed memory
 DEEPEST, DEEPEST_QUICK = 1_000_000, 100_000  # queued jobs before a claim
 FLAT = 1 / 1.2  # cheapest / dearest claim
-RAW, OURS = "raw loop", "agentpool"
+RAW, OURS, NODE = "raw loop", "agentpool", "bullmq"
 BLOCKING = "dramatiq: one by one, blocking jobs/s"
+ALL_PEERS = (*PEERS, *node.NODE_PEERS)
 MODULES = {RAW: "bench.queue.raw", OURS: "bench.queue.ours"}
 LEAST = {
-    "drain: agentpool / best peer": 6.0,
-    "drain: agentpool / raw loop": 0.25,
+    "drain: agentpool / best peer": 3.0,
+    "drain: agentpool / raw loop": 0.5,
+    "drain, server time: best peer / agentpool": round(1 / 0.75, 3),
     "bulk submit: agentpool / best peer": 2.0,
-    "one by one await submit: agentpool / best peer": 1.2,
+    "one by one await submit: agentpool / best peer": 1.5,
+    "memory: bare stream entry / queued job": round(1 / 1.7, 3),
     "mixed makespan: raw loop / agentpool": 0.99,
     "mixed makespan: best peer / agentpool": 1.0,
     "recovery: lease + run + 2 s / measured": 1.0,
@@ -46,10 +49,10 @@ async def run() -> Report:
 
 
 def _run() -> Report:
-    peers = versions()
+    peers = versions() | node.install()
     rounds: dict[str, list[float]] = defaultdict(list)
     for _ in range(1 if quick() else ROUNDS):
-        for name in (*MODULES, *PEERS):
+        for name in (*MODULES, *ALL_PEERS):
             for figure, value in _round(name).items():
                 rounds[f"{name}: {figure}"].append(value)
         for figure, value in _ours_alone(DEEPEST_QUICK if quick() else DEEPEST):
@@ -108,12 +111,17 @@ def ratios_alone(rounds: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 def _ratios(median: Mapping[str, float]) -> dict[str, float]:
     def best(figure: str, choose: Callable[..., float] = max) -> float:
-        return choose(median[f"{peer}: {figure}"] for peer in PEERS)
+        return choose(median[f"{peer}: {figure}"] for peer in ALL_PEERS)
 
+    server = "drain server us/job"
     drain, bulk, each, makespan = "drain jobs/s", "bulk jobs/s", "one by one jobs/s", "mixed makespan s"
     return {
         "drain: agentpool / best peer": median[f"{OURS}: {drain}"] / best(drain),
         "drain: agentpool / raw loop": median[f"{OURS}: {drain}"] / median[f"{RAW}: {drain}"],
+        "drain, server time: best peer / agentpool": best(server, min) / median[f"{OURS}: {server}"],
+        "drain, server time: raw loop / agentpool": median[f"{RAW}: {server}"] / median[f"{OURS}: {server}"],
+        f"drain: agentpool / {NODE}": median[f"{OURS}: {drain}"] / median[f"{NODE}: {drain}"],
+        f"one by one await submit: agentpool / {NODE}": median[f"{OURS}: {each}"] / median[f"{NODE}: {each}"],
         "bulk submit: agentpool / best peer": median[f"{OURS}: {bulk}"] / best(bulk),
         "bulk submit: agentpool / raw XADD": median[f"{OURS}: {bulk}"] / median[f"{RAW}: {bulk}"],
         "one by one await submit: agentpool / best peer": median[f"{OURS}: {each}"] / best(each),

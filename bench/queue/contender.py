@@ -20,13 +20,17 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import redis
+import redis.asyncio
 
 from agentpool_local.errors import MissingPartError
 from agentpool_local.stack.redis_server import find_server
+from bench.peers import node
+from bench.peers.node import CHECKOUT, NODE_PEERS
 from bench.report import CannotRunError
 
 START_WITHIN_SECONDS = 20.0
 RUN_WITHIN_SECONDS = 300.0
+COUNT_SECONDS = 0.02
 Figures: TypeAlias = Mapping[str, float]
 Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
@@ -65,21 +69,52 @@ def _await_ping(port: int) -> None:
                 return
 
 
+async def server_us(client: Any) -> float:
+    """Return the server's CPU time so far, in microseconds; `client`: any asyncio client of redis-py."""
+    cpu = await client.info("cpu")
+    return (float(cpu["used_cpu_user"]) + float(cpu["used_cpu_sys"])) * 1e6
+
+
+async def count_done(url: str, done: Callable[[], int]) -> None:
+    """Add what this process has done to the counter of all processes, again and again."""
+    told = 0
+    async with redis.asyncio.Redis.from_url(url) as client:
+        while True:
+            await asyncio.sleep(COUNT_SECONDS)
+            now = done()
+            await client.incrby("bench:done", now - told)
+            told = now
+
+
 def run_contender(module: str, measure: str, *, redis_url: str, jobs: int, loop: str = "asyncio") -> Figures:
     """Return the figures of a measure, from a separate process. Raises CannotRunError if the process fails."""
-    command = [sys.executable, "-m", module, measure, "--redis", redis_url, "--jobs", str(jobs), "--loop", loop]
-    return _figures(f"{module} {measure}", command)
+    return _figures(
+        f"{module} {measure}", contender_command(module, measure, redis_url=redis_url, jobs=jobs, loop=loop)
+    )
+
+
+def contender_command(module: str, measure: str, *, redis_url: str, jobs: int, loop: str) -> list[str]:
+    """Return the command of a contender's measure."""
+    return [sys.executable, "-m", module, measure, "--redis", redis_url, "--jobs", str(jobs), "--loop", loop]
 
 
 def run_peer(peer: str, measure: str, *, redis_url: str, jobs: int) -> Figures:
-    """Run the same with a peer."""
-    command = [sys.executable, "-m", "bench.peers.measure", peer, measure, "--redis", redis_url, "--jobs", str(jobs)]
-    return _figures(f"{peer} {measure}", command)
+    """Run the same with a peer. Raises CannotRunError also if the peer reports a failure of its own."""
+    return _figures(f"{peer} {measure}", peer_command(peer, measure, redis_url=redis_url, jobs=jobs))
+
+
+def peer_command(peer: str, measure: str, *, redis_url: str, jobs: int) -> list[str]:
+    """Return the command of a peer's measure."""
+    if peer in NODE_PEERS:
+        return node.command(peer, measure, redis_url=redis_url, jobs=jobs)
+    return [sys.executable, "-m", "bench.peers.measure", peer, measure, "--redis", redis_url, "--jobs", str(jobs)]
 
 
 def _figures(what: str, command: list[str]) -> Figures:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=RUN_WITHIN_SECONDS, check=False)
-    if done.returncode != 0:
+    done = subprocess.run(
+        command, cwd=CHECKOUT, capture_output=True, text=True, timeout=RUN_WITHIN_SECONDS, check=False
+    )
+    if done.returncode != 0 or "Traceback" in done.stderr:
         raise CannotRunError(f"{what} failed: {done.stderr.strip()[-500:]}")
     figures: Figures = json.loads(done.stdout.strip().splitlines()[-1])
     return figures

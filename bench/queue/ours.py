@@ -13,7 +13,7 @@ from agentpool_core.queue import Inspector, PoolSettings, connect
 from agentpool_worker.handlers.app import App
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker
-from bench.queue.contender import Figures, contender_main
+from bench.queue.contender import Figures, contender_main, count_done, server_us
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -93,9 +93,12 @@ async def throughput(url: str, jobs: int) -> Figures:
         await bench.client.submit("noop", {"n": number})
     each_s = time.perf_counter() - began
     async with bench.ready():
+        before = await server_us(bench.redis)
         drain_s = await bench.drained_s(jobs + singles)
+        spent_us = await server_us(bench.redis) - before
     return {
         "drain jobs/s": (jobs + singles) / drain_s,
+        "drain server us/job": spent_us / (jobs + singles),
         "bulk jobs/s": jobs / bulk_s,
         "one by one jobs/s": singles / each_s,
     }
@@ -110,5 +113,30 @@ async def mixed(url: str, jobs: int) -> Figures:
         return {"mixed makespan s": await bench.drained_s(jobs)}
 
 
+async def fill(url: str, jobs: int) -> Figures:
+    """Submit the jobs of the bench of scale."""
+    bench = Bench(url, slots=SLOTS, jobs=jobs)
+    await bench.inspector.configure(POOL, PoolSettings(concurrency=SLOTS, max_depth=jobs * 2))
+    await bench.client.submit_many([request_of("noop", {"n": number}) for number in range(jobs)])
+    return {}
+
+
+async def drain(url: str, number: int) -> Figures:
+    """Work until killed, as one of several processes."""
+    ended = 0
+    counted = App()
+
+    @counted.handler("noop")
+    async def noop(_payload: object) -> None:
+        nonlocal ended
+        ended += 1
+
+    settings = WorkerSettings(
+        redis_url=url, pool=POOL, worker=WorkerId(f"w{number}"), http_host="127.0.0.1", http_port=0
+    )
+    await asyncio.gather(Worker(counted, settings).run(), count_done(url, lambda: ended))
+    return {}
+
+
 if __name__ == "__main__":
-    contender_main({"throughput": throughput, "mixed": mixed})
+    contender_main({"throughput": throughput, "mixed": mixed, "fill": fill, "drain": drain})

@@ -7,7 +7,7 @@ import time
 
 import redis.asyncio
 
-from bench.queue.contender import Figures, contender_main
+from bench.queue.contender import Figures, contender_main, server_us
 
 BATCH = 100  # jobs a round trip
 SLOTS = 10  # of the mixed measure
@@ -48,6 +48,7 @@ async def throughput(url: str, jobs: int) -> Figures:
     client = await _prepared(url)
     bulk_s = await _fill(client, jobs)
     done = 0
+    before = await server_us(client)
     began = time.perf_counter()
     while done < jobs:
         reply = await client.xreadgroup(GROUP, "w", {STREAM: ">"}, count=BATCH)
@@ -56,13 +57,19 @@ async def throughput(url: str, jobs: int) -> Figures:
         await _end(client, ids)
         done += len(ids)
     drain_s = time.perf_counter() - began
+    spent_us = await server_us(client) - before
     singles = jobs // 10
     began = time.perf_counter()
     for number in range(singles):
         await client.xadd(STREAM, {"payload": f'{{"n":{number}}}'})
     each_s = time.perf_counter() - began
     await client.aclose()
-    return {"drain jobs/s": jobs / drain_s, "bulk jobs/s": jobs / bulk_s, "one by one jobs/s": singles / each_s}
+    return {
+        "drain jobs/s": jobs / drain_s,
+        "drain server us/job": spent_us / jobs,
+        "bulk jobs/s": jobs / bulk_s,
+        "one by one jobs/s": singles / each_s,
+    }
 
 
 async def mixed(url: str, jobs: int) -> Figures:
