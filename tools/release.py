@@ -29,6 +29,8 @@ PLACES = (
     ("docker-bake.hcl", 'variable "TAG" { default = "VERSION" }'),
     ("Dockerfile", "\nARG VERSION=VERSION\n"),
     ("docs/install.md", " TAG=VERSION docker buildx bake"),
+    ("docs/air-gapped.md", " TAG=VERSION docker buildx bake"),
+    ("docs/air-gapped.md", "/agentpool-VERSION.tgz"),
     ("docs/first-agent.md", "/agentpool-worker:VERSION\n"),
     ("docs/handlers-http.md", "image: registry.example/agentpool:VERSION}"),
 )

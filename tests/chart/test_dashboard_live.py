@@ -32,6 +32,7 @@ spec:
 """
 BINDING = "clusterrolebinding/agents-agentpool-operator"
 DOOMED = 3
+KEDA = re.search(r"query: >-\n(.*?)```", (ROOT / "docs/external-autoscalers.md").read_text(), re.DOTALL)
 # Panels with correct content in this test: each of these has series.
 TELLING = {
     "what caps the pool": 'max_over_time(agentpool_pool_capped{pool="crunch",by="GPUCapacity"}[5m]) == 1',
@@ -40,6 +41,7 @@ TELLING = {
     "a GPU is read": 'agentpool_worker_gpu_utilisation_ratio{pool="crunch"} == 0.25',
     "dead letters": f'agentpool_pool_dead_jobs{{pool="crunch"}} == {DOOMED}',
     "the target": 'agentpool_pool_target_wait_seconds{pool="crunch"} == 5',
+    "the size that the page gives to KEDA": KEDA[1].replace("summarizer", "crunch") if KEDA else "",
     "a pass that failed": 'agentpool_operator_failures_total{error="ForbiddenError"} > 0',
 }
 

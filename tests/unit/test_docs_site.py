@@ -77,7 +77,7 @@ def test_a_list_that_follows_its_introduction_is_a_list(site: Path):
     """GitHub shows a list without an empty line above; lines of code stay."""
     assert "<p><strong>Alternatives.</strong></p>\n<ul>" in (site / "decisions/0011-quarantine.html").read_text()
     assert not [page.name for page in site.rglob("*.html") if re.search(r"<p>[^<]*\n- ", page.read_text())]
-    assert "sharing:\n  timeSlicing:\n" in re.sub(r"<[^>]+>", "", (site / "operate.html").read_text())
+    assert "sharing:\n  timeSlicing:\n" in re.sub(r"<[^>]+>", "", (site / "gpus.html").read_text())
 
 
 def test_a_broken_link_fails_the_build(tmp_path: Path):
