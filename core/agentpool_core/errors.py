@@ -32,7 +32,8 @@
         │   └── DependencyCycleError
         ├── QueueFullError          maxDepth reached: try again later
         ├── IdempotencyConflictError
-        └── StaleLeaseError         the lease has passed to a different worker
+        ├── StaleLeaseError         the lease has passed to a different worker
+        └── BudgetExceededError     a call would overspend a budget
 
 An error has a `detail` (the problem, with field and value) and a `remedy` (the user's action; empty if there is none);
 its text joins both. Further data for programs are attributes. Third-party errors are wrapped at the boundary, with the
@@ -384,3 +385,15 @@ class StaleLeaseError(QueueError):
             f"lease {token} of job {job_id!r} is stale: the lease expired, or the job ended",
             remedy="stop the work: the queue refuses its result",
         )
+
+
+class BudgetExceededError(QueueError):
+    """A call would spend more money than a budget has left. Not caught, the job waits for the next window."""
+
+    def __init__(self, *, budget: str, cost: float, left: float, amount: float, next_window_ms: int) -> None:
+        self.budget, self.cost, self.left = budget, cost, left  # name of the limit; money
+        self.next_window_ms = next_window_ms  # from now
+        self.fits_never = cost > amount  # of a whole window
+        wait = "" if self.fits_never else f"wait {next_window_ms / 1000:g} s for the next window, or "
+        detail = f"budget {budget!r}: {left:g} of {amount:g} is left, and the call costs {cost:g}"
+        super().__init__(detail, remedy=f"{wait}make a cheaper call, or raise the budget in spec.queue.limits")

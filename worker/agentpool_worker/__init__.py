@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from agentpool_core.errors import BudgetExceededError
     from agentpool_worker.context import BlockingContext, Context
     from agentpool_worker.durable.child_requests import Child, ChildOptions
     from agentpool_worker.durable.steps import StepOptions
@@ -25,13 +26,14 @@ if TYPE_CHECKING:
     from agentpool_worker.worker import Worker
 
 __all__ = [
-    "App", "BlockingContext", "Child", "ChildFailedError", "ChildOptions", "Context", "Overloaded", "Permanent",
-    "Retry", "StepFailedError", "StepOptions", "Worker",
+    "App", "BlockingContext", "BudgetExceededError", "Child", "ChildFailedError", "ChildOptions", "Context",
+    "Overloaded", "Permanent", "Retry", "StepFailedError", "StepOptions", "Worker",
 ]  # fmt: skip
 
 _MODULES = {
     "App": "handlers.app",
     "BlockingContext": "context",
+    "BudgetExceededError": "agentpool_core.errors",
     "Child": "durable.child_requests",
     "ChildFailedError": "exceptions",
     "ChildOptions": "durable.child_requests",
@@ -51,5 +53,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    value = globals()[name] = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    module = _MODULES[name]
+    full = module if module.startswith("agentpool_core.") else f"{__name__}.{module}"
+    value = globals()[name] = getattr(import_module(full), name)
     return value

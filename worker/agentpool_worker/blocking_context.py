@@ -110,11 +110,16 @@ class BlockingContext:
         return self._wait(self._ctx.emit(value))
 
     def usage(
-        self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0, model: str | None = None
+        self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float | None = None, model: str | None = None
     ) -> Any:
         """Report the usage of a call of a model; see `Context.usage`. Does not end a job that is to stop."""
         report = self._ctx.usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model=model)
         return self._wait(report)
+
+    def charge(self, cost: float = 0.0) -> Any:
+        """Reserve money for a call; see `Context.charge`. Raises CancelledError in a job that is to stop."""
+        self._raise_if_cancelled()
+        return self._wait(self._ctx.charge(cost))
 
     def patched(self, name: str) -> Any:
         """Return whether this job takes a changed part of the program; see `Context.patched`."""

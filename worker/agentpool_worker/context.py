@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from agentpool_core.jobs import JobRequest, Priority
 from agentpool_core.queue.codec.signals import check_signal
-from agentpool_core.queue.usage import check_usage
+from agentpool_core.queue.usage import billionths, check_cost, check_usage
 from agentpool_worker.blocking_context import BlockingContext
 from agentpool_worker.durable.child_requests import Child, ChildOptions, child_request, member_request
 from agentpool_worker.durable.children import Children, GroupStore
 from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.output import ChunkStore, Output
 from agentpool_worker.durable.steps import StepOptions, Steps
-from agentpool_worker.durable.usage import UsageReports, UsageStore
+from agentpool_worker.durable.usage import Spending, UsageStore
 from agentpool_worker.durable.waits import SignalStore, WaitRules, Waits
 from agentpool_worker.exceptions import Yielded
 
@@ -60,8 +60,8 @@ class Context:
     """An attempt at a job, as seen by its async handler."""
 
     __slots__ = (
-        "_calls", "_children", "_lease", "_loop", "_output", "_state", "_steps", "_stop_at", "_usage", "_waits",
-        "cancelled", "reports", "suspend", "task", "wait_rules", "yielding",
+        "_calls", "_children", "_lease", "_loop", "_output", "_spending", "_state", "_steps",
+        "_stop_at", "_waits", "cancelled", "reports", "suspend", "task", "wait_rules", "yielding",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, calls: JobCalls, stop_at: float) -> None:
@@ -73,7 +73,7 @@ class Context:
         self._steps: Steps | None = None  # made with the first step
         self._output: Output | None = None  # made with the first chunk
         self._waits: Waits | None = None  # made with the first wait
-        self._usage: UsageReports | None = None  # made with the first report
+        self._spending: Spending | None = None  # made with the first report or reservation
         self._children: Children | None = None  # made with the first group
         self.reports = 0  # calls of `progress` and `emit`, as a measure of speed
         self.task: object = None  # in which the handler runs
@@ -272,17 +272,29 @@ class Context:
         self.reports += 1
 
     async def usage(
-        self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float = 0.0, model: str | None = None
+        self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float | None = None, model: str | None = None
     ) -> None:
         """Report the usage of a call of a model; return when the queue has added it to the job's totals.
 
-        `cost` is money, in a unit of your choice that all handlers of the pool share. Report inside of steps: a later
-        run of the handler does not repeat what finished steps have reported. Raises InvalidJobError, StaleLeaseError.
+        `cost` is money, in a unit of your choice that all handlers of the pool share; it replaces the oldest `charge`.
+        Report inside of steps: a later run of the handler does not repeat what finished steps have reported. Raises
+        InvalidJobError, StaleLeaseError.
         """
         report = check_usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model=model)
-        if self._usage is None:
-            self._usage = UsageReports(self._lease, self._calls)
-        await self._usage.add(report)
+        await self._spend().add(report, costed=cost is not None)
+
+    async def charge(self, cost: float = 0.0) -> None:
+        """Reserve money for a call that follows; `usage(cost=…)` then replaces it by the real cost.
+
+        Raises BudgetExceededError if a budget of the job has less money left, or none: nothing is reserved then. Not
+        caught, the job waits for the budget's next window without a slot, and the attempt does not count.
+        """
+        await self._spend().charge(billionths(check_cost(cost)))
+
+    def _spend(self) -> Spending:
+        if self._spending is None:
+            self._spending = Spending(self._lease, self._calls)
+        return self._spending
 
     async def patched(self, name: str) -> bool:
         """Return whether this job takes a changed part of the program:  `if await ctx.patched("audit"):`.

@@ -24,12 +24,14 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.errors import StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, StaleLeaseError
 from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt, Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.queue.completions import Completion, Failed, Returned, Succeeded, Waiting
 from agentpool_core.queue.groups import ChildEnd, GroupChange
+from agentpool_core.queue.settings import DAY_MS
+from agentpool_core.queue.usage import BILLION, billionths
 from agentpool_worker.handlers.shapes import run_job_of
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.threads import HandlerThreads
@@ -53,12 +55,13 @@ class JobUnderTest:
         payload: Any = None,
         *,
         max_attempts: int = 5,
+        budget: float | None = None,  # money that the handler may spend in a day of the clock
         child_handlers: Mapping[str, Callable[..., Any]] | None = None,  # by kind, for children of groups
     ) -> None:
         self._run_job = run_job_of(handler, HandlerThreads())
         self._payload = decode(encode("payload", payload))
         self._max_attempts = max_attempts
-        self._store = _Store()
+        self._store = _Store(lambda: self.now_ms, budget)
         self._child_handlers = child_handlers or {}
         self._child_jobs: dict[JobId, JobUnderTest] = {}
         self._token = 0
@@ -219,7 +222,10 @@ class JobUnderTest:
 class _Store:
     """What a queue would keep of the job."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], int], budget: float | None) -> None:
+        self._now_ms = now_ms
+        self._budget = budget
+        self._spent: Counter[int] = Counter()  # billionths by day
         self.stored: dict[int, Step] = {}
         self.signals: dict[tuple[str, int], str] = {}
         self.awaited: set[tuple[str, int]] = set()
@@ -278,9 +284,24 @@ class _Store:
         del lease, first
         self.output += map(decode, chunks)
 
-    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport], *, reserved: int = 0) -> None:
         del lease, first
         self.used += reports
+        self._spent[self._now_ms() // DAY_MS] += sum(report.cost_billionths for report in reports) - reserved
+
+    async def charge(self, lease: Lease, number: int, cost: int) -> None:
+        del lease, number
+        day, of_day = divmod(self._now_ms(), DAY_MS)
+        spent, amount = self._spent[day], billionths(self._budget or 0)
+        if self._budget is not None and (spent >= amount or spent + cost > amount):
+            raise BudgetExceededError(
+                budget="under-test",
+                cost=cost / BILLION,
+                left=max(0, amount - spent) / BILLION,
+                amount=self._budget,
+                next_window_ms=DAY_MS - of_day,
+            )
+        self._spent[day] += cost
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         del lease

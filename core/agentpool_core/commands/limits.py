@@ -13,7 +13,8 @@ from agentpool_core.cli.output import EXIT_CODES, Output, emit, output_option, s
 from agentpool_core.cli.queue_tables import limits_table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import limit_document
-from agentpool_core.queue.settings import Rate
+from agentpool_core.queue.overrides import LARGEST_BUDGET
+from agentpool_core.queue.settings import Budget, Rate
 
 if TYPE_CHECKING:
     from agentpool_core.queue.overrides import Override
@@ -26,6 +27,7 @@ Examples:
   agentpool limits list --pool research/analysts
   agentpool limits set per-customer --key acme --max-running 10
   agentpool limits set team-starts --tenant research --rate 120/60s --burst 5
+  agentpool limits set team-budget --tenant acme --budget 250
   agentpool limits reset per-customer --key acme"""
     + EXIT_CODES
 )
@@ -73,6 +75,7 @@ def list_(*, target: Target, output: Output) -> None:
 @click.option("--tenant", help="Tenant of the bound.")
 @click.option("--max-running", type=click.IntRange(min=1), help="Jobs at once.")
 @click.option("--rate", type=rate_of, metavar="COUNT/SECONDSs", help="Starts in a period, such as 500/60s.")
+@click.option("--budget", type=click.IntRange(1, LARGEST_BUDGET), help="Money in a window of the limit.")
 @click.option("--burst", type=click.IntRange(min=1), default=1, show_default=True, help="Starts at once, with --rate.")
 def set_(
     *,
@@ -82,6 +85,7 @@ def set_(
     tenant: str | None,
     max_running: int | None,
     rate: tuple[int, int] | None,
+    budget: int | None,
     burst: int,
 ) -> None:
     """Set the bound of a limit for one key or tenant.
@@ -89,9 +93,13 @@ def set_(
     NAME is the limit. The bound applies from the next start on, until it is reset.
     """
     subject = _subject(key, tenant)
-    if (max_running is None) == (rate is None):
-        raise click.UsageError("pass exactly one of --max-running and --rate")
-    bound = max_running if rate is None else Rate(count=rate[0], period_ms=rate[1], burst=burst)
+    if sum(bound is not None for bound in (max_running, rate, budget)) != 1:
+        raise click.UsageError("pass exactly one of --max-running, --rate and --budget")
+    bound: int | Rate | Budget | None = max_running
+    if rate is not None:
+        bound = Rate(count=rate[0], period_ms=rate[1], burst=burst)
+    elif budget is not None:
+        bound = Budget(amount=budget)
     run(_override(target, name, subject, bound))
     say(f"limit {name} of {subject!r} is set")
 
@@ -123,7 +131,7 @@ async def _read(target: Target) -> tuple[QueueSnapshot, list[Override]]:
         return await Inspector(redis).snapshot(target.pool), await overrides(redis, target.pool)
 
 
-async def _override(target: Target, name: str, subject: str, bound: int | Rate | None) -> bool:
+async def _override(target: Target, name: str, subject: str, bound: int | Rate | Budget | None) -> bool:
     from agentpool_core.queue.overrides import override
 
     async with open_redis(target) as redis:

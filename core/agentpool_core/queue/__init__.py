@@ -8,9 +8,10 @@ from agentpool_core.queue.connection.client import check_server, connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.producer import Producer
-from agentpool_core.queue.settings import Limit, LimitBy, PoolSettings, Rate, Route, Tenant
+from agentpool_core.queue.settings import Budget, Limit, LimitBy, PoolSettings, Rate, Route, Tenant
 
 __all__ = [
+    "Budget",
     "Consumer",
     "Inspector",
     "Limit",

@@ -42,14 +42,14 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
     ),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
-        "exchange", "exchange_plain", "report", "group", "maintain", "lag", "fire",
+        "exchange", "exchange_plain", "report", "spend", "group", "maintain", "lag", "fire",
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge"),
 }  # fmt: skip
 # Commands that the reading scripts may use from parts shared with writing scripts.
 _READ_ONLY = frozenset(
     {
-        "exists", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "sscan", "time", "xpending",
+        "exists", "get", "hget", "hmget", "hgetall", "hkeys", "llen", "scard", "smembers", "sscan", "time", "xpending",
         "xrange", "xread", "xrevrange", "zcard", "zcount", "zrange", "zscore",
     }
 )  # fmt: skip

@@ -34,6 +34,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | limit-times | zset by ms | until the time | BUCKET: time at which its rate is unused again; ~BUCKET: end of a pause |
 | limit-overrides | hash | the pool's | BUCKET -> numbers that apply instead of the limit's own, and the key or tenant |
 | held:BUCKET | zset by order | until the jobs start | jobs that wait for the bucket; negative: let go on, not started |
+| spent:BUCKET:WINDOW | string | two windows | billionths of money that jobs have spent in the window |
 | using:BUCKET | set | until the jobs end | running jobs that the bucket counts |
 | turns:PLACE | zset by tag | while jobs with tenants wait | lines of the place by the start tag of their next job |
 | tags:PLACE | zset by tag | while others wait | tags of lines that are empty |

@@ -19,14 +19,16 @@ from agentpool_core.queue.codec.requests import is_subject
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
-from agentpool_core.queue.settings import Rate, bound_text
+from agentpool_core.queue.settings import Budget, Rate, bound_text
+from agentpool_core.queue.usage import BILLION
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.connection.client import RedisClient
 
 LARGEST_BOUND = 2**31 - 1
-_NUMBERS = re.compile(r"([1-9]\d{0,14})(?: ([1-9]\d{0,14}) ([1-9]\d{0,14}))?\n(.*)", re.ASCII | re.DOTALL)
+LARGEST_BUDGET = 1_000_000
+_NUMBERS = re.compile(r"(budget )?([1-9]\d{0,15})(?: ([1-9]\d{0,14}) ([1-9]\d{0,14}))?\n(.*)", re.ASCII | re.DOTALL)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,15 +37,17 @@ class Override:
 
     limit: str  # name
     subject: str  # the key or tenant
-    bound: int | Rate  # jobs at once, or starts in a period
+    bound: int | Rate | Budget  # jobs at once, starts in a period, or money in a window, which is the limit's own
 
     @property
     def text(self) -> str:
         """Return the bound in words."""
-        return bound_text(self.bound)
+        return f"a budget of {self.bound.amount}" if isinstance(self.bound, Budget) else bound_text(self.bound)
 
 
-async def override(redis: RedisClient, pool: PoolRef, limit: str, subject: str, bound: int | Rate | None) -> bool:
+async def override(
+    redis: RedisClient, pool: PoolRef, limit: str, subject: str, bound: int | Rate | Budget | None
+) -> bool:
     """Set the bound of a limit for one key or tenant; None resets it. Return whether there was anything to reset.
 
     Raises SettingError for a key or tenant that no job can have, or a bound that is none; UnknownLimitError unless the
@@ -57,6 +61,8 @@ async def override(redis: RedisClient, pool: PoolRef, limit: str, subject: str, 
     measure, numbers = "", ""
     if isinstance(bound, Rate):
         measure, numbers = "rate", f"{bound.count} {bound.period_ms} {bound.burst}"
+    elif isinstance(bound, Budget):
+        measure, numbers = "budget", f"budget {bound.amount * BILLION}"
     elif bound is not None:
         measure, numbers = "max_running", str(bound)
     reply = await scripts.OVERRIDE.run(redis, Keys(pool).conf, (limit, subject, measure, numbers))
@@ -79,20 +85,27 @@ def _override_of(bucket: str, text: str) -> Override | None:
     found = _NUMBERS.fullmatch(text)
     if found is None:
         return None
-    count, period, burst, subject = found.groups()
-    bound = Rate(count=int(count), period_ms=int(period), burst=int(burst)) if period else int(count)
+    budget, count, period, burst, subject = found.groups()
+    bound: int | Rate | Budget = int(count)
+    if budget:
+        bound = Budget(amount=int(count) // BILLION)
+    elif period:
+        bound = Rate(count=int(count), period_ms=int(period), burst=int(burst))
     return Override(limit=bucket.partition(":")[0], subject=subject, bound=bound)
 
 
-def _check_bound(bound: int | Rate) -> None:
+def _check_bound(bound: int | Rate | Budget) -> None:
     numbers: tuple[object, ...] = (bound,)
     if isinstance(bound, Rate):
         numbers = (bound.count, bound.period_ms, bound.burst)
+    most = LARGEST_BOUND
+    if isinstance(bound, Budget):
+        numbers, most = (bound.amount,), LARGEST_BUDGET
     for number in numbers:
-        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= LARGEST_BOUND:
+        if isinstance(number, bool) or not isinstance(number, int) or not 1 <= number <= most:
             raise SettingError(
                 field="bound",
                 value=number,
-                problem=f"not a whole number from 1 to {LARGEST_BOUND}",
+                problem=f"not a whole number from 1 to {most}",
                 remedy="correct it, or reset the bound of the key or tenant",
             )

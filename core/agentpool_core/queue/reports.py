@@ -1,7 +1,7 @@
 """A running job's side of its queue: checkpoint, progress, steps, output, usage, and signals, under the job's lease.
 
-Each write is `scripts/report.lua`, which refuses a lease that has passed to a different worker. `consumer` claims and
-settles the jobs.
+`scripts/report.lua` and `scripts/spend.lua` write, and refuse a lease that has passed to a different worker.
+`consumer` claims and settles the jobs.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from agentpool_core.errors import StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, StaleLeaseError
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.codec.layout import step_text
@@ -17,6 +17,7 @@ from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.groups import GroupReports
 from agentpool_core.queue.steps import stored_steps
+from agentpool_core.queue.usage import BILLION
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Json, Lease, Step, WorkerId
@@ -66,16 +67,39 @@ class JobReports(GroupReports):
         if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
 
-    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport], *, reserved: int = 0) -> None:
         """Add usage of models, in reports numbered from `first`, to the job's totals. Safe to repeat.
 
-        Raises StaleLeaseError if the lease has passed to a different worker; then nothing was added.
+        `reserved`: billionths of money that `charge` has reserved for these calls. Raises StaleLeaseError if the lease
+        has passed to a different worker; then nothing was added.
         """
-        args: list[scripts.Arg] = [lease.job_id, lease.token, "usage", first, self.worker]
+        args: list[scripts.Arg] = [lease.job_id, lease.token, self.worker, first, reserved]
         for report in reports:
             args += (report.model, report.input_tokens, report.output_tokens, report.cost_billionths)
-        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
+        await self._spend(lease, args)
+
+    async def charge(self, lease: Lease, number: int, cost: int) -> None:
+        """Reserve billionths of money in the budgets of the job. Safe to repeat; numbered with the reports of `use`.
+
+        Raises BudgetExceededError, StaleLeaseError; then nothing was reserved.
+        """
+        over = await self._spend(lease, [lease.job_id, lease.token, self.worker, number, cost])
+        if over:
+            name, amount, left, next_window_ms = over
+            with Reading("spend"):
+                money = [int(billionths) / BILLION for billionths in (cost, left, amount)]
+                raise BudgetExceededError(
+                    budget=str(name), cost=money[0], left=money[1], amount=money[2], next_window_ms=int(next_window_ms)
+                )
+
+    async def _spend(self, lease: Lease, args: Sequence[scripts.Arg]) -> list[str]:
+        """Return what a budget has left, if it refused the call."""
+        reply = await scripts.SPEND.run(self._redis, self._conf, args)
+        if reply[:1] == ["over"]:
+            return [str(part) for part in reply[1:]]
+        if reply != ["ok"]:
             raise StaleLeaseError(lease.job_id, lease.token)
+        return []
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         """Return the value of a stored signal of the job, as JSON text; None: it has not come."""

@@ -19,9 +19,11 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.queue.schedule import Schedule
+from agentpool_core.queue.usage import BILLION
 from agentpool_core.text import RENDERED_CHARS, render_value
 
 DEFAULT_ROUTE = "default"
+DAY_MS = 86_400_000
 _MOST = 2**53  # of any number here: the largest exact number for every reader
 _LEAST = {  # of numbers that may not be 0
     **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
@@ -71,8 +73,16 @@ class Rate:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Budget:
+    """Money that jobs may spend in a window. Windows follow each other since 1970: those of a day begin at 0:00 UTC."""
+
+    amount: int  # in the unit that the handlers report
+    window_ms: int = DAY_MS
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Limit:
-    """A bound for jobs of some kinds and routes, over all workers: `max_running` or `rate`, never both."""
+    """A bound for jobs of some kinds and routes, over all workers: one of `max_running`, `rate` and `budget`."""
 
     name: str
     by: LimitBy | None = None  # a limit for each key or tenant; jobs without one are not limited
@@ -80,6 +90,7 @@ class Limit:
     routes: tuple[str, ...] = ()  # () = all routes
     max_running: int | None = None  # jobs at once
     rate: Rate | None = None  # starts in a period
+    budget: Budget | None = None  # money in a window: no job starts once it is spent
 
     @property
     def is_gate(self) -> bool:
@@ -93,11 +104,13 @@ class Limit:
     @property
     def text(self) -> str:
         """The bound in words."""
-        return bound_text(self.rate or self.max_running or 0)
+        return bound_text(self.rate or self.budget or self.max_running or 0)
 
 
-def bound_text(bound: int | Rate) -> str:
-    """Return the bound in words, such as `2 at once` or `500 in 60 s`."""
+def bound_text(bound: int | Rate | Budget) -> str:
+    """Return the bound in words, such as `2 at once`, `500 in 60 s` or `a budget of 100 in 86400 s`."""
+    if isinstance(bound, Budget):
+        return f"a budget of {bound.amount} in {bound.window_ms / 1000:g} s"
     if isinstance(bound, Rate):
         return f"{bound.count} in {bound.period_ms / 1000:g} s"
     return f"{bound} at once"
@@ -208,7 +221,7 @@ def _plain(settings: PoolSettings) -> dict[str, object]:
 
 def _plain_limit(limit: Limit) -> dict[str, object]:
     """Return the limit as scripts read it: a field that does not apply is left out."""
-    rate = limit.rate
+    rate, budget = limit.rate, limit.budget
     plain = {
         "name": limit.name,
         "by": limit.by and limit.by.value,
@@ -218,6 +231,8 @@ def _plain_limit(limit: Limit) -> dict[str, object]:
         "count": rate and rate.count,
         "period_ms": rate and rate.period_ms,
         "burst": rate and rate.burst,
+        "amount": budget and budget.amount * BILLION,
+        "window_ms": budget and budget.window_ms,
     }
     return {name: value for name, value in plain.items() if value is not None}
 
@@ -283,15 +298,20 @@ def _limit_of(plain: Mapping[str, Any]) -> Limit:
         raise ValueError("a limit's name has lower-case letters, digits and dashes")
     if not all(isinstance(names, list) and all(isinstance(n, str) for n in names) for names in (kinds, routes)):
         raise TypeError("a limit's kinds and routes are lists of texts")
-    rated = "count" in plain
+    rated, budgeted = "count" in plain, "amount" in plain
     return Limit(
         name=name,
         by=LimitBy(plain["by"]) if "by" in plain else None,
         kinds=tuple(kinds),
         routes=tuple(routes),
-        max_running=None if rated else _number_of(plain["max_running"]),
+        max_running=None if rated or budgeted else _number_of(plain["max_running"]),
         rate=Rate(**{field: _number_of(plain[field]) for field in ("count", "period_ms", "burst")}) if rated else None,
+        budget=_budget_of(plain) if budgeted else None,
     )
+
+
+def _budget_of(plain: Mapping[str, Any]) -> Budget:
+    return Budget(amount=max(1, _number_of(plain["amount"]) // BILLION), window_ms=_number_of(plain["window_ms"]))
 
 
 def _number_of(value: object) -> int:

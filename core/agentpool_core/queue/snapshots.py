@@ -38,7 +38,7 @@ class LimitSnapshot:
     text: str  # the bound in words, such as "2 at once"
     waiting: int  # jobs that no worker may start before the limit has room
     routes: tuple[str, ...] | None  # whose jobs it covers whole, () = all; None: only some of their jobs
-    free: int | None  # jobs that may start now; None: differs by key or tenant
+    free: int | None  # jobs that may start now; None: any number, or it differs by key or tenant
     interval_ms: float | None  # between two starts of a rate; None: no rate
 
 

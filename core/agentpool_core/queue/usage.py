@@ -30,7 +30,12 @@ class UsageReport:
     @property
     def cost_billionths(self) -> int:
         """The cost as a whole number of billionths."""
-        return round(Decimal(str(self.cost)) * BILLION)
+        return billionths(self.cost)
+
+
+def billionths(cost: float) -> int:
+    """Return money as a whole number of billionths."""
+    return round(Decimal(str(cost)) * BILLION)
 
 
 def check_usage(*, input_tokens: Any, output_tokens: Any, cost: Any, model: Any) -> UsageReport:
@@ -43,7 +48,7 @@ def check_usage(*, input_tokens: Any, output_tokens: Any, cost: Any, model: Any)
         model=named,
         input_tokens=_tokens("input_tokens", input_tokens),
         output_tokens=_tokens("output_tokens", output_tokens),
-        cost=check_cost(cost),
+        cost=0.0 if cost is None else check_cost(cost),
     )
 
 

@@ -80,7 +80,7 @@ class UsageTotals:
 
     first_day: date
     last_day: date
-    rows: tuple[UsageRow, ...]  # the highest cost first, then the most tokens
+    rows: tuple[UsageRow, ...]  # the highest cost first, then the most tokens, then by name
     total: Usage
 
 
@@ -123,8 +123,8 @@ def _selects(query: UsageQuery, row: UsageRow) -> bool:
 
 
 def _ordered(by: Sequence[str], sums: Iterable[tuple[tuple[Any, ...], Usage]]) -> tuple[UsageRow, ...]:
-    rows = [UsageRow(usage=usage, **dict(zip(by, values, strict=True))) for values, usage in sums]
-    return tuple(sorted(rows, key=lambda row: (-row.usage.cost_billionths, -row.usage.tokens)))
+    ordered = sorted(sums, key=lambda each: (-each[1].cost_billionths, -each[1].tokens, each[0]))
+    return tuple(UsageRow(usage=usage, **dict(zip(by, values, strict=True))) for values, usage in ordered)
 
 
 def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:

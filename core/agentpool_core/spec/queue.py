@@ -16,6 +16,7 @@ MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the 
 MAX_KINDS = 32
 MAX_LIMITS = 16
 MAX_TENANTS = 256
+MAX_BUDGET = 1_000_000  # whole billionths of it are exact numbers in scripts
 
 Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
 RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
@@ -59,13 +60,47 @@ class RateSpec(SpecModel):
     )
 
 
-class LimitSpec(SpecModel):
-    """A bound for jobs of some kinds and routes, over all workers: exactly one of maxRunning and rate."""
+class BudgetSpec(SpecModel):
+    """Money in a window, over all workers."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            holds="has(self.maxRunning) != has(self.rate)",
-            message="a limit must hold exactly one of maxRunning and rate; remove one or add one",
+            holds="self.amount > 0",
+            message="a budget must be more than 0; raise the amount, or cancel the jobs that must not run",
+            field=".amount",
+        ),
+    )
+
+    amount: int = Field(
+        ge=0,
+        le=MAX_BUDGET,
+        description=(
+            "Money that jobs may spend in a window, in the unit that the handlers report (ctx.usage). Once it is "
+            "spent, no further job starts, and ctx.charge refuses further calls."
+        ),
+    )
+    window_seconds: int = Field(
+        default=DAY_SECONDS,
+        ge=60,
+        le=YEAR_SECONDS,
+        description="Length of a window, in seconds. Windows follow each other since 1970: days begin at midnight UTC.",
+    )
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> BudgetSpec:
+        """Check the rule above again: a resource may be older than the rule."""
+        if self.amount <= 0:
+            raise ValueError(self.rules[0].message)
+        return self
+
+
+class LimitSpec(SpecModel):
+    """A bound for jobs of some kinds and routes, over all workers: exactly one of maxRunning, rate and budget."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="(has(self.maxRunning) ? 1 : 0) + (has(self.rate) ? 1 : 0) + (has(self.budget) ? 1 : 0) == 1",
+            message="a limit must hold exactly one of maxRunning, rate and budget; remove the others or add one",
         ),
     )
 
@@ -91,11 +126,12 @@ class LimitSpec(SpecModel):
     )
     max_running: int | None = Field(default=None, ge=1, le=MAX_INT32, description="Jobs that run at once.")
     rate: RateSpec | None = Field(default=None, description="Jobs that start in a period.")
+    budget: BudgetSpec | None = Field(default=None, description="Money that jobs spend in a window.")
 
     @model_validator(mode="after")
     def _check_rules(self) -> LimitSpec:
         """Check the rule above again: a resource may be older than the rule."""
-        if (self.max_running is None) == (self.rate is None):
+        if sum(measure is not None for measure in (self.max_running, self.rate, self.budget)) != 1:
             raise ValueError(self.rules[0].message)
         return self
 

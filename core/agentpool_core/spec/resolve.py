@@ -6,7 +6,7 @@ Presets and all dependent defaults are applied here and nowhere else. The operat
 
 from __future__ import annotations
 
-from agentpool_core.queue.settings import Limit, PoolSettings, Rate, Route, Tenant
+from agentpool_core.queue.settings import Budget, Limit, PoolSettings, Rate, Route, Tenant
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
 from agentpool_core.spec.queue import EndlessWaits, LimitSpec, RateSpec, UnlistedKinds
@@ -58,7 +58,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
 
 
 def _limit(limit: LimitSpec) -> Limit:
-    rate = limit.rate
+    rate, budget = limit.rate, limit.budget
     return Limit(
         name=limit.name,
         by=limit.by,
@@ -66,6 +66,9 @@ def _limit(limit: LimitSpec) -> Limit:
         routes=tuple(limit.routes),
         max_running=limit.max_running,
         rate=None if rate is None else _rate(rate),
+        budget=None
+        if budget is None
+        else Budget(amount=budget.amount, window_ms=budget.window_seconds * MS_PER_SECOND),
     )
 
 

@@ -107,6 +107,24 @@ async def test_container_reports_usage_to_the_address(run):
     assert bench.queue.used == [(1, UsageReport(model="large", input_tokens=5, cost=0.5))]
 
 
+async def test_container_reserves_money_at_the_address(run):
+    """402 if a budget has too little left."""
+
+    async def handler(request):
+        address = f"{request.headers['Agentpool-Context']}/charges"
+        answers = []
+        async with aiohttp.ClientSession() as session:
+            for body in ({"cost": 0.5}, {"cost": 9}, {"price": 1}):
+                async with session.post(address, json=body) as response:
+                    answers.append([response.status, await response.text()])
+        return web.json_response(answers)
+
+    completion, bench = await run(handler)
+    assert [status for status, _ in completion.result] == [204, 402, 400]
+    assert "budget 'fake': 1 of 2 is left" in completion.result[1][1]
+    assert bench.queue.reserved == [500_000_000]
+
+
 async def test_the_address_of_an_ended_job_is_not_found(serve):
     """The address of a different or an ended job is not found."""
 

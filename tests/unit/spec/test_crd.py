@@ -98,6 +98,8 @@ def test_scale_and_status_are_subresources():
         (".spec.worker.adaptive", {"min": 3, "max": 2}, {"min": 2, "max": 2}),
         (".spec.scaling", {"minReplicas": 3, "maxReplicas": 2}, {"minReplicas": 0, "maxReplicas": 2}),
         (".spec.queue.retry", {"initialSeconds": 9, "maxSeconds": 1}, {"initialSeconds": 1, "maxSeconds": 1}),
+        (".spec.queue.limits[].budget", {"amount": 0}, {"amount": 1}),
+        (".spec.queue.limits[]", {"name": "a", "rate": {}, "budget": {}}, {"name": "a", "budget": {}}),
         (".spec.queue.redis", {}, {"url": "redis://redis:6379"}),
         (".spec.queue.redis", {"url": "redis://:secret@redis:6379"}, {"urlFrom": {"secretKeyRef": {"name": "r"}}}),
         (".spec.gpu", {"policy": "Existing", "maxPending": 2}, {"policy": "Provision", "maxPending": 2}),

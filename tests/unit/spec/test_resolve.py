@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
-from agentpool_core.queue.settings import AdaptiveMode, Limit, LimitBy, PoolSettings, Rate, Route
+from agentpool_core.queue.settings import AdaptiveMode, Budget, Limit, LimitBy, PoolSettings, Rate, Route
 from agentpool_core.spec import AgentPoolSpec, settings_of
 from agentpool_core.spec.queue import LimitSpec
 from agentpool_core.spec.schedule import ScheduleSpec
@@ -108,18 +108,28 @@ def test_limits_are_resolved_to_milliseconds():
     limits = [
         {"name": "per-customer", "by": "key", "maxRunning": 2},
         {"name": "provider-rpm", "kinds": ["plan"], "rate": {"count": 500, "burst": 5}},
+        {"name": "team", "by": "tenant", "budget": {"amount": 100}},
     ]
     assert settings_of(spec(queue={"limits": limits})).limits == (
         Limit(name="per-customer", by=LimitBy.KEY, max_running=2),
         Limit(name="provider-rpm", kinds=("plan",), rate=Rate(count=500, period_ms=60_000, burst=5)),
+        Limit(name="team", by=LimitBy.TENANT, budget=Budget(amount=100, window_ms=86_400_000)),
     )
 
 
-@pytest.mark.parametrize("measures", [{}, {"maxRunning": 1, "rate": {"count": 1}}])
+@pytest.mark.parametrize(
+    "measures", [{}, {"maxRunning": 1, "rate": {"count": 1}}, {"maxRunning": 1, "budget": {"amount": 1}}]
+)
 def test_a_limit_has_exactly_one_measure(measures):
-    """A limit without maxRunning and rate is refused, and so is a limit with both."""
-    with pytest.raises(ValidationError, match="exactly one of maxRunning and rate"):
+    """A limit without a measure is refused, and so is a limit with two."""
+    with pytest.raises(ValidationError, match="exactly one of maxRunning, rate and budget"):
         LimitSpec.model_validate({"name": "a", **measures})
+
+
+def test_a_budget_of_nothing_is_refused_with_a_remedy():
+    """A resource from before the rule is refused by the operator too."""
+    with pytest.raises(ValidationError, match="a budget must be more than 0; raise the amount, or cancel the jobs"):
+        LimitSpec.model_validate({"name": "a", "budget": {"amount": 0}})
 
 
 def test_schedules_are_resolved_to_milliseconds():

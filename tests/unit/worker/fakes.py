@@ -8,7 +8,7 @@ from collections import defaultdict, deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Self
 
-from agentpool_core.errors import QueueUnreachableError
+from agentpool_core.errors import BudgetExceededError, QueueUnreachableError
 from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
 from agentpool_core.queue.completions import Cancelled, Failed, Returned, SettleOutcome, Succeeded, Waiting
 from agentpool_worker.guards.fitness import Fitness
@@ -71,6 +71,7 @@ class FakeQueue:
         self.submitted: list[Any] = []
         self.chunks: list[tuple[int, str]] = []
         self.used: list[tuple[int, UsageReport]] = []
+        self.reserved: list[int] = []  # billionths; negative: replaced by a report
         self.signals: dict[tuple[str, str, int], str] = {}  # job, name and number -> value
         self.steps_of: defaultdict[str, dict[int, Step]] = defaultdict(dict)
         self.during: Callable[[], None] = lambda: None  # called while a claim is under way
@@ -106,9 +107,15 @@ class FakeQueue:
         self.calls.append(("chunks", len(chunks), 0))
         self.chunks += [(first + number, chunk) for number, chunk in enumerate(chunks)]
 
-    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport], *, reserved: int = 0) -> None:
+        self.reserved.append(-reserved)
         self.calls.append(("usage", len(reports), 0))
         self.used += [(first + number, report) for number, report in enumerate(reports)]
+
+    async def charge(self, lease: Lease, number: int, cost: int) -> None:
+        if cost > 2_000_000_000 and "any" in lease.kind:
+            raise BudgetExceededError(budget="fake", cost=cost / 1e9, left=1, amount=2, next_window_ms=1000)
+        self.reserved.append(cost)
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         await asyncio.sleep(0)

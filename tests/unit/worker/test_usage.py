@@ -6,8 +6,9 @@ from decimal import Decimal
 
 import pytest
 
-from agentpool_core.errors import InvalidJobError
+from agentpool_core.errors import BudgetExceededError, InvalidJobError
 from agentpool_core.queue.usage import UsageReport
+from agentpool_worker import App
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.telemetry.metrics import WorkerMetrics
 from agentpool_worker.testing import JobUnderTest
@@ -42,8 +43,6 @@ async def test_a_sync_handler_reports_usage():
 async def test_reports_of_one_turn_share_a_write():
     """Numbers continue from write to write."""
     from asyncio import gather
-
-    from agentpool_worker import App
 
     app = App()
 
@@ -108,3 +107,58 @@ def test_series_of_usage_are_bounded():
     assert value("agentpool_worker_tokens_total", {"kind": "other", "model": "other", "direction": "output"}) == 10
     assert value("agentpool_worker_cost_total", {"kind": "plan", "model": "m0"}) == 0.3
     assert value("agentpool_worker_cost_total", {"kind": "other", "model": "other"}) == 1.0
+
+
+async def test_a_spent_budget_defers_the_job_to_the_next_window():
+    """The error passes through a step, and costs no attempt; the report replaces the reservation."""
+
+    async def call(ctx):
+        await ctx.charge(0.6)
+        await ctx.usage(cost=0.4)
+        return "called"
+
+    async def handler(payload, ctx):
+        return [await ctx.step(name, call, ctx) for name in ("one", "two", "three")]
+
+    job = JobUnderTest(handler, budget=1.0)
+    assert await job.run() == "waiting"
+    assert [step.name for step in job.steps] == ["one", "two"]
+    job.advance(86_400)
+    assert await job.run() == "succeeded"
+    assert (job.attempt, len(job.usage), job.result) == (1, 3, ["called"] * 3)
+
+
+async def test_a_handler_may_take_a_cheaper_way():
+    """The caught error says what is left; a call that no window can pay fails the job for good."""
+
+    async def handler(payload, ctx):
+        with pytest.raises(BudgetExceededError) as refused:
+            await ctx.charge(3)
+        assert (refused.value.left, refused.value.fits_never) == (1.0, True)
+        await ctx.charge(0.5)
+        return await ctx.step("dear", ctx.charge, 3)
+
+    job = JobUnderTest(handler, budget=1.0, max_attempts=5)
+    assert await job.run() == "failed"
+    assert (job.attempt, "the call costs 3; make a cheaper call" in job.error) == (1, True)
+
+
+async def test_reports_replace_reservations_in_order():
+    """A report without a cost replaces none: its call may be billed as reserved."""
+    app = App()
+
+    @app.handler("work")
+    def work(payload, ctx):
+        ctx.charge(2)
+        ctx.charge(3)
+        ctx.usage(input_tokens=5)
+        ctx.usage(cost=1)
+        ctx.usage(cost=0)
+        ctx.usage(cost=7)
+
+    async with Bench(app) as bench:
+        bench.submit(lease())
+        await bench.settled(1)
+    in_units = [reserved / 1_000_000_000 for reserved in bench.queue.reserved]
+    assert in_units == [2, 3, 0, -2, -3, 0]
+    assert [number for number, _ in bench.queue.used] == [3, 4, 5, 6]

@@ -17,7 +17,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.errors import InvalidJobError, StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, InvalidJobError, StaleLeaseError
 from agentpool_core.jobs import Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.text import encodable, render_error, render_value
@@ -45,7 +45,7 @@ _FIRST_BACKOFF_SECONDS = 1.0
 _LONGEST_BACKOFF_SECONDS = 60.0
 _INSIDE = "/"  # steps that a step's function runs follow this place
 _NOWHERE = "~"  # a mark has no place
-_PASSED = (Retry, Permanent, StaleLeaseError)  # decide on the whole job
+_PASSED = (Retry, Permanent, StaleLeaseError, BudgetExceededError)  # decide on the whole job
 _TURNS = 10  # of the event loop, in which a program may begin its next step
 _threads = HandlerThreads()
 running_step: ContextVar[str] = ContextVar("running_step", default="")  # that the caller is inside of

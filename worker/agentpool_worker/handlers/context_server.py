@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import web
 
 from agentpool_core.documents import check_fields
-from agentpool_core.errors import InvalidJobError, StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, InvalidJobError, StaleLeaseError
 from agentpool_core.queue.codec.json_text import MAX_BODY_BYTES, parse
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_worker.exceptions import Permanent
@@ -56,6 +56,7 @@ class ContextServer:
         app.router.add_get("/jobs/{key}/steps/{name}", self._read_step)
         app.router.add_put("/jobs/{key}/steps/{name}", self._write_step)
         app.router.add_post("/jobs/{key}/usage", self._add_usage)
+        app.router.add_post("/jobs/{key}/charges", self._charge)
         app.router.add_post("/jobs/{key}/waits/{signal}", self._wait_for)
         app.router.add_post("/jobs/{key}/sleeps/{name}", self._sleep)
         app.router.add_post("/jobs/{key}/chunks", self._emit)
@@ -109,6 +110,14 @@ class ContextServer:
         with _as_answers():
             stored = await ctx.steps.write(request.match_info["name"], result)
         return web.json_response(stored, status=HTTPStatus.OK)
+
+    async def _charge(self, request: web.Request) -> web.Response:
+        """Reserve money for a call; 402 if a budget has too little left."""
+        ctx = self._context_of(request)
+        with _as_answers():
+            body = parse("charge", await request.read())
+            await ctx.charge(**check_fields("charge", body, ("cost",), 'send {"cost": 0.05}'))
+        return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _add_usage(self, request: web.Request) -> web.Response:
         """Add a report of usage to the job's totals."""
@@ -183,6 +192,8 @@ def _as_answers() -> Iterator[None]:
         yield
     except (InvalidJobError, Permanent) as error:
         raise _refusal(web.HTTPBadRequest, str(error)) from error
+    except BudgetExceededError as error:
+        raise _refusal(web.HTTPPaymentRequired, str(error)) from error
     except StaleLeaseError as error:
         raise _refusal(web.HTTPConflict, str(error)) from error
 

@@ -14,7 +14,7 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.errors import StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, StaleLeaseError
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded, Waiting
 from agentpool_core.text import encodable, render_error
 from agentpool_core.tracing import enter_trace
@@ -136,9 +136,7 @@ class Execution:
             return self._as_stopped()
         if words := failure_of_worker(error):
             return self._as_unfit(words)
-        if isinstance(error, Overloaded):
-            return self._as_deferred(error)
-        return self._as_failed(error)
+        return self._as_deferred(error) or self._as_failed(error)
 
     def _decisive(self, error: BaseException) -> BaseException:
         """Return the error that decides on the job among those of a task group; the group itself if none does."""
@@ -169,8 +167,12 @@ class Execution:
         lease = self.lease
         return Returned(job_id=lease.job_id, token=lease.token, reason=self.yield_reason, checkpoint=state)
 
-    def _as_deferred(self, error: Overloaded) -> Returned:
-        """Defer the job: an overload is no failure, and this attempt does not count."""
+    def _as_deferred(self, error: BaseException) -> Completion | None:
+        """Defer the job, without counting the attempt: an overload or a spent budget is no failure."""
+        if isinstance(error, BudgetExceededError) and not error.fits_never:
+            return Waiting(job_id=self.lease.job_id, token=self.lease.token, signals=(), after_ms=error.next_window_ms)
+        if not isinstance(error, Overloaded):
+            return None
         self.overloaded = True
         return Returned(
             job_id=self.lease.job_id,
@@ -192,7 +194,7 @@ class Execution:
             if error.after_seconds is not None:
                 retry_after_ms = round(error.after_seconds * 1000)
             text = encodable(f"{type(error).__name__}: {error}")
-        elif isinstance(error, Permanent):
+        elif isinstance(error, Permanent | BudgetExceededError):
             text = encodable(f"{type(error).__name__}: {error}")
         else:
             text = encodable(_description_of(error))
@@ -200,7 +202,7 @@ class Execution:
             job_id=self.lease.job_id,
             token=self.lease.token,
             error=text,
-            retry=not isinstance(error, Permanent),
+            retry=not isinstance(error, Permanent | BudgetExceededError),
             retry_after_ms=retry_after_ms,
         )
 

@@ -77,14 +77,22 @@ class QueueCalls:
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
 
-    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport]) -> None:
+    async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport], *, reserved: int = 0) -> None:
         """Store usage, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError."""
         await _retry_until_reached(
-            lambda: self._consumer.use(lease, first, reports),
+            lambda: self._consumer.use(lease, first, reports, reserved=reserved),
             f"job {lease.job_id} reports its usage",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
         self._used(lease.kind, reports)
+
+    async def charge(self, lease: Lease, number: int, cost: int) -> None:
+        """Reserve money, however long Redis is away or full. Raises BudgetExceededError, StaleLeaseError."""
+        return await _retry_until_reached(
+            lambda: self._consumer.charge(lease, number, cost),
+            f"job {lease.job_id} reserves money",
+            waits_for=(QueueUnreachableError, QueueMemoryError),
+        )
 
     async def signal_value(self, lease: Lease, name: str, number: int) -> str | None:
         """Read a signal of the job, however long Redis is away."""

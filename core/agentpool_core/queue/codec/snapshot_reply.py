@@ -9,6 +9,7 @@ from agentpool_core.jobs import Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
 from agentpool_core.queue.settings import DEFAULT_ROUTE, Limit, PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.usage import BILLION
 
 LONGEST_PAUSE_MS = 86_400_000  # as the longest backoff of a pool
 
@@ -92,8 +93,10 @@ def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: 
     )
 
 
-def _free(limit: Limit, counters: dict[str, str], use: float, now: int) -> int:
-    """Return how many jobs of a limit may start now, as scripts/lib/limits.lua counts them."""
+def _free(limit: Limit, counters: dict[str, str], use: float, now: int) -> int | None:
+    """Return how many jobs of a limit may start now, as scripts/lib/limits.lua counts them; None: any number."""
+    if limit.budget is not None:
+        return None if use < limit.budget.amount * BILLION else 0
     if limit.rate is not None:
         ahead_ms = max(0.0, use - now) if math.isfinite(use) else 0.0  # of the time at which all starts are free again
         return max(0, int(limit.rate.burst - ahead_ms / limit.rate.interval_ms))

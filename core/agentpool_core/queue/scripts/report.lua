@@ -1,16 +1,15 @@
--- report: stores a checkpoint, progress, durable steps, output or usage that a running handler reports.
+-- report: stores a checkpoint, progress, durable steps or output that a running handler reports.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 job id, 2 token, 3 field (checkpoint, progress, steps, chunks or usage), 4 value (JSON; of steps: number of the
---        last step; of chunks and usage: number of the first), 5 worker, then three for each step: number, STEP
---        (codec/layout.py), result (JSON), or each chunk (JSON), or the reports of usage (lib/usage.lua)
+-- ARGV   1 job id, 2 token, 3 field (checkpoint, progress, steps or chunks), 4 value (JSON; of steps: number of the last
+--        step; of chunks: number of the first chunk), 5 worker, then three for each step: number, STEP (codec/layout.py),
+--        result (JSON), or each chunk (JSON)
 -- Returns {'ok'} | {'stale'}: the lease is no longer current; nothing was written.
 -- Events progress (detail: the value, if short); none for a checkpoint, which only the job's own history records, and none
---        for steps, output and usage.
+--        for steps and output.
 
 --- include: pool
 --- include: job
---- include: usage
 
 local DETAIL_MAX_BYTES = 1024
 local CHUNKS_MAX = 10000 -- approximate number of chunks kept of a job, as in chunks.py
@@ -46,8 +45,6 @@ elseif field == 'steps' then
   redis.call('HSET', job.key, 'steps', math.max(last, tonumber(value)))
 elseif field == 'chunks' then
   append_chunks(job, tonumber(value))
-elseif field == 'usage' then
-  record_usage(job, tonumber(value), 6)
 else
   redis.call('HSET', job.key, 'progress', value)
   append_event('progress', job, #value <= DETAIL_MAX_BYTES and value or '')

@@ -4,7 +4,7 @@
 -- ARGV   1 'held': count the jobs that each worker holds now, instead of the number in its last report; or none
 -- Returns {'unknown_pool'} | {'ok', now ms, revision, paused 0/1, retired 0/1, routes (JSON), scheduled, blocked,
 --        dead, oldest ready job's enqueue ms by the pool's time or -1, limits (JSON),
---        scheduled and waiting jobs and limits whose time has come, [limit, time of its rate or running jobs, ...] of
+--        scheduled and waiting jobs and limits whose time has come, [limit, time of its rate, money spent or running jobs, ...] of
 --        the limits without `by`, [counters field, value, ...],
 --        [worker, expiry ms, info, ...], waiting}
 -- Events none.
@@ -39,13 +39,15 @@ for i = 1, #counters, 2 do
   end
 end
 
--- Returns name and time of the rate, or name and number of running jobs, of each limit that is not divided.
+-- Returns the name and the time of the rate, the money spent or the number of running jobs, of each limit that is not divided.
 local function use_of_limits(text)
   local uses = {}
   for _, limit in ipairs(read_limits(text)) do
     if not limit.by then
       uses[#uses + 1] = limit.name
-      uses[#uses + 1] = limit.count and (redis.call('ZSCORE', LIMIT_TIMES, limit.name) or '0')
+      local window = limit.amount and ':' .. string.format('%.0f', math.floor(now / limit.window_ms))
+      uses[#uses + 1] = window and (redis.call('GET', PREFIX .. 'spent:' .. limit.name .. window) or '0')
+        or limit.count and (redis.call('ZSCORE', LIMIT_TIMES, limit.name) or '0')
         or tostring(redis.call('SCARD', PREFIX .. 'using:' .. limit.name))
     end
   end

@@ -1,8 +1,9 @@
--- Limits: how many jobs may run at once, and how many may start in a period. The claim asks `limits.admit` for each job,
--- and `limits.gates_of` for a whole stream.
+-- Limits: how many jobs may run at once, how many may start in a period, and how much money jobs may spend in a window. The
+-- claim asks `limits.admit` for each job, and `limits.gates_of` for a whole stream.
 --
 -- A limit has a bucket for all its jobs, `NAME`, or one for each key or tenant, `NAME:SHA1`. Jobs that run count in
--- using:BUCKET; starts move the time of GCRA in `limit-times`. A job that may not start waits in held:BUCKET, its entry under
+-- using:BUCKET; starts move the time of GCRA in `limit-times`; money that jobs spend counts in spent:BUCKET:WINDOW, windows
+-- being those of the pool's clock since 1970. A job that may not start waits in held:BUCKET, its entry under
 -- the consumer `~held`, so that no head blocks the jobs behind it. When the bucket has room, the first jobs become ready at
 -- their old places; until they start they stay in held:BUCKET with a negative score, which counts them against the room.
 -- `limited` orders the buckets for which jobs wait by the time at which they open; +inf: when a job ends.
@@ -16,7 +17,7 @@ do
   local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
   local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
 
-  limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval}
+  limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval; for jobs at once: counts}
   limits.charged = {} -- rooms of rates whose time changed
 
   function limits.patience_of()
@@ -93,6 +94,9 @@ do
     if not limit.by then return limit end
     if limits.overridden == nil then limits.overridden = redis.call('EXISTS', LIMIT_OVERRIDES) == 1 end
     local text = limits.overridden and redis.call('HGET', LIMIT_OVERRIDES, bucket)
+    local amount = number_or(string.match(text or '', '^budget (%d+)\n'), 0)
+    if amount > 0 and limit.amount then return { amount = amount, window_ms = limit.window_ms } end
+    if limit.amount then return limit end
     local first, period, burst = string.match(text or '', '^(%d+) ?(%d*) ?(%d*)\n')
     if not first or (period == '') ~= not limit.count then return limit end
     local numbers = { number_or(first, 0), limit.count and number_or(period, 0), limit.count and number_or(burst, 0) }
@@ -115,6 +119,17 @@ do
     return room
   end
 
+  local function spent_key(limit, bucket)
+    return PREFIX .. 'spent:' .. bucket .. ':' .. string.format('%.0f', math.floor(now / limit.window_ms))
+  end
+
+  -- Money is left, or the window ends. A job that started before may still spend more than is left.
+  local function budget_room(limit, bucket)
+    local spent = number_or(redis.call('GET', spent_key(limit, bucket)), 0)
+    if spent < limit.amount then return { bucket = bucket, left = math.huge, opens = now } end
+    return { bucket = bucket, left = 0, opens = (math.floor(now / limit.window_ms) + 1) * limit.window_ms }
+  end
+
   -- Returns the longest pause (ms).
   function limits.longest_pause()
     limits.longest = limits.longest or setting_or(redis.call('HGET', CONF, 'retry_max_ms'), 300000)
@@ -135,13 +150,15 @@ do
     local measure = measure_of(limit, bucket)
     if measure.count then
       room = rate_room(measure, bucket)
+    elseif measure.amount then
+      room = budget_room(measure, bucket)
     else
       local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
-      room = { bucket = bucket, left = measure.max_running - used, opens = math.huge }
+      room = { bucket = bucket, left = measure.max_running - used, opens = math.huge, counts = true }
     end
     local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
     if paused then
-      room.left, room.opens = 0, room.interval and math.max(room.opens, paused) or paused
+      room.left, room.opens = 0, room.counts and paused or math.max(room.opens, paused)
     end
     limits.rooms[bucket] = room
     return room
@@ -187,7 +204,7 @@ do
     local held = {}
     for _, room in ipairs(rooms) do
       limits.charge(room, 1)
-      if not room.interval then
+      if room.counts then
         held[#held + 1] = room.bucket
         redis.call('SADD', PREFIX .. 'using:' .. room.bucket, job.id)
       end
@@ -255,6 +272,46 @@ do
       end
     end
     return #divided > 0 and divided or rates
+  end
+
+  -- Calls each(limit, numbers, bucket) for the budgets that cover the job, until it returns a value; returns that value.
+  local function for_each_budget(job, each)
+    limits.read()
+    for _, limit in ipairs(limits.all or {}) do
+      local covers = limit.amount and (not limit.route_set or limit.route_set[job.spec.route])
+      if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
+        read_subjects(job)
+        local bucket = bucket_of(limit, job)
+        local found = bucket and each(limit, measure_of(limit, bucket), bucket)
+        if found then return found end
+      end
+    end
+  end
+
+  -- Returns the reply that refuses to spend `cost`: {'over', name of the budget, amount, money left, ms until the window ends};
+  -- nil: the money is left in each budget of the job.
+  function limits.refusal_to_spend(job, cost)
+    return for_each_budget(job, function(limit, numbers, bucket)
+      local spent = number_or(redis.call('GET', spent_key(numbers, bucket)), 0)
+      if spent < numbers.amount and spent + cost <= numbers.amount then return nil end
+      local left = string.format('%.0f', math.max(0, numbers.amount - spent))
+      local ends = (math.floor(now / numbers.window_ms) + 1) * numbers.window_ms
+      return { 'over', limit.name, string.format('%.0f', numbers.amount), left, string.format('%.0f', ends - now) }
+    end)
+  end
+
+  -- Adds `cost` (billionths; negative: less was spent than reserved) to what the budgets of a job have spent.
+  function limits.spend(job, cost)
+    for_each_budget(job, function(_, numbers, bucket)
+      local key = spent_key(numbers, bucket)
+      local spent = number_or(redis.call('GET', key), 0)
+      local total = math.max(0, spent + cost)
+      redis.call('SET', key, string.format('%.0f', total), 'PX', string.format('%.0f', 2 * numbers.window_ms))
+      if spent >= numbers.amount and total < numbers.amount then
+        limits.rooms[bucket] = nil
+        limits.freed[bucket] = true
+      end
+    end)
   end
 
   -- Pauses the limits of a job's key and tenant for `ms`; without such limits its rates; without these its route.

@@ -75,6 +75,7 @@ local function read_limits(text)
     if type(limit) ~= 'table' or type(limit.name) ~= 'string' or not string.find(limit.name, '^[a-z0-9-]+$') then return false end
     if limit.by ~= nil and limit.by ~= 'key' and limit.by ~= 'tenant' then return false end
     if not (is_list(limit.kinds) and is_list(limit.routes)) then return false end
+    if limit.amount ~= nil then return is_number(limit.amount) and is_number(limit.window_ms) end
     if limit.count == nil then return is_number(limit.max_running) end
     return is_number(limit.count) and is_number(limit.period_ms) and is_number(limit.burst)
   end
