@@ -146,19 +146,19 @@ def zone_of(name: str) -> ZoneInfo:
         ) from error
 
 
-def check_cron(text: str, zone: ZoneInfo) -> None:
+def check_cron(text: str, zone: ZoneInfo, *, field: str = "cron") -> None:
     """Raise InvalidJobError for an expression that cron does not accept, or that is never due."""
     try:
         usable = len(text.split()) == 5 and next(CronSim(text, datetime.now(zone)), None) is not None  # noqa: PLR2004
     except CronSimError as error:
-        raise _bad_cron(text, str(error).lower()) from error
+        raise _bad_cron(field, text, str(error).lower()) from error
     if not usable:
-        raise _bad_cron(text, "not five fields, or never due")
+        raise _bad_cron(field, text, "not five fields, or never due")
 
 
-def _bad_cron(text: str, problem: str) -> InvalidJobError:
+def _bad_cron(field: str, text: str, problem: str) -> InvalidJobError:
     return InvalidJobError(
-        field="cron",
+        field=field,
         value=text,
         problem=problem,
         remedy="use five fields, minute hour day month weekday, as in '30 6 * * 1-5'",

@@ -5,13 +5,17 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.schedule import check_cron, zone_of
 from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, Rule, SpecModel
+from agentpool_core.spec.schedule import CronText, ScheduleName, TimeZoneName
 
 HPA_MAX_WINDOW_SECONDS = 3600  # autoscaling/v2 allows no longer window
 HPA_MAX_PERIOD_SECONDS = 1800  # autoscaling/v2 allows no longer period
 MAX_REPLICAS = 10_000
+MAX_MINIMUMS = 32  # schedules of the minimum
 
 
 class PolicyType(StrEnum):
@@ -69,6 +73,29 @@ class Behavior(SpecModel):
     scale_down: ScalingRules = Field(default_factory=ScalingRules, description="Speed of scale-in.")
 
 
+class MinimumSchedule(SpecModel):
+    """A minimum from each due time of `start` to the next due time of `end`."""
+
+    name: ScheduleName = Field(description="The schedule's name, which reasons and conditions show.")
+    start: CronText = Field(
+        description="Begins of the minimum: five fields, minute hour day month weekday, such as `45 7 * * 1-5`."
+    )
+    end: CronText = Field(description="Ends of the minimum, in the same form, such as `0 18 * * 1-5`.")
+    time_zone: TimeZoneName = Field(default="UTC", description="IANA name of the time zone of `start` and `end`.")
+    min_replicas: int = Field(ge=1, le=MAX_REPLICAS, description="Lowest number of workers meanwhile.")
+
+    @model_validator(mode="after")
+    def _check(self) -> MinimumSchedule:
+        """Check the time zone and both expressions."""
+        try:
+            zone = zone_of(self.time_zone)
+            check_cron(self.start, zone, field="start")
+            check_cron(self.end, zone, field="end")
+        except InvalidJobError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
 class Scaling(SpecModel):
     """Bounds, target and speed of scaling."""
 
@@ -82,6 +109,19 @@ class Scaling(SpecModel):
                 ".format([self.minReplicas, self.maxReplicas])"
             ),
             field=".minReplicas",
+        ),
+        Rule(
+            holds=(
+                "!has(self.schedules) || !has(self.maxReplicas) || "
+                "self.schedules.all(s, s.minReplicas <= self.maxReplicas)"
+            ),
+            message="minReplicas of a schedule must not exceed maxReplicas; lower the first or raise the second",
+            field=".schedules",
+        ),
+        Rule(
+            holds="!has(self.schedules) || self.schedules.all(s, self.schedules.exists_one(t, t.name == s.name))",
+            message="the names of schedules must differ; rename one",
+            field=".schedules",
         ),
     )
 
@@ -101,6 +141,11 @@ class Scaling(SpecModel):
         ge=0,
         le=DAY_SECONDS,
         description="Time with an empty queue before the last worker is removed, in seconds.",
+    )
+    schedules: list[MinimumSchedule] = Field(
+        default_factory=list,
+        max_length=MAX_MINIMUMS,
+        description="Higher minimums by timetable: the highest of minReplicas and the active schedules applies.",
     )
     behavior: Behavior = Field(
         default_factory=Behavior, description="Speed of changes, as in HorizontalPodAutoscaler v2."

@@ -18,6 +18,8 @@ from agentpool_core.spec.queue import YEAR_SECONDS, Kind
 MAX_SCHEDULES = 100
 MS_PER_SECOND = 1000
 
+CronText = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*/,# -]+$", max_length=200)]
+TimeZoneName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64)]
 ScheduleName = Annotated[str, StringConstraints(pattern=f"^{NAME_PATTERN}$", max_length=52)]
 
 
@@ -33,7 +35,7 @@ class ScheduleSpec(SpecModel):
 
     name: ScheduleName = Field(description="The schedule's name. Its jobs have the tag schedule=NAME.")
     kind: Kind = Field(description="Kind of the jobs; selects the route.")
-    cron: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9*/,# -]+$", max_length=200)] | None = Field(
+    cron: CronText | None = Field(
         default=None,
         description="Due times: five fields, minute hour day month weekday, such as `30 6 * * 1-5`.",
     )
@@ -43,7 +45,7 @@ class ScheduleSpec(SpecModel):
         le=YEAR_SECONDS,
         description="Due times: multiples of this interval since 1970 UTC, in seconds.",
     )
-    time_zone: Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_+/-]*$", max_length=64)] = Field(
+    time_zone: TimeZoneName = Field(
         default="UTC",
         description=(
             "IANA name of the time zone of `cron`. A fixed time that a change of the clock skips is due right after "

@@ -12,11 +12,13 @@ from agentpool_core.kube.quantities import amount_of
 from agentpool_core.spec import concurrency_of
 from agentpool_operator.scaling.nodes import EXCLUSIVE, Requirement, Shape, Toleration
 from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules
+from agentpool_operator.scaling.timetable import Period, minimum_at
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from agentpool_core.spec import AgentPoolSpec
+    from agentpool_core.spec.scaling import MinimumSchedule
     from agentpool_core.spec.scaling import ScalingRules as RulesSpec
 
 Json = dict[str, Any]
@@ -25,12 +27,14 @@ UP_WINDOW_SECONDS = 0.0  # HPA's default for scaling up
 DOWN_WINDOW_SECONDS = 120.0  # documented default of the spec
 
 
-def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
-    """Return the scaling policy of a spec."""
+def policy_of(spec: AgentPoolSpec, at: float) -> ScalingPolicy:
+    """Return the scaling policy of a spec at a time, in seconds since 1970."""
     scaling = spec.scaling
+    minimum = minimum_at(scaling.min_replicas, map(_period, scaling.schedules), at)
     return ScalingPolicy(
         concurrency=concurrency_of(spec),
-        min_replicas=scaling.min_replicas,
+        min_replicas=minimum.replicas,
+        schedule=minimum.schedule,
         max_replicas=scaling.max_replicas,
         manual_replicas=spec.replicas,
         paused=spec.paused,
@@ -41,6 +45,16 @@ def policy_of(spec: AgentPoolSpec) -> ScalingPolicy:
             up=_rules(scaling.behavior.scale_up, UP_WINDOW_SECONDS),
             down=_rules(scaling.behavior.scale_down, DOWN_WINDOW_SECONDS),
         ),
+    )
+
+
+def _period(schedule: MinimumSchedule) -> Period:
+    return Period(
+        name=schedule.name,
+        start=schedule.start,
+        end=schedule.end,
+        time_zone=schedule.time_zone,
+        min_replicas=schedule.min_replicas,
     )
 
 

@@ -162,9 +162,9 @@ class ScalingLoop:
         if pool.spec is None or pool.deployment is None or self._waits_for_capacity(pool):
             return
         deployment = pool.deployment
-        now = time.monotonic()
-        seen = observation_of(pool, now=now, at=time.time())
-        decision = decide(seen, policy_of(pool.spec), pool.scaling.memory, now)
+        now, at = time.monotonic(), time.time()
+        seen = observation_of(pool, now=now, at=at)
+        decision = decide(seen, policy_of(pool.spec, at), pool.scaling.memory, now)
         decision, reached = await self._carry_out_as_allowed(pool, deployment, decision, now)
         if reached is None:
             self._pools.request_pass(pool.ref)

@@ -145,14 +145,18 @@ def _limit_to_bounds(need: Demand, policy: ScalingPolicy) -> _Step:
     if need.workers < policy.min_replicas:
         return _Step(
             replicas=policy.min_replicas,
-            cap=Cap.MIN_REPLICAS,
-            note=f"minReplicas keeps {policy.min_replicas}",
+            cap=_minimum_cap(policy),
+            note=policy.minimum_words,
         )
     if need.held_back:
         full = f"the limit {', '.join(need.bounds)}" if need.bounds else "a slot of a route at its limit"
         note = f"{clause(need.held_back, 'job', 'wait')} for {full}"
         return _Step(replicas=need.workers, cap=Cap.ROUTE_LIMIT, note=note)
     return _Step(replicas=need.workers, cap=Cap.NONE)
+
+
+def _minimum_cap(policy: ScalingPolicy) -> Cap:
+    return Cap.SCHEDULE if policy.schedule else Cap.MIN_REPLICAS
 
 
 def _keep_while_idle(
@@ -242,9 +246,7 @@ def _bounded_size(observation: Observation, policy: ScalingPolicy) -> _Step:
             replicas=policy.max_replicas, cap=Cap.MAX_REPLICAS, note=f"maxReplicas allows {policy.max_replicas}"
         )
     elif current < policy.min_replicas:
-        step = _Step(
-            replicas=policy.min_replicas, cap=Cap.MIN_REPLICAS, note=f"minReplicas keeps {policy.min_replicas}"
-        )
+        step = _Step(replicas=policy.min_replicas, cap=_minimum_cap(policy), note=policy.minimum_words)
     else:
         return _Step(replicas=current, cap=Cap.NONE)
     if step.replicas < current and observation.unread_s < SHORT_OUTAGE_SECONDS:

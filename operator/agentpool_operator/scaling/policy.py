@@ -44,6 +44,7 @@ class ScalingPolicy:
 
     concurrency: int  # slots a worker
     min_replicas: int = 0  # workers
+    schedule: str = ""  # name of the schedule that sets the minimum now; empty: minReplicas does
     max_replicas: int = 20  # workers
     manual_replicas: int | None = None  # exactly this many, chosen by the user; None = automatic
     paused: bool = False  # no new claims; workers drain
@@ -51,3 +52,9 @@ class ScalingPolicy:
     idle_s: float = 60.0  # seconds of emptiness before the last worker goes
     behavior: Behavior = Behavior()
     learns_hold: bool = False  # no scale-down window is set: the learned hold time replaces it once known
+
+    @property
+    def minimum_words(self) -> str:
+        """Describe the minimum."""
+        source = f"the schedule {self.schedule}" if self.schedule else "minReplicas"
+        return f"{source} keeps {self.min_replicas}"

@@ -166,6 +166,16 @@ def test_the_uncapped_demand_is_reported_beside_the_cap():
     assert (outcome.replicas, outcome.wanted, outcome.capped_by) == (20, 200, Cap.MAX_REPLICAS)
 
 
+def test_a_schedule_holds_an_empty_pool_and_is_named():
+    """The minimum of an active schedule counts as minReplicas does, also without a reading of the queue."""
+    policy = replace(POLICY, min_replicas=4, schedule="office")
+    outcome = decided(replicas=2, policy=policy)
+    assert (outcome.replicas, outcome.capped_by) == (4, Cap.SCHEDULE)
+    assert outcome.reason.endswith("; the schedule office keeps 4")
+    outcome = unread(replicas=0, policy=policy)
+    assert (outcome.replicas, outcome.capped_by) == (4, Cap.SCHEDULE)
+
+
 def test_min_replicas_hold_an_empty_pool():
     """An empty pool keeps minReplicas."""
     outcome = decided(replicas=2, policy=replace(POLICY, min_replicas=2))
