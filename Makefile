@@ -19,7 +19,7 @@ SECONDS ?= 120
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify docs sbom dist fuzz kind bench soak chaos mutants servers tck release clean
+.PHONY: help setup demo test lint types generate verify docs sbom dist fuzz kind bench soak chaos mutants servers a2a-js tck release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -107,6 +107,12 @@ servers: setup ## Run the queue's tests on Redis 6.2 and Valkey 8, and on the re
 	for server in $$servers $$(command -v redis-server); do \
 	  $$server --version; AGENTPOOL_TEST_REDIS_SERVER=$$server $(BIN)/python -m pytest -q -n auto tests/integration/queue || exit 1; \
 	done
+
+a2a-js: build/npm/a2a/.installed-1.3.0 ## Install the JavaScript client of A2A, for its tests (needs npm)
+
+build/npm/a2a/.installed-1.3.0:
+	npm install --silent --no-save --ignore-scripts --prefix build/npm/a2a @a2a-js/sdk@1.3.0
+	@touch $@
 
 tck: setup ## Run the compatibility kit of A2A (A2A_TCK_SOURCE: a git repository with a copy of the kit)
 	tools/tck.sh $(CURDIR)/$(BIN)/python

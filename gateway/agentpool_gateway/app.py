@@ -20,7 +20,7 @@ from agentpool_core.kube.client import Cluster
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue.webhooks import CLOUDEVENTS
 from agentpool_gateway import openapi
-from agentpool_gateway.a2a import discovery, jsonrpc, rest
+from agentpool_gateway.a2a import discovery, jsonrpc, push, rest
 from agentpool_gateway.access import table
 from agentpool_gateway.access.admission import Gateway, guard
 from agentpool_gateway.access.authority import AllowAll, Authority
@@ -58,7 +58,7 @@ from agentpool_gateway.settings import GatewaySettings
 LEAST_COMPRESSED_BYTES = 1_024  # of an answer; a smaller one gains nothing
 log = logging.getLogger(__name__)
 DESCRIPTION = "Queue, slots and just enough workers for AI agents. Errors are RFC 9457 problems, each with its remedy."
-FORMATS: dict[str, Format] = {CLOUDEVENTS: write_cloudevent}  # of messages to webhooks
+FORMATS: dict[str, Format] = {CLOUDEVENTS: write_cloudevent, push.FORMAT: push.write_push}  # of messages to webhooks
 ROUTES = (
     jobs,
     selection,

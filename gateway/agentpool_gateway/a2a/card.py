@@ -1,12 +1,14 @@
-"""The card of a pool as an agent. Pure."""
+"""The card of a pool as an agent, and the extended card: limits of the kinds, and the options of a job in a message."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from a2a.types import (
     AgentCapabilities,
     AgentCard,
+    AgentExtension,
     AgentInterface,
     AgentSkill,
     HTTPAuthSecurityScheme,
@@ -19,11 +21,20 @@ from a2a.utils.constants import TransportProtocol
 from agentpool_core import DISTRIBUTION
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import PoolSettings
-from agentpool_gateway.a2a.messages import KIND, default_kind, kinds_of
+from agentpool_gateway.a2a.messages import KIND, NOT_FOR_SENDERS, default_kind, kinds_of
 from agentpool_gateway.a2a.tasks import NAMESPACE
+from agentpool_gateway.a2a.values import struct_of
 from agentpool_gateway.a2a.versions import CURRENT, LEGACY_VERSION
+from agentpool_gateway.access.authority import AllowAll
+from agentpool_gateway.schemas import JOB_REQUEST
+
+if TYPE_CHECKING:
+    from agentpool_gateway.access.admission import Admission
 
 MODES = ("text/plain", "application/json")
+EXTENSION = "https://agentpool.dev/a2a/job"
+_ABOUT_OPTIONS = f"Fields of the job, in a message's metadata under {NAMESPACE!r}; the extended card has their schema."
+_OPTIONS = {name: field for name, field in JOB_REQUEST["properties"].items() if name not in NOT_FOR_SENDERS}
 _BEARER = "bearer"
 _INTERFACES = (  # in the order of preference
     (TransportProtocol.JSONRPC.value, CURRENT),
@@ -32,8 +43,37 @@ _INTERFACES = (  # in the order of preference
 )
 
 
-def card_of(pool: PoolRef, settings: PoolSettings, *, url: str, tokens: bool) -> AgentCard:
-    """Return the card of a pool at `url`. `tokens`: the gateway asks for a bearer token."""
+async def read_card(admission: Admission, *, extended: bool = False) -> AgentCard:
+    """Return the card of the pool of a request."""
+    settings = await admission.queue.inspector.settings(admission.pool)
+    card = card_of(
+        admission.pool,
+        settings,
+        url=f"{admission.request.url}/a2a",
+        tokens=not isinstance(admission.gateway.authority, AllowAll),
+        pushes=admission.gateway.deliveries.enabled,
+    )
+    if extended:
+        extend(card, settings)
+    return card
+
+
+def extend(card: AgentCard, settings: PoolSettings) -> None:
+    """Add what is for readers of the pool: the limits of the kinds, and the schema of the options."""
+    for skill in card.skills:
+        skill.description += _limit_of(settings.route_of(skill.id), settings)
+    params = struct_of({"options": {"type": "object", "additionalProperties": False, "properties": _OPTIONS}})
+    card.capabilities.extensions[0].params.CopyFrom(params)
+
+
+def _limit_of(name: str, settings: PoolSettings) -> str:
+    route = next((route for route in settings.routes if route.name == name), None)
+    most = route.max_running if route else None
+    return f" At most {most} at once." if most else ""
+
+
+def card_of(pool: PoolRef, settings: PoolSettings, *, url: str, tokens: bool, pushes: bool) -> AgentCard:
+    """Return the card of a pool at `url`. `tokens`: the gateway asks for one; `pushes`: it delivers messages."""
     card = AgentCard(
         name=pool.name,
         description=f"The AgentPool {pool}. A message becomes a task, which waits in a queue while the pool is busy.",
@@ -42,7 +82,12 @@ def card_of(pool: PoolRef, settings: PoolSettings, *, url: str, tokens: bool) ->
             AgentInterface(url=url, protocol_binding=binding, protocol_version=spoken)
             for binding, spoken in _INTERFACES
         ],
-        capabilities=AgentCapabilities(streaming=True, push_notifications=False, extended_agent_card=False),
+        capabilities=AgentCapabilities(
+            streaming=True,
+            push_notifications=pushes,
+            extended_agent_card=True,
+            extensions=[AgentExtension(uri=EXTENSION, description=_ABOUT_OPTIONS)],
+        ),
         default_input_modes=MODES,
         default_output_modes=MODES,
         skills=_skills(settings),

@@ -17,12 +17,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from agentpool_gateway import openapi
-from agentpool_gateway.a2a.card import card_of
-from agentpool_gateway.a2a.legacy import with_legacy_fields
+from agentpool_gateway.a2a.card import read_card
+from agentpool_gateway.a2a.legacy_answers import with_legacy_fields
 from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import speaks_current
 from agentpool_gateway.access.admission import Admitted, Known, gateway_of, holds_any
-from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.http.answers import JsonResponse, tagged
 from agentpool_gateway.pools.queues import PoolQueue
 
@@ -36,10 +35,7 @@ FRESH_SECONDS = 60  # for which a client may keep a card
 @router.get(f"{_BASE}{AGENT_CARD_WELL_KNOWN_PATH}", responses=openapi.READ_CARD)
 async def card(admission: Admitted, request: Request) -> Response:
     """Return the card of a pool; unless the request speaks 1.0, with the fields that clients of 0.3 look for."""
-    url = str(request.url.replace(query="")).removesuffix(AGENT_CARD_WELL_KNOWN_PATH)
-    settings = await admission.queue.inspector.settings(admission.pool)
-    tokens = not isinstance(admission.gateway.authority, AllowAll)
-    found = card_of(admission.pool, settings, url=url, tokens=tokens)
+    found = await read_card(admission)
     answer = JsonResponse(document_of(found) if speaks_current(request) else with_legacy_fields(found))
     answer.headers["Cache-Control"] = f"private, max-age={FRESH_SECONDS}"
     answer.headers["Vary"] = VERSION_HEADER

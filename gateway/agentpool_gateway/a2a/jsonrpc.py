@@ -18,7 +18,7 @@ from agentpool_core.documents import Document
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import Json
 from agentpool_gateway import openapi
-from agentpool_gateway.a2a import legacy, methods
+from agentpool_gateway.a2a import legacy_answers, methods
 from agentpool_gateway.a2a.errors import fault_of, invalid, retry_after, rpc_error
 from agentpool_gateway.a2a.legacy import LEGACY
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation
@@ -82,7 +82,7 @@ async def _answer(admission: Admission, request: Request, name: str, call: dict[
         raise invalid("params", "not an object")
     old = version == LEGACY_VERSION
     operation, params = _legacy(name, call) if old else _current(name, call)
-    document = legacy.answer_of if old else methods.answer_of
+    document = legacy_answers.answer_of if old else methods.answer_of
     envelope: Document = {"jsonrpc": "2.0", "id": _identity(call)}
     found = await operation.call(admission, params)
     if not operation.streams:

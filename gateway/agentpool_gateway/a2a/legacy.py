@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from a2a import types as pb
 from a2a.compat.v0_3 import conversions
@@ -15,7 +16,8 @@ from pydantic import BaseModel, ValidationError
 from agentpool_core.documents import Document
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.methods import OPERATIONS, Operation
-from agentpool_gateway.a2a.values import UNFIT, document_of, whole
+from agentpool_gateway.a2a.values import UNFIT
+from agentpool_gateway.a2a.versions import LEGACY_VERSION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,13 +25,11 @@ class LegacyMethod:
     """A method of 0.3: its request, and the operation of 1.0 that serves it."""
 
     operation: Operation
-    model: type[BaseModel] | None = None  # None: the operation only refuses
-    convert: Callable[[Any], Message] | None = None
+    model: type[BaseModel]
+    convert: Callable[[Any], Message]
 
     def params(self, call: Document) -> Message:
         """Return the request of 1.0. Raises InvalidParamsError naming the field."""
-        if self.model is None or self.convert is None:
-            return self.operation.request()
         try:
             return self.convert(self.model.model_validate({"id": None, **call}))
         except ValidationError as error:
@@ -47,12 +47,18 @@ def _send_request(request: old.SendMessageRequest) -> pb.SendMessageRequest:
     return found
 
 
+def _speaking_legacy(name: str) -> Operation:
+    """Return an operation whose push notifications have the form of 0.3."""
+    call: Callable[..., Awaitable[Any]] = OPERATIONS[name].call
+    return replace(OPERATIONS[name], call=partial(call, version=LEGACY_VERSION))
+
+
 LEGACY: Mapping[str, LegacyMethod] = {
     "message/send": LegacyMethod(
-        operation=OPERATIONS["SendMessage"], model=old.SendMessageRequest, convert=_send_request
+        operation=_speaking_legacy("SendMessage"), model=old.SendMessageRequest, convert=_send_request
     ),
     "message/stream": LegacyMethod(
-        operation=OPERATIONS["SendStreamingMessage"], model=old.SendStreamingMessageRequest, convert=_send_request
+        operation=_speaking_legacy("SendStreamingMessage"), model=old.SendStreamingMessageRequest, convert=_send_request
     ),
     "tasks/get": LegacyMethod(
         operation=OPERATIONS["GetTask"], model=old.GetTaskRequest, convert=conversions.to_core_get_task_request
@@ -67,41 +73,29 @@ LEGACY: Mapping[str, LegacyMethod] = {
         model=old.TaskResubscriptionRequest,
         convert=conversions.to_core_subscribe_to_task_request,
     ),
-    "tasks/pushNotificationConfig/set": LegacyMethod(operation=OPERATIONS["CreateTaskPushNotificationConfig"]),
-    "tasks/pushNotificationConfig/get": LegacyMethod(operation=OPERATIONS["GetTaskPushNotificationConfig"]),
-    "tasks/pushNotificationConfig/list": LegacyMethod(operation=OPERATIONS["ListTaskPushNotificationConfigs"]),
-    "tasks/pushNotificationConfig/delete": LegacyMethod(operation=OPERATIONS["DeleteTaskPushNotificationConfig"]),
-    "agent/getAuthenticatedExtendedCard": LegacyMethod(operation=OPERATIONS["GetExtendedAgentCard"]),
+    "tasks/pushNotificationConfig/set": LegacyMethod(
+        operation=_speaking_legacy("CreateTaskPushNotificationConfig"),
+        model=old.SetTaskPushNotificationConfigRequest,
+        convert=conversions.to_core_create_task_push_notification_config_request,
+    ),
+    "tasks/pushNotificationConfig/get": LegacyMethod(
+        operation=OPERATIONS["GetTaskPushNotificationConfig"],
+        model=old.GetTaskPushNotificationConfigRequest,
+        convert=conversions.to_core_get_task_push_notification_config_request,
+    ),
+    "tasks/pushNotificationConfig/list": LegacyMethod(
+        operation=OPERATIONS["ListTaskPushNotificationConfigs"],
+        model=old.ListTaskPushNotificationConfigRequest,
+        convert=conversions.to_core_list_task_push_notification_config_request,
+    ),
+    "tasks/pushNotificationConfig/delete": LegacyMethod(
+        operation=OPERATIONS["DeleteTaskPushNotificationConfig"],
+        model=old.DeleteTaskPushNotificationConfigRequest,
+        convert=conversions.to_core_delete_task_push_notification_config_request,
+    ),
+    "agent/getAuthenticatedExtendedCard": LegacyMethod(
+        operation=OPERATIONS["GetExtendedAgentCard"],
+        model=old.GetAuthenticatedExtendedCardRequest,
+        convert=lambda _request: pb.GetExtendedAgentCardRequest(),
+    ),
 }
-
-
-def answer_of(found: Message) -> Document:
-    """Return the document of an answer in the form of 0.3."""
-    return _document(_converted(found))
-
-
-def _document(model: BaseModel) -> Document:
-    found: Document = whole(model.model_dump(mode="json", by_alias=True, exclude_none=True))
-    return found
-
-
-def _converted(found: Message) -> BaseModel:
-    if isinstance(found, pb.StreamResponse):
-        return conversions.to_compat_stream_response(found).result
-    if isinstance(found, pb.SendMessageResponse) and found.HasField("message"):
-        return conversions.to_compat_message(found.message)
-    task = found.task if isinstance(found, pb.SendMessageResponse) else found
-    return conversions.to_compat_task(cast("pb.Task", task))
-
-
-def with_legacy_fields(card: pb.AgentCard) -> Document:
-    """Return a card with the fields of both versions: 0.3 knows one address and other names in security schemes."""
-    return _merged(_document(conversions.to_compat_agent_card(card)), document_of(card))
-
-
-def _merged(old_fields: Document, fields: Document) -> Document:
-    found = old_fields | fields
-    for name in old_fields.keys() & fields.keys():
-        if isinstance(old_fields[name], dict) and isinstance(fields[name], dict):
-            found[name] = _merged(old_fields[name], fields[name])
-    return found

@@ -54,10 +54,10 @@ async def list_tasks(admission: Admission, params: ListTasksRequest) -> ListTask
 
 
 async def _row(admission: Admission, job: Job, history_length: int | None, *, artifacts: bool) -> Task:
-    task = await read_plain_task(admission, job, history_length=history_length)
+    task = await read_plain_task(admission.queue, job, history_length=history_length)
     if not artifacts:
         return task
-    return with_artifacts(task, job, await read_output(admission, job, most_bytes=MOST_OUTPUT_BYTES))
+    return with_artifacts(task, job, await read_output(admission.queue, job, most_bytes=MOST_OUTPUT_BYTES))
 
 
 async def _heads(admission: Admission) -> list[Job]:

@@ -26,7 +26,7 @@ from agentpool_gateway.a2a.values import document_of, whole
 
 KIND = "message"  # of a job for a message without a kind
 FOLLOW_UP = "message"  # signal of a job that waits for the next message
-_NOT_FOR_SENDERS = ("payload", "job_id")  # the payload is the message, and the agent names the tasks
+NOT_FOR_SENDERS = ("payload", "job_id")  # the payload is the message, and the agent names the tasks
 
 
 def kinds_of(settings: PoolSettings) -> list[str]:
@@ -96,7 +96,7 @@ def _options(params: SendMessageRequest) -> Document:
         found = whole(MessageToDict(metadata)).get(NAMESPACE, {})
         if not isinstance(found, dict):
             raise invalid(field, 'not an object; send fields of a job, as in {"kind": "greet"}')
-        for name in _NOT_FOR_SENDERS:
+        for name in NOT_FOR_SENDERS:
             if name in found:
                 raise invalid(f"{field}.{name}", "not a field for senders; leave it out")
         options |= found

@@ -12,13 +12,16 @@ from functools import partial
 from typing import Any
 
 from a2a import types as pb
-from a2a.utils.errors import PushNotificationNotSupportedError, TaskNotCancelableError, UnsupportedOperationError
+from a2a.utils.errors import TaskNotCancelableError
 from a2a.utils.proto_utils import validate_proto_required_fields
+from google.protobuf.empty_pb2 import Empty
 from google.protobuf.message import Message
 
 from agentpool_core.documents import Document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, Receipt
+from agentpool_gateway.a2a import push
+from agentpool_gateway.a2a.card import read_card
 from agentpool_gateway.a2a.follow_ups import deliver, ended
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
@@ -26,6 +29,7 @@ from agentpool_gateway.a2a.reading import job_at_rest, read_task
 from agentpool_gateway.a2a.streams import Updates, follow, follow_new, open_stream, single_update
 from agentpool_gateway.a2a.tasks import bare_task, closed_by_sender, history_length_of, reply_of
 from agentpool_gateway.a2a.values import document_of, parsed
+from agentpool_gateway.a2a.versions import CURRENT
 from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.routes.long_polling import job_after
 
@@ -33,9 +37,11 @@ MOST_REPEATS = 100  # of a message whose tasks its sender has closed
 CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; most do within milliseconds
 
 
-async def send_message(admission: Admission, params: pb.SendMessageRequest) -> pb.SendMessageResponse:
+async def send_message(
+    admission: Admission, params: pb.SendMessageRequest, *, version: str = CURRENT
+) -> pb.SendMessageResponse:
     """Submit a message; wait until its task ends or asks for input, unless the caller wants to return immediately."""
-    receipt = await _submit(admission, params)
+    receipt = await _submit(admission, params, version)
     if not await admission.may_read():
         return pb.SendMessageResponse(task=bare_task(receipt.job_id, receipt.state))
     wait_s = 0.0 if params.configuration.return_immediately else admission.gateway.settings.max_wait_s
@@ -43,33 +49,35 @@ async def send_message(admission: Admission, params: pb.SendMessageRequest) -> p
     if not params.message.task_id and (reply := reply_of(job)):
         return pb.SendMessageResponse(message=reply)
     history_length = history_length_of(params.configuration)
-    return pb.SendMessageResponse(task=await read_task(admission, job, history_length=history_length))
+    return pb.SendMessageResponse(task=await read_task(admission.queue, job, history_length=history_length))
 
 
-async def send_streaming_message(admission: Admission, params: pb.SendMessageRequest) -> Updates:
+async def send_streaming_message(
+    admission: Admission, params: pb.SendMessageRequest, *, version: str = CURRENT
+) -> Updates:
     """Submit a message and follow its task."""
     if await admission.may_read():
         history_length = history_length_of(params.configuration)
-        return await open_stream(follow_new(admission, partial(_submit, admission, params), history_length))
-    receipt = await _submit(admission, params)
+        return await open_stream(follow_new(admission, partial(_submit, admission, params, version), history_length))
+    receipt = await _submit(admission, params, version)
     return single_update(bare_task(receipt.job_id, receipt.state))
 
 
 async def get_task(admission: Admission, params: pb.GetTaskRequest) -> pb.Task:
     """Return a task."""
     history_length = history_length_of(params)
-    return await read_task(admission, await _job(admission, params.id), history_length=history_length)
+    return await read_task(admission.queue, await _job(admission, params.id), history_length=history_length)
 
 
 async def cancel_task(admission: Admission, params: pb.CancelTaskRequest) -> pb.Task:
     """Cancel a task; return it canceled, or still working if its handler takes longer to stop."""
-    job_id = JobId(_known_form(admission, params.id))
+    job_id = _id_of(admission, params.id)
     outcome = await admission.queue.producer.cancel(job_id)
     if outcome.value == "finished":
         raise TaskNotCancelableError(f"task {job_id!r} had ended before", {"taskId": job_id})
     if await admission.may_read():
         wait_s = min(CANCEL_WAIT_SECONDS, admission.gateway.settings.max_wait_s)
-        return await read_task(admission, await job_after(admission, job_id, wait_s))
+        return await read_task(admission.queue, await job_after(admission, job_id, wait_s))
     job = await admission.queue.inspector.job(admission.pool, job_id)
     return bare_task(job_id, job.state)
 
@@ -82,24 +90,51 @@ async def subscribe_to_task(admission: Admission, params: pb.SubscribeToTaskRequ
     return await open_stream(follow(admission, job.job_id))
 
 
-async def refuse_push(_admission: Admission, _params: Message) -> Message:
-    """Refuse what concerns push notifications, as the card says."""
-    raise PushNotificationNotSupportedError("push notifications are not supported; stream the task or poll it")
+async def create_push_config(
+    admission: Admission, params: pb.TaskPushNotificationConfig, *, version: str = CURRENT
+) -> pb.TaskPushNotificationConfig:
+    """Store a configuration of push notifications with a task."""
+    return await push.put_config(admission, _id_of(admission, params.task_id), params, version)
 
 
-async def refuse_extended_card(_admission: Admission, _params: Message) -> Message:
-    """Refuse the extended card, as the card says."""
-    raise UnsupportedOperationError("there is no extended card: the agent's card already needs a token")
+async def get_push_config(
+    admission: Admission, params: pb.GetTaskPushNotificationConfigRequest
+) -> pb.TaskPushNotificationConfig:
+    """Return a configuration of push notifications, without its secrets."""
+    return await push.get_config(admission, _id_of(admission, params.task_id), params.id)
 
 
-async def _submit(admission: Admission, params: pb.SendMessageRequest) -> Receipt:
+async def list_push_configs(
+    admission: Admission, params: pb.ListTaskPushNotificationConfigsRequest
+) -> pb.ListTaskPushNotificationConfigsResponse:
+    """Return the configurations of push notifications of a task."""
+    return await push.list_configs(admission, _id_of(admission, params.task_id))
+
+
+async def delete_push_config(admission: Admission, params: pb.DeleteTaskPushNotificationConfigRequest) -> Empty:
+    """Delete a configuration of push notifications, also one that is gone already."""
+    await push.delete_config(admission, _id_of(admission, params.task_id), params.id)
+    return Empty()
+
+
+async def get_extended_card(admission: Admission, _params: pb.GetExtendedAgentCardRequest) -> pb.AgentCard:
+    """Return the card with limits and options, which are for readers of the pool."""
+    return await read_card(admission, extended=True)
+
+
+async def _submit(admission: Admission, params: pb.SendMessageRequest, version: str) -> Receipt:
     history_length_of(params.configuration)
-    if params.configuration.HasField("task_push_notification_config"):
-        await refuse_push(admission, params)
+    config = params.configuration.task_push_notification_config
+    wants_push = params.configuration.HasField("task_push_notification_config")
+    if wants_push:
+        push.webhook_of(admission, config, version)  # refuses before anything is submitted
     if params.message.task_id:
-        return await deliver(admission, params, JobId(_known_form(admission, params.message.task_id)))
-    receipt = await _submit_once(admission, params)
-    admission.gateway.metrics.count_submitted(admission.pool, [receipt])
+        receipt = await deliver(admission, params, _id_of(admission, params.message.task_id))
+    else:
+        receipt = await _submit_once(admission, params)
+        admission.gateway.metrics.count_submitted(admission.pool, [receipt])
+    if wants_push:
+        await push.put_config(admission, receipt.job_id, config, version)
     return receipt
 
 
@@ -119,14 +154,14 @@ async def _submit_once(admission: Admission, params: pb.SendMessageRequest) -> R
 
 
 async def _job(admission: Admission, task_id: str) -> Job:
-    return await admission.queue.inspector.job(admission.pool, JobId(_known_form(admission, task_id)))
+    return await admission.queue.inspector.job(admission.pool, _id_of(admission, task_id))
 
 
-def _known_form(admission: Admission, task_id: str) -> str:
-    """Return the id of a task; no task has another form. Raises UnknownJobError."""
+def _id_of(admission: Admission, task_id: str) -> JobId:
+    """Return the id of a task's job; no job has another form. Raises UnknownJobError."""
     if not task_id.isascii() or not task_id.isprintable():
         raise UnknownJobError(str(admission.pool), task_id[:100])
-    return task_id
+    return JobId(task_id)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -140,12 +175,10 @@ class Operation:
     def params(self, document: Document) -> Message:
         """Return the request. Raises InvalidParamsError naming the fields."""
         found = parsed(document, self.request())
-        if self.call not in _REFUSING:
-            validate_proto_required_fields(found)
+        validate_proto_required_fields(found)
         return found
 
 
-_REFUSING = (refuse_push, refuse_extended_card)
 OPERATIONS: Mapping[str, Operation] = {
     "SendMessage": Operation(request=pb.SendMessageRequest, call=send_message),
     "SendStreamingMessage": Operation(request=pb.SendMessageRequest, call=send_streaming_message, streams=True),
@@ -153,11 +186,15 @@ OPERATIONS: Mapping[str, Operation] = {
     "ListTasks": Operation(request=pb.ListTasksRequest, call=list_tasks),
     "CancelTask": Operation(request=pb.CancelTaskRequest, call=cancel_task),
     "SubscribeToTask": Operation(request=pb.SubscribeToTaskRequest, call=subscribe_to_task, streams=True),
-    "CreateTaskPushNotificationConfig": Operation(request=pb.TaskPushNotificationConfig, call=refuse_push),
-    "GetTaskPushNotificationConfig": Operation(request=pb.GetTaskPushNotificationConfigRequest, call=refuse_push),
-    "ListTaskPushNotificationConfigs": Operation(request=pb.ListTaskPushNotificationConfigsRequest, call=refuse_push),
-    "DeleteTaskPushNotificationConfig": Operation(request=pb.DeleteTaskPushNotificationConfigRequest, call=refuse_push),
-    "GetExtendedAgentCard": Operation(request=pb.GetExtendedAgentCardRequest, call=refuse_extended_card),
+    "CreateTaskPushNotificationConfig": Operation(request=pb.TaskPushNotificationConfig, call=create_push_config),
+    "GetTaskPushNotificationConfig": Operation(request=pb.GetTaskPushNotificationConfigRequest, call=get_push_config),
+    "ListTaskPushNotificationConfigs": Operation(
+        request=pb.ListTaskPushNotificationConfigsRequest, call=list_push_configs
+    ),
+    "DeleteTaskPushNotificationConfig": Operation(
+        request=pb.DeleteTaskPushNotificationConfigRequest, call=delete_push_config
+    ),
+    "GetExtendedAgentCard": Operation(request=pb.GetExtendedAgentCardRequest, call=get_extended_card),
 }
 
 

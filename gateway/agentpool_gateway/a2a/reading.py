@@ -19,30 +19,30 @@ from agentpool_gateway.routes.long_polling import job_after
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
+    from agentpool_gateway.pools.queues import PoolQueue
 
 MOST_WAITS = 50  # newest of a job, whose questions and answers are in the history of its task
 MOST_OUTPUT_BYTES = 2**20  # of the output in a task, newest first
 
 
-async def read_task(admission: Admission, job: Job, *, history_length: int | None = None) -> Task:
+async def read_task(queue: PoolQueue, job: Job, *, history_length: int | None = None) -> Task:
     """Return a job as a task with its artifacts; see `read_plain_task`."""
-    return with_artifacts(
-        await read_plain_task(admission, job, history_length=history_length), job, await read_output(admission, job)
-    )
+    task = await read_plain_task(queue, job, history_length=history_length)
+    return with_artifacts(task, job, await read_output(queue, job))
 
 
-async def read_plain_task(admission: Admission, job: Job, *, history_length: int | None = None) -> Task:
+async def read_plain_task(queue: PoolQueue, job: Job, *, history_length: int | None = None) -> Task:
     """Return a job as a task without artifacts. `history_length`: the most messages; None: all that are read."""
     most = MOST_WAITS if history_length is None else min(history_length, MOST_WAITS)
-    waits = await admission.queue.inspector.waits(admission.pool, job, most=most)
+    waits = await queue.inspector.waits(queue.pool, job, most=most)
     return task_of(job, waits=waits, history_length=history_length)
 
 
-async def read_output(admission: Admission, job: Job, *, most_bytes: int = MOST_OUTPUT_BYTES) -> list[Chunk]:
+async def read_output(queue: PoolQueue, job: Job, *, most_bytes: int = MOST_OUTPUT_BYTES) -> list[Chunk]:
     """Return the newest chunks of a job's output."""
     if job.claimed_at_ms is None:
         return []
-    return await admission.queue.output.newest(job.job_id, most_bytes=most_bytes)
+    return await queue.output.newest(job.job_id, most_bytes=most_bytes)
 
 
 def with_artifacts(task: Task, job: Job, output: list[Chunk]) -> Task:

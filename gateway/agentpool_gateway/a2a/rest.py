@@ -68,31 +68,31 @@ async def task(admission: Admitted, request: Request, job_id: str) -> Response:
 
 @router.post(_CONFIGS, responses=openapi.A2A_REST)
 async def create_config(admission: Admitted, request: Request, job_id: str) -> Response:
-    """Answer that push notifications are not supported."""
+    """Store a configuration of push notifications with a task."""
     return await _answer(admission, request, "CreateTaskPushNotificationConfig", taskId=job_id)
 
 
 @router.get(_CONFIGS, responses=openapi.A2A_REST)
 async def list_configs(admission: Admitted, request: Request, job_id: str) -> Response:
-    """Answer that push notifications are not supported."""
+    """Return the configurations of push notifications of a task."""
     return await _answer(admission, request, "ListTaskPushNotificationConfigs", taskId=job_id)
 
 
 @router.get(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST)
 async def config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
-    """Answer that push notifications are not supported."""
+    """Return a configuration of push notifications."""
     return await _answer(admission, request, "GetTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
 @router.delete(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST)
 async def delete_config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
-    """Answer that push notifications are not supported."""
+    """Delete a configuration of push notifications."""
     return await _answer(admission, request, "DeleteTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
 @router.get("/extendedAgentCard", responses=openapi.A2A_REST)
 async def extended_card(admission: Admitted, request: Request) -> Response:
-    """Answer that there is no extended card."""
+    """Return the card with limits and options."""
     return await _answer(admission, request, "GetExtendedAgentCard")
 
 

@@ -55,8 +55,8 @@ async def follow(admission: Admission, job_id: JobId) -> Updates:
     """Yield a task and its changes. Raises UnknownJobError, or the refusal after the caller lost the permission."""
     async with admission.queue.hub.listen(job_id=job_id) as events:
         job = await admission.queue.inspector.job(admission.pool, job_id)
-        output = await read_output(admission, job)
-        yield StreamResponse(task=with_artifacts(await read_plain_task(admission, job), job, output))
+        output = await read_output(admission.queue, job)
+        yield StreamResponse(task=with_artifacts(await read_plain_task(admission.queue, job), job, output))
         async for update in _changes(admission, events, job, SentOutput(job, output), known=job.history):
             yield update
 
@@ -68,10 +68,10 @@ async def follow_new(
     async with admission.queue.hub.listen() as events:
         receipt = await submit()
         job = await admission.queue.inspector.job(admission.pool, receipt.job_id)
-        task = await read_plain_task(admission, job, history_length=history_length)
+        task = await read_plain_task(admission.queue, job, history_length=history_length)
         known, output = job.history, []
         if receipt.duplicate:
-            output = await read_output(admission, job)
+            output = await read_output(admission.queue, job)
             task = with_artifacts(task, job, output)
         else:
             known = job.history[:1]

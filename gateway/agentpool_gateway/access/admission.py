@@ -60,6 +60,7 @@ class PoolRequest:
     pool: PoolRef
     token: str | None = field(repr=False)  # kept during the request, for rechecks
     client: str  # address
+    url: str = ""  # of the pool, as the caller reaches it; empty: not over HTTP
 
     async def admit(self, verb: Verb) -> Admission:
         """Admit a caller with the verb to the pool's queue. Raises ProblemError (403) or UnknownPoolError."""
@@ -158,7 +159,10 @@ async def _admit(request: Request, need: Verb | Rule, caller: Caller, token: str
         return
     names = request.path_params
     pool = PoolRef(names["namespace"], names["pool"])
-    pool_request = PoolRequest(gateway=gateway_of(request), caller=caller, pool=pool, token=token, client=client)
+    before, path, _ = str(request.url).partition(f"/v1/namespaces/{pool.namespace}/pools/{pool.name}")
+    pool_request = PoolRequest(
+        gateway=gateway_of(request), caller=caller, pool=pool, token=token, client=client, url=before + path
+    )
     request.state.pool_request = pool_request
     if need is Rule.ANY_VERB:
         request.state.admission = await pool_request.admit(await pool_request.check_any())

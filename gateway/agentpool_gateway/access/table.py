@@ -71,10 +71,10 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("POST", f"{_A2A}/tasks/{{job_id}}:cancel"): Verb.MANAGE,
     ("GET", f"{_A2A}/tasks/{{job_id}}:subscribe"): Verb.READ,
     ("POST", f"{_A2A}/tasks/{{job_id}}:subscribe"): Verb.READ,
-    ("POST", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs"): Verb.READ,
+    ("POST", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs"): Verb.MANAGE,
     ("GET", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs"): Verb.READ,
     ("GET", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs/{{config_id}}"): Verb.READ,
-    ("DELETE", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs/{{config_id}}"): Verb.READ,
+    ("DELETE", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs/{{config_id}}"): Verb.MANAGE,
     ("GET", f"{_A2A}/extendedAgentCard"): Verb.READ,
     ("GET", "/v1/a2a/agents"): Rule.KNOWN,
     ("GET", "/v1/pools"): Rule.KNOWN,
@@ -95,10 +95,10 @@ A2A_METHODS: Mapping[str, Verb] = {
     "ListTasks": Verb.READ,
     "CancelTask": Verb.MANAGE,  # without `read` the answer is the state alone
     "SubscribeToTask": Verb.READ,
-    "CreateTaskPushNotificationConfig": Verb.READ,  # this and the following are refused as not supported
+    "CreateTaskPushNotificationConfig": Verb.MANAGE,  # as for webhooks; a message may bring one with `submit`
     "GetTaskPushNotificationConfig": Verb.READ,
     "ListTaskPushNotificationConfigs": Verb.READ,
-    "DeleteTaskPushNotificationConfig": Verb.READ,
+    "DeleteTaskPushNotificationConfig": Verb.MANAGE,
     "GetExtendedAgentCard": Verb.READ,
     # A2A 0.3
     "message/send": Verb.SUBMIT,
@@ -106,10 +106,10 @@ A2A_METHODS: Mapping[str, Verb] = {
     "tasks/get": Verb.READ,
     "tasks/cancel": Verb.MANAGE,
     "tasks/resubscribe": Verb.READ,
-    "tasks/pushNotificationConfig/set": Verb.READ,
+    "tasks/pushNotificationConfig/set": Verb.MANAGE,
     "tasks/pushNotificationConfig/get": Verb.READ,
     "tasks/pushNotificationConfig/list": Verb.READ,
-    "tasks/pushNotificationConfig/delete": Verb.READ,
+    "tasks/pushNotificationConfig/delete": Verb.MANAGE,
     "agent/getAuthenticatedExtendedCard": Verb.READ,
 }
 MCP_KIND_PREFIX = "run_"  # of the tools of kinds

@@ -31,7 +31,7 @@ async def list_webhooks(admission: Admitted, job_id: str) -> JsonResponse:
 async def put_webhook(admission: Admitted, request: Request, job_id: str, name: str) -> JsonResponse:
     """Add or replace a webhook of a job. A job that has ended already sends its message at once."""
     document, _ = await json_body(request, admission.gateway.settings)
-    webhook = _checked(admission, webhook_from(name, document))
+    webhook = checked(admission, webhook_from(name, document))
     await put_webhooks(admission, [(JobId(job_id), webhook)])
     return JsonResponse(webhook_document(webhook))
 
@@ -55,7 +55,7 @@ def take_webhook(admission: Admission, document: Json) -> tuple[Json, Webhook | 
     if not isinstance(document, dict) or document.get("webhook") is None:
         return document, None
     rest = {name: value for name, value in document.items() if name != "webhook"}
-    return rest, _checked(admission, webhook_from(OF_SUBMIT, document["webhook"]))
+    return rest, checked(admission, webhook_from(OF_SUBMIT, document["webhook"]))
 
 
 async def put_webhooks(admission: Admission, found: Iterable[tuple[JobId, Webhook | None]]) -> None:
@@ -66,7 +66,8 @@ async def put_webhooks(admission: Admission, found: Iterable[tuple[JobId, Webhoo
         admission.gateway.deliveries.wake(admission.pool)
 
 
-def _checked(admission: Admission, webhook: Webhook) -> Webhook:
+def checked(admission: Admission, webhook: Webhook) -> Webhook:
+    """Return the webhook. Raises InvalidJobError for one that cannot be stored, or to which nothing is sent."""
     definition_of(webhook)  # before anything is stored
     admission.gateway.deliveries.check(webhook.url)
     return webhook

@@ -104,8 +104,8 @@ async def test_a_task_can_be_cancelled_once(call):
         ("message/send", {"message": message(), "metadata": "text"}, -32602),
         ("message/send", {"message": message(), "configuration": [1]}, -32602),
         ("SendMessage", {"message": current()}, -32009),
-        ("tasks/pushNotificationConfig/set", {}, -32003),
-        ("agent/getAuthenticatedExtendedCard", {}, -32004),
+        ("tasks/pushNotificationConfig/set", {}, -32602),
+        ("tasks/pushNotificationConfig/list", {"id": "t"}, -32003),
     ],
 )
 async def test_errors_of_0_3_have_the_protocols_codes(call, http, method: str, params: Any, code: int):
@@ -142,7 +142,6 @@ async def test_errors_of_0_3_have_the_protocols_codes(call, http, method: str, p
         ("GetTaskPushNotificationConfig", {"taskId": "t", "id": "c"}, -32003),
         ("ListTaskPushNotificationConfigs", {"taskId": "t"}, -32003),
         ("DeleteTaskPushNotificationConfig", {"taskId": "t", "id": "c"}, -32003),
-        ("GetExtendedAgentCard", {}, -32004),
     ],
 )
 async def test_errors_of_1_0_have_the_protocols_codes(http, method: str, params: dict, code: int):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import aclosing
@@ -112,6 +113,7 @@ async def test_the_client_discovers_the_agent(http, gateway, speak, redis, pool:
     assert [skill.id for skill in card.skills] == ["summarize", "greet", "message"]
     assert card.capabilities.streaming
     assert not card.capabilities.push_notifications
+    assert card.capabilities.extended_agent_card
     assert card.security_schemes["bearer"].http_auth_security_scheme.scheme == "bearer"
     assert "bearer" in card.security_requirements[0].schemes
 
@@ -342,3 +344,59 @@ async def test_push_notifications_are_refused_as_the_card_says(remote: Remote):
         await remote.client.create_task_push_notification_config(config)
     with pytest.raises((PushNotificationNotSupportedError, A2AClientError), match="not supported"):
         await remote.send(text_message("hello"), task_push_notification_config=config)
+
+
+@pytest.mark.parametrize(("binding", "version"), SPOKEN)
+async def test_a_push_brings_the_task_and_its_credentials(
+    binding: str, version: str, gateway_factory, delivering, receiver, speak
+):
+    """A question and the end arrive at the address of a message, signed, with the token and the credentials."""
+    remote = await speak(binding, version, at=await gateway_factory(**delivering))
+    assert remote.card.capabilities.push_notifications
+    config = pb.TaskPushNotificationConfig(id="mine", url=receiver.url, token="t-1")
+    config.authentication.scheme, config.authentication.credentials = "Bearer", "secret"
+    task = await remote.send(text_message("approve"), task_push_notification_config=config)
+    await until(lambda: receiver.requests, "the question has arrived")
+    await remote.send(text_message("yes", task_id=task.id))
+    await until(lambda: len(receiver.requests) == 2, "the end has arrived")
+    found = [json.loads(body) for _, body in receiver.requests]
+    tasks = [each if version == "0.3" else each["task"] for each in found]
+    states = [each["status"]["state"].lower().removeprefix("task_state_").replace("-", "_") for each in tasks]
+    assert (states, {each["id"] for each in tasks}) == (["input_required", "completed"], {task.id})
+    assert tasks[1]["artifacts"][0]["parts"][0]["data"] == {"approval": "yes"}
+    headers = receiver.requests[0][0].headers
+    assert (headers["Authorization"], headers["X-A2A-Notification-Token"]) == ("Bearer secret", "t-1")
+    assert headers["webhook-signature"].startswith("v1,")
+
+
+async def test_push_configurations_are_kept_without_their_secrets_shown(gateway_factory, delivering, receiver, speak):
+    """Create, get, list and delete; an unknown one is not found, and a deletion may be repeated."""
+    remote = await speak(at=await gateway_factory(**delivering))
+    task = await remote.begin("wait")
+    config = pb.TaskPushNotificationConfig(id="mine", task_id=task.id, url=receiver.url, token="t-1")
+    config.authentication.scheme, config.authentication.credentials = "Bearer", "secret"
+    made = await remote.client.create_task_push_notification_config(config)
+    assert (made.id, made.task_id, made.url, made.authentication.scheme) == ("mine", task.id, receiver.url, "Bearer")
+    assert not made.authentication.credentials + made.token
+    wanted = pb.GetTaskPushNotificationConfigRequest(task_id=task.id, id="mine")
+    assert await remote.client.get_task_push_notification_config(wanted) == made
+    listed = pb.ListTaskPushNotificationConfigsRequest(task_id=task.id)
+    assert list((await remote.client.list_task_push_notification_configs(listed)).configs) == [made]
+    elsewhere = pb.TaskPushNotificationConfig(task_id=task.id, url="https://elsewhere.example.org/push")
+    with pytest.raises(A2AError, match="not allowed"):
+        await remote.client.create_task_push_notification_config(elsewhere)
+    for _ in range(2):
+        gone = pb.DeleteTaskPushNotificationConfigRequest(task_id=task.id, id="mine")
+        await remote.client.delete_task_push_notification_config(gone)
+    with pytest.raises(TaskNotFoundError, match="no push configuration"):
+        await remote.client.get_task_push_notification_config(wanted)
+    await remote.client.cancel_task(pb.CancelTaskRequest(id=task.id))
+
+
+async def test_the_extended_card_has_limits_and_options(remote: Remote, redis, pool: PoolRef):
+    """For readers of the pool: how much runs at once, and the schema of the fields in a message's metadata."""
+    routes = (Route(name="text", kinds=("greet",), max_running=2),)
+    await Inspector(redis).configure(pool, PoolSettings(routes=routes))
+    card = await remote.client.get_extended_agent_card(pb.GetExtendedAgentCardRequest())
+    (skill,) = [skill for skill in card.skills if skill.id == "greet"]
+    assert "At most 2 at once." in skill.description

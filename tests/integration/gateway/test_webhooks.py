@@ -7,66 +7,18 @@ import hashlib
 import hmac
 import json
 import socket
-from collections.abc import AsyncIterator
 
 import pytest
 from aiohttp import web
 
-from agentpool_gateway.delivery import deliveries
 from tests.fixtures import gateways as tokens
 from tests.fixtures.redis import wait_until
 
 
-class Receiver:
-    """An HTTP server that answers with the next of the given answers, and keeps the requests."""
-
-    def __init__(self) -> None:
-        self.requests: list[tuple[web.Request, bytes]] = []
-        self.answers: list[web.Response] = []
-        self.port = 0
-
-    async def take(self, request: web.Request) -> web.Response:
-        self.requests.append((request, await request.read()))
-        return self.answers.pop(0) if self.answers else web.Response(status=204)
-
-    @property
-    def url(self) -> str:
-        return f"http://localhost:{self.port}/hook"
-
-
 @pytest.fixture
-async def receiver() -> AsyncIterator[Receiver]:
-    found = Receiver()
-    app = web.Application()
-    app.router.add_route("*", "/{path:.*}", found.take)
-    runner = web.AppRunner(app, shutdown_timeout=0.1)
-    await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
-    await site.start()
-    found.port = site._server.sockets[0].getsockname()[1]
-    yield found
-    await runner.cleanup()
-
-
-@pytest.fixture
-def settings(tmp_path, monkeypatch) -> dict[str, object]:
-    """Settings of a gateway that delivers to this machine, and tries again at once."""
-    monkeypatch.setattr(deliveries, "FIRST_RETRY_SECONDS", 0.01)
-    keys = tmp_path / "webhook-keys"
-    keys.write_text("whsec_" + base64.b64encode(b"k" * 32).decode())
-    return {
-        "webhook_hosts": ("localhost", "127.0.0.1"),
-        "webhook_networks": ("127.0.0.0/8", "::1/128"),
-        "webhook_keys": keys,
-        "webhook_poll_s": 0.1,
-        "webhook_timeout_s": 5.0,
-    }
-
-
-@pytest.fixture
-async def base(gateway_factory, settings, pool):
+async def base(gateway_factory, delivering, pool):
     """A client of such a gateway, based at the test's pool."""
-    gateway = await gateway_factory(**settings)
+    gateway = await gateway_factory(**delivering)
     async with gateway.client() as client:
         client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
         yield client
@@ -122,9 +74,9 @@ async def test_a_receiver_that_wants_no_more_is_left_alone(base, receiver, consu
     assert (delivery["tries"], delivery["answer"]) == (1, "410 Gone")
 
 
-async def test_two_gateways_share_the_messages(gateway_factory, settings, receiver, base, consumer):
+async def test_two_gateways_share_the_messages(gateway_factory, delivering, receiver, base, consumer):
     """Each message arrives once, although both look at the outbox."""
-    await gateway_factory(**settings)
+    await gateway_factory(**delivering)
     for _ in range(10):
         await base.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})
     ids = [(await consumer.serve_one()).job_id for _ in range(10)]
@@ -147,9 +99,11 @@ async def test_a_webhook_of_a_present_job_is_put_listed_and_deleted(base, receiv
     await deliveries_of(base, job_id, "delivered")
 
 
-async def test_a_private_address_is_not_reached_by_name_or_number(gateway_factory, settings, receiver, pool, consumer):
+async def test_a_private_address_is_not_reached_by_name_or_number(
+    gateway_factory, delivering, receiver, pool, consumer
+):
     """An allowed name that leads to a private address is given up at once, and no connection is made."""
-    gateway = await gateway_factory(**settings | {"webhook_networks": ()})
+    gateway = await gateway_factory(**delivering | {"webhook_networks": ()})
     async with gateway.client() as client:
         client.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
         for host in ("localhost", "127.0.0.1"):
@@ -189,9 +143,9 @@ async def test_webhooks_are_off_by_default_and_secrets_need_a_verb(gateway, http
     assert refused.status_code == 403
 
 
-async def test_a_slow_receiver_delays_no_other(gateway_factory, settings, receiver, pool, consumer):
+async def test_a_slow_receiver_delays_no_other(gateway_factory, delivering, receiver, pool, consumer):
     """While one receiver does not answer, the message to another arrives."""
-    gateway = await gateway_factory(**settings)
+    gateway = await gateway_factory(**delivering)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         async with gateway.client() as client:

@@ -83,7 +83,7 @@ async def test_a_retried_message_counts_its_tries(webhooks, producer, consumer):
 
 
 async def test_a_wait_and_a_cancellation_are_messages_for_webhooks_that_ask_for_them(webhooks, producer, consumer):
-    """Each webhook gets only its own changes."""
+    """Each webhook gets only its own changes; one that comes during the wait hears of that wait."""
     job_id = await submit(producer)
     await webhooks.put(job_id, Webhook(name="waits", url=URL, changes=(Change.WAITING,)))
     await webhooks.put(job_id, Webhook(name="ends", url=URL, changes=(Change.CANCELLED,)))
@@ -91,6 +91,9 @@ async def test_a_wait_and_a_cancellation_are_messages_for_webhooks_that_ask_for_
     await consumer.settle([Waiting(job_id=job_id, token=lease.token, signals=(("go", 1),))])
     (message,) = await take(webhooks)
     assert (message.webhook.name, message.change) == ("waits", Change.WAITING)
+    await webhooks.put(job_id, Webhook(name="late", url=URL, changes=(Change.WAITING,)))
+    (message,) = await take(webhooks)
+    assert (message.webhook.name, message.change) == ("late", Change.WAITING)
     await producer.cancel(job_id)
     (message,) = await take(webhooks)
     assert (message.webhook.name, message.change) == ("ends", Change.CANCELLED)

@@ -1,6 +1,6 @@
 -- hook: adds a webhook to a job, replaces it, or removes it.
 --
--- A job that has ended already gets its message at once, if the webhook asks for that end.
+-- A job that has ended or waits already gets its message at once, if the webhook asks for that change.
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 verb: put, delete; 2 job id, 3 name; put: 4 changes, separated by commas, 5 definition (JSON), 6 most webhooks
@@ -33,7 +33,8 @@ end
 if not known and #kept >= tonumber(ARGV[6]) then return { 'too_many' } end
 kept[#kept + 1] = name .. '=' .. ARGV[4]
 redis.call('HSET', key, 'hooks', table.concat(kept, ' '), 'hook:' .. name, ARGV[5], 'mark', '1')
-if not known and v[3] and string.find(',' .. ARGV[4] .. ',', ',' .. v[1] .. ',', 1, true) then
-  redis.call('ZADD', PREFIX .. 'outbox', now, id .. ' ' .. name .. ' ' .. v[1] .. ' ' .. v[3])
+local at = v[3] or v[1] == 'waiting' and now_text
+if not known and at and string.find(',' .. ARGV[4] .. ',', ',' .. v[1] .. ',', 1, true) then
+  redis.call('ZADD', PREFIX .. 'outbox', now, id .. ' ' .. name .. ' ' .. v[1] .. ' ' .. at)
 end
 return { 'ok' }
