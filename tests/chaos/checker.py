@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from tests.chaos.load import signals_of
 from tests.chaos.rollbacks import Rollback, excused
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import JobEvent, JobRequest
+    from agentpool_core.queue.chunks import Chunk
 
 TERMINAL = {"succeeded", "failed", "cancelled", "expired"}
-GIVES_BACK = {"retrying", "returned", "preempted", "recovered"}  # a lease ends, and the job does not
-SILENT = {"progress", "yielding", "cancelling", "queued", "scheduled", "blocked", "quarantined"}
+GIVES_BACK = {"retrying", "returned", "preempted", "recovered", "waiting"}  # a lease ends, and the job does not
+SILENT = {"signalled", "resumed", "progress", "yielding", "cancelling", "queued", "scheduled", "blocked", "quarantined"}
 
 Run = Mapping[str, Any]  # a line of a handler's log
 
@@ -32,11 +35,12 @@ def judge(
     limits: Mapping[str, int],
     forgettable: Collection[str] = (),
     rollbacks: Sequence[Rollback] = (),
+    chunks: Mapping[str, Sequence[Chunk]] = MappingProxyType({}),
 ) -> list[str]:
     """Return all broken promises, as sentences.
 
     `events` are the events that Redis still has. `forgettable` jobs may be missing from Redis; if Redis has such a job,
-    every promise applies. Log lines of a rollback's time may belong to forgotten claims.
+    every promise applies. Log lines of a rollback's time may belong to forgotten claims. `chunks`: the output of jobs.
     """
     held_to = [run for run in runs if not excused(run, rollbacks)]
     known = {event.job_id for event in events}
@@ -49,6 +53,10 @@ def judge(
         *families(acknowledged, events, held_to),
         *route_limits(events, limits),
         *checkpoints(held_to),
+        *signals(acknowledged, held_to),
+        *steps_once(held_to),
+        *waits(events, held_to),
+        *output(chunks, held_to, {(run["job"], run["token"]) for run in runs if excused(run, rollbacks)}),
         *poison(acknowledged, events),
     ]
 
@@ -170,6 +178,67 @@ def checkpoints(runs: Sequence[Run]) -> Iterable[str]:
             before = [done for token, done in saved[run["job"]].items() if token < run["token"]]
             if before and run["done"] < max(before):
                 yield f"{run['job']} began at step {run['done']}, and step {max(before)} had been saved"
+
+
+def signals(acknowledged: Mapping[str, JobRequest], runs: Sequence[Run]) -> Iterable[str]:
+    """An agent that comes to its end has each of its signals once."""
+    for run in runs:
+        if run["what"] == "end" and "signals" in run and run["job"] in acknowledged:
+            wanted = signals_of(acknowledged[run["job"]])
+            if sorted(run["signals"]) != wanted:
+                yield f"{run['job']} got the signals {run['signals']}, not each of {wanted} once"
+
+
+def steps_once(runs: Sequence[Run]) -> Iterable[str]:
+    """A step that was committed in a claim runs in no later claim."""
+    committed: dict[tuple[str, object], int] = {}
+    for run in runs:
+        if run["what"] == "stepped":
+            key = run["job"], run["step"]
+            committed[key] = min(run["token"], committed.get(key, run["token"]))
+    for run in runs:
+        if run["what"] == "step" and run["token"] > committed.get((run["job"], run["step"]), run["token"]):
+            yield f"{run['job']} ran step {run['step']} again, which was committed before"
+
+
+def waits(events: Sequence[JobEvent], runs: Sequence[Run]) -> Iterable[str]:
+    """A handler whose job waits does nothing more: the next claim's handler is alone."""
+    claims: Counter[str] = Counter()
+    waited: set[tuple[str, int]] = set()
+    for event in events:
+        claims[event.job_id] += event.type == "started"
+        if event.type == "waiting":
+            waited.add((event.job_id, claims[event.job_id]))
+    latest: dict[str, int] = {}
+    for run in runs:
+        job, token = run["job"], run["token"]
+        if token < latest.get(job, 0) and (job, token) in waited:
+            yield f"{job} went on under token {token}, which had given back its slot to wait"
+        latest[job] = max(token, latest.get(job, 0))
+
+
+def output(
+    chunks: Mapping[str, Sequence[Chunk]], runs: Sequence[Run], unsure: Collection[tuple[str, int]]
+) -> Iterable[str]:
+    """The output of each claim has no hole, no double, and every acknowledged chunk.
+
+    Chunks of an `unsure` claim may be lost: Redis went back meanwhile.
+    """
+    stored: dict[tuple[str, int], list[int]] = defaultdict(list)
+    for job, found in chunks.items():
+        for chunk in found:
+            stored[job, chunk.run].append(chunk.number)
+        if [chunk.run for chunk in found] != sorted(chunk.run for chunk in found):
+            yield f"{job} has output of an older claim behind output of a newer claim"
+    for (job, token), numbers in stored.items():
+        if numbers != sorted(set(numbers)):
+            yield f"{job} has doubled or disordered output under token {token}: {numbers}"
+        elif (job, token) not in unsure and numbers != list(range(1, len(numbers) + 1)):
+            yield f"{job} has a hole in its output under token {token}: {numbers}"
+    for run in runs:
+        key = run["job"], run["token"]
+        if run["what"] == "emitted" and run["job"] in chunks and key not in unsure and run["number"] not in stored[key]:
+            yield f"{run['job']} lost chunk {run['number']} of token {run['token']}, which was acknowledged"
 
 
 def poison(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent]) -> Iterable[str]:

@@ -12,7 +12,13 @@ from typing import Any, Protocol
 
 import httpx
 
-from agentpool_core.errors import IdempotencyConflictError, QueueError, UnknownParentError
+from agentpool_core.errors import (
+    IdempotencyConflictError,
+    QueueError,
+    SignalRefusedError,
+    UnknownJobError,
+    UnknownParentError,
+)
 from agentpool_core.jobs import JobId, JobRequest
 from agentpool_core.queue import Producer
 from tests.chaos.ground import CLIENT_TIMEOUT_SECONDS, POOL
@@ -35,6 +41,9 @@ class Door(Protocol):
     async def cancel(self, job_id: JobId) -> str:
         """Cancel a job; return the outcome as a word."""
 
+    async def signal(self, job_id: JobId, name: str, value: str) -> None:
+        """Send a signal, which is its own id; a job that has ended or is unknown takes none."""
+
 
 class QueueDoor:
     """Direct access to Redis."""
@@ -55,6 +64,14 @@ class QueueDoor:
     async def cancel(self, job_id: JobId) -> str:
         try:
             return str(await self._producer.cancel(job_id))
+        except QueueError as error:
+            raise DoorShutError from error
+
+    async def signal(self, job_id: JobId, name: str, value: str) -> None:
+        try:
+            await self._producer.signal(job_id, name, value, signal_id=value)
+        except (SignalRefusedError, UnknownJobError):
+            return
         except QueueError as error:
             raise DoorShutError from error
 
@@ -80,6 +97,12 @@ class GatewayDoor:
     async def cancel(self, job_id: JobId) -> str:
         answer = await self._ask("DELETE", f"/{job_id}")
         return str(answer.json()["outcome"]) if answer.is_success else "finished"
+
+    async def signal(self, job_id: JobId, name: str, value: str) -> None:
+        headers = {"Idempotency-Key": value}
+        answer = await self._ask("POST", f"/{job_id}/signals/{name}", json=value, headers=headers)
+        if not answer.is_success and answer.status_code not in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND):
+            raise AssertionError(f"signal {value} was answered {answer.status_code}: {answer.text}")
 
     async def close(self) -> None:
         await self._http.aclose()

@@ -44,6 +44,7 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).parent / "apps"
 POOL = PoolRef("default", "chaos")
 LIMITS = {"code": 2, "text": 3}  # of routes with constant limits
+KINDS = {"code": ["code"], "text": ["text", "agent"]}  # of these routes
 ELASTIC = 4  # the maximum of the changing limit of the third route
 LEASE_SECONDS = 2  # the minimum of an AgentPool
 CLIENT_TIMEOUT_SECONDS = 5.0  # of the submitter's connection: a stalled connection is given up
@@ -80,7 +81,7 @@ def manifest(
                 },
             },
             "routes": [
-                *({"name": name, "kinds": [name], "maxRunning": limit} for name, limit in LIMITS.items()),
+                *({"name": name, "kinds": KINDS[name], "maxRunning": limit} for name, limit in LIMITS.items()),
                 {"name": "elastic", "kinds": ["flaky", "steps"], "maxRunning": varied["elastic"]},
             ],
             "queue": {

@@ -18,7 +18,9 @@ from agentpool_core.jobs import AfterCondition, JobId, JobRequest, Priority
 from tests.chaos.doors import Door, DoorShutError, ParentGoneError
 
 JOBS_A_SECOND = 20.0
-KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "hang": 0.3, "poison": 0.1}  # kind: weight
+KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "agent": 2, "hang": 0.3, "poison": 0.1}  # kind: weight
+LATE_SHARE = 0.2  # of agents that get their signals when all other jobs have ended
+SIGNAL_SECONDS = 2.0  # longest pause before a signal
 KEEP_PARENTS = 60  # latest jobs that children choose from
 RETRY_SECONDS = 0.1
 
@@ -66,7 +68,14 @@ class Load:
         self._number += 1
         kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
         payload: dict[str, Any] = {"n": self._number, "s": round(dice.uniform(0.005, 0.12), 3)}
-        payload |= {"flaky": {"fails": dice.randint(1, 3)}, "steps": {"steps": dice.randint(2, 12)}}.get(kind, {})
+        payload |= {
+            "flaky": {"fails": dice.randint(1, 3)},
+            "steps": {"steps": dice.randint(2, 12)},
+            "agent": {
+                "steps": dice.randint(1, 3), "signals": dice.randint(0, 2), "chunks": dice.randint(0, 4),
+                "rest": dice.choice([0, 0.3, 1.5]), "late": dice.random() < LATE_SHARE,
+            },
+        }.get(kind, {})  # fmt: skip
         known = [job for job in self.ledger.acknowledged if job not in self.ledger.forgettable][-KEEP_PARENTS:]
         parents = dice.sample(known, min(len(known), dice.randint(1, 3))) if dice.random() < 0.2 else []
         return JobRequest(
@@ -102,6 +111,33 @@ class Load:
             await self._cancel(door, request)
         if request.idempotency_key and dice.random() < 0.5:
             await self._conflict(door, request)
+        if request.kind == "agent" and not request.payload["late"]:
+            for value in signals_of(request):
+                await asyncio.sleep(dice.uniform(0, SIGNAL_SECONDS))
+                await self._signal(dice.choice(self._doors), request, value)
+
+    async def signal_all(self) -> None:
+        """Send every signal of every agent, again or for the first time: no agent waits any more."""
+        agents = [request for request in self.ledger.acknowledged.values() if request.kind == "agent"]
+        for request in agents:
+            for value in signals_of(request):
+                await self._signal(self._doors[0], request, value)
+
+    async def _signal(self, door: Door, request: JobRequest, value: str) -> None:
+        assert request.job_id is not None
+        try:
+            while not await self._signalled(door, request.job_id, value):  # noqa: ASYNC110 - the pace of trying again
+                await asyncio.sleep(RETRY_SECONDS)
+        except AssertionError as error:
+            self.ledger.broken.append(str(error))
+
+    async def _signalled(self, door: Door, job_id: JobId, value: str) -> bool:
+        """Send a signal; return whether there is an answer."""
+        try:
+            await door.signal(job_id, "go", value)
+        except DoorShutError:
+            return False
+        return True
 
     async def _submit(self, door: Door, request: JobRequest) -> None:
         begun = time.monotonic()
@@ -145,3 +181,8 @@ class Load:
                 return
             if again is other or known_as != request.job_id:
                 self.ledger.broken.append(f"key {request.idempotency_key} made {known_as}")
+
+
+def signals_of(request: JobRequest) -> list[str]:
+    """Return the signals that an agent gets, each of which is its own id."""
+    return [f"{request.job_id}-{number}" for number in range(request.payload["signals"])]

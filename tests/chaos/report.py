@@ -20,6 +20,7 @@ def table(outcome: Outcome) -> str:
         *((f"jobs {state}", count) for state, count in sorted(outcome.jobs.items())),
         ("submits sent / lost with their connection", f"{outcome.submits} / {outcome.refused}"),
         ("claims", outcome.claims),
+        ("waits without a slot / signals stored", f"{outcome.waits} / {outcome.signals}"),
         ("jobs recovered from lost workers", outcome.recovered),
         ("jobs run to the end again, one result kept", outcome.reruns),
         ("jobs lost", losses),

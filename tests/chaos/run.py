@@ -10,11 +10,16 @@ import contextlib
 import logging
 import tempfile
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from agentpool_core.errors import ClusterError, QueueError
+from agentpool_core.errors import ClusterError, QueueError, UnknownJobError
+from agentpool_core.jobs import JobId, JobRequest
 from agentpool_core.queue import Inspector
+from agentpool_core.queue.audit import audit
+from agentpool_core.queue.chunks import Chunk
+from agentpool_core.queue.keys import Keys
 from agentpool_devcluster.kube.errors import KubeError
 from tests.chaos import checker
 from tests.chaos.doors import GatewayDoor, QueueDoor
@@ -44,6 +49,8 @@ class Outcome:
     submits: int  # calls, repeated ones included
     refused: int  # of these, lost with their connection
     claims: int
+    waits: int  # claims that ended because the job waits
+    signals: int
     recovered: int  # jobs recovered from lost workers
     reruns: int  # jobs with more than one completed run
     longest_submit_s: float
@@ -89,7 +96,9 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         await submitting
         await gateway.close()
     _log.info("%d submits are acknowledged", len(load.ledger.acknowledged))
-    findings = [*await _rest(ground), *await _small(ground)]
+    findings = await _asleep(ground)
+    await load.signal_all()
+    findings += [*await _rest(ground), *await _small(ground)]
     _log.info("at rest and small again; judging")
     reading.cancel()
     with contextlib.suppress(asyncio.CancelledError):
@@ -100,6 +109,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
     findings += checker.judge(
         acknowledged=ledger.acknowledged, cancelled=ledger.cancelled_at, events=events, runs=runs,
         limits={**LIMITS, "elastic": ELASTIC}, forgettable=ledger.forgettable, rollbacks=rollbacks,
+        chunks=await _output(ground, ledger.acknowledged),
     )  # fmt: skip
     return {
         "seed": seed,
@@ -110,6 +120,8 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         "submits": ledger.attempts,
         "refused": ledger.refusals,
         "claims": sum(event.type == "started" for event in events),
+        "waits": sum(event.type == "waiting" for event in events),
+        "signals": sum(event.type == "signalled" for event in events),
         "recovered": sum(event.type == "recovered" for event in events),
         "reruns": checker.duplicates(runs),
         "longest_submit_s": ledger.longest_submit_s,
@@ -120,6 +132,37 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
     }
 
 
+async def _asleep(ground: Ground) -> list[str]:
+    """Return whether all jobs but those that wait for late signals end, and these hold no slot."""
+    inspector = Inspector(ground.direct)
+
+    async def asleep() -> bool:
+        with contextlib.suppress(QueueError):
+            now = await inspector.snapshot(POOL)
+            return not (now.queued or now.running or now.scheduled or now.due)
+        return False
+
+    try:
+        await wait_until(asleep, "every job has ended or waits", within_s=REST_WITHIN_SECONDS)
+    except AssertionError as error:
+        return [f"{error}; still there: {await inspector.snapshot(POOL)}"]
+    counters = await ground.direct.hgetall(Keys(POOL).counters)
+    held = {name: count for name, count in counters.items() if name.startswith("r:") and count != "0"}
+    found = [f"route {name} counts {count} jobs while all jobs wait" for name, count in held.items()]
+    return found + [f"while all jobs wait: {each}" for each in await audit(ground.direct, POOL)]
+
+
+async def _output(ground: Ground, acknowledged: Mapping[str, JobRequest]) -> dict[str, list[Chunk]]:
+    """Return the output of every agent that Redis has."""
+    inspector = Inspector(ground.direct)
+    found: dict[str, list[Chunk]] = {}
+    for job, request in acknowledged.items():
+        if request.kind == "agent":
+            with contextlib.suppress(UnknownJobError):
+                found[job] = [chunk async for chunk in inspector.chunks(POOL, JobId(job))]
+    return found
+
+
 async def _rest(ground: Ground) -> list[str]:
     """Return whether every job ends after the faults, with only ended jobs left in Redis."""
     inspector = Inspector(ground.direct)
@@ -127,7 +170,7 @@ async def _rest(ground: Ground) -> list[str]:
     async def at_rest() -> bool:
         with contextlib.suppress(QueueError):
             now = await inspector.snapshot(POOL)
-            return not (now.queued or now.running or now.scheduled or now.blocked)
+            return not (now.queued or now.running or now.scheduled or now.blocked or now.waiting)
         return False
 
     try:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agentpool_core.jobs import JobEvent, JobRequest, Priority
+from agentpool_core.queue.chunks import Chunk
 from tests.chaos.checker import judge
 from tests.chaos.rollbacks import Rollback, survives
 
@@ -45,6 +46,62 @@ def events(lines, route="r"):
         )
         for number, (change, job, worker, *detail) in enumerate(lines)
     ]  # fmt: skip
+
+
+AGENT = JobRequest(kind="agent", job_id="g", payload={"n": 3, "signals": 1})
+AGENT_LINES = [
+    ("started", "g", "w1"),
+    ("waiting", "g", "w1"),
+    ("signalled", "g", None),
+    ("resumed", "g", None),
+    ("started", "g", "w2"),
+    ("succeeded", "g", "w2"),
+]
+FIRST = {"job": "g", "token": 1, "worker": "w1", "attempt": 1}
+SECOND = {"job": "g", "token": 2, "worker": "w2", "attempt": 1}
+AGENT_RUNS = [
+    {"what": "start", **FIRST, "parents": {}},
+    {"what": "step", **FIRST, "step": 0},
+    {"what": "emitted", **FIRST, "number": 1},
+    {"what": "emitted", **FIRST, "number": 2},
+    {"what": "stepped", **FIRST, "step": 0},
+    {"what": "start", **SECOND, "parents": {}},
+    {"what": "stepped", **SECOND, "step": 0},
+    {"what": "end", **SECOND, "signals": ["g-0"]},
+]
+CHUNKS = [(1, 1), (1, 2)]  # token and number
+
+
+def findings_of_agent(lines=AGENT_LINES, runs=AGENT_RUNS, chunks=CHUNKS):
+    found = [Chunk(id="1-0", run=run, attempt=1, number=number, value=0) for run, number in chunks]
+    return judge(
+        acknowledged={"g": AGENT}, cancelled=(), events=events(lines), runs=runs, limits={"r": 1}, chunks={"g": found}
+    )
+
+
+def test_a_job_that_waited_has_no_findings():
+    """A wait ends a claim, finished steps return in the next claim, and each signal and chunk is there once."""
+    assert findings_of_agent() == []
+
+
+AGENT_FORGERIES = {
+    "while w1 held it": {"lines": [line for line in AGENT_LINES if line[0] != "waiting"]},
+    "got the signals ['g-0', 'g-0']": {"runs": [*AGENT_RUNS[:-1], {**AGENT_RUNS[-1], "signals": ["g-0", "g-0"]}]},
+    "got the signals []": {"runs": [*AGENT_RUNS[:-1], {**AGENT_RUNS[-1], "signals": []}]},
+    "ran step 0 again": {"runs": [*AGENT_RUNS[:6], {"what": "step", **SECOND, "step": 0}, *AGENT_RUNS[6:]]},
+    "went on under token 1": {"runs": [*AGENT_RUNS[:6], AGENT_RUNS[4], *AGENT_RUNS[6:]]},
+    "has a hole": {"chunks": [(1, 1), (1, 2), (1, 4)]},
+    "doubled or disordered": {"chunks": [(1, 1), (1, 1), (1, 2)]},
+    "of an older claim": {"chunks": [(1, 1), (2, 1), (1, 2)]},
+    "lost chunk 2 of token 1": {"chunks": [(1, 1)]},
+}
+
+
+@pytest.mark.parametrize("words", AGENT_FORGERIES)
+def test_a_broken_promise_of_waits_steps_and_output_is_found(words):
+    """Each forgery is found, with the expected sentence."""
+    found = findings_of_agent(**AGENT_FORGERIES[words])
+    assert any(words in finding for finding in found), found
 
 
 def findings(lines=CLEAN, runs=RUNS, cancelled=(), requests=REQUESTS):

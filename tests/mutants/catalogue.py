@@ -505,6 +505,49 @@ CATALOGUE = (
         old="if state == 'cancelled' and string.sub(text or '', 1, 9) == 'upstream:' then return text end",
     ),
     Mutant(
+        name="unfenced-step",
+        wrong="a step of a lease that has passed on is stored",
+        old="local job = load(id)\n"
+        "if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end\n"
+        "if job.worker ~= ARGV[5] then return { 'stale' } end",
+        new="local job = load(id)\nif field ~= 'steps' and (not job or job.state ~= 'running' or job.token ~= token "
+        "or job.worker ~= ARGV[5]) then return { 'stale' } end",
+    ),
+    Mutant(
+        name="a-step-is-forgotten",
+        wrong="a step that is written again hides the steps with higher numbers, which then run again",
+        old="math.max(last, tonumber(value))",
+        new="value",
+    ),
+    Mutant(
+        name="a-branch-waits-by-the-order-of-calls",
+        wrong="a wait in a branch has a different name in an attempt that reaches the branches in a different order",
+        method="agentpool_worker.durable.steps:Steps.begin_wait",
+        old="if not is_branch(self.root):",
+        new="if True:",
+    ),
+    Mutant(
+        name="signal-for-two-waits",
+        wrong="a signal is delivered to two waits",
+        method="agentpool_worker.durable.waits:Waits._take_number",
+        old="range(1, len(taken) + 2) if number not in taken",
+        new="range(1, 2)",
+    ),
+    Mutant(
+        name="emit-before-the-store",
+        wrong="an emit is acknowledged before the chunk is stored",
+        method="agentpool_worker.durable.output:Output.emit",
+        old="await self._writes.add(encode_chunk(value))",
+        new="__import__('asyncio').ensure_future(self._writes.add(encode_chunk(value)))",
+    ),
+    Mutant(
+        name="step-before-the-store",
+        wrong="a step returns before its result is stored",
+        method="agentpool_worker.durable.journal:Journal.write",
+        old="await self._writes.add(step)",
+        new="asyncio.ensure_future(self._writes.add(step))",
+    ),
+    Mutant(
         name="signal-twice",
         wrong="a signal that is sent again counts twice",
         old="if v[1] then return { 'duplicate' } end",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import signal
@@ -68,3 +69,29 @@ async def steps(payload, ctx):
         record("saved", ctx, done=step + 1)
     record("end", ctx)
     return payload["n"]
+
+
+@app.handler("agent")
+async def agent(payload, ctx):
+    """Steps with output, waits for signals, a rest, and a last step: no committed step runs again."""
+    record("start", ctx, parents=dict(ctx.parents))
+    numbers = itertools.count(1)
+    for step in range(payload["steps"]):
+        await agent_step(step, payload, ctx, numbers)
+    signals = [await ctx.wait_for("go") for _ in range(payload["signals"])]
+    await ctx.sleep(payload["rest"])
+    await agent_step("last", payload, ctx, numbers)
+    record("end", ctx, signals=signals)
+    return payload["n"]
+
+
+async def agent_step(step, payload, ctx, numbers):
+    async def work():
+        record("step", ctx, step=step)
+        for _ in range(payload["chunks"]):
+            await ctx.emit(step)
+            record("emitted", ctx, number=next(numbers))
+        await asyncio.sleep(payload["s"])
+
+    await ctx.step(f"step-{step}", work)
+    record("stepped", ctx, step=step)

@@ -61,6 +61,8 @@ class ModelJob:
     waited: set[tuple[int, str]] = field(default_factory=set)  # attempt and worker of each
     wait_ends: int | None = None
     parked: bool = False  # scheduled with an entry: waits for its retry
+    steps: dict[int, str] = field(default_factory=dict)  # name by number
+    chunks: list[tuple[int, int]] = field(default_factory=list)  # token and number of each
 
     def place(self) -> str:
         return f":{self.route}:{self.priority}"
@@ -243,6 +245,14 @@ class Model:
         if job.state == "waiting" and job.signals >= job.waits:
             job.state = "queued"
         return "stored"
+
+    def may_report(self, job: ModelJob, token: int, by: str) -> bool:
+        """Whether this lease may write steps and output."""
+        return job.state == "running" and job.token == token and job.worker == by
+
+    def emitted(self, job: ModelJob) -> int:
+        """The number of chunks of the present lease."""
+        return sum(token == job.token for token, _ in job.chunks)
 
     def agree(self, worker: str, held: dict[str, int]) -> None:
         """Jobs that the queue holds for the worker, and the worker does not know, are requeued; no attempt counts."""

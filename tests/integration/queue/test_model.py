@@ -12,6 +12,7 @@ import itertools
 import os
 import uuid
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
@@ -25,8 +26,19 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from agentpool_core.errors import SignalRefusedError
-from agentpool_core.jobs import AfterCondition, JobId, JobRequest, JobState, LeaseToken, PoolRef, Priority, WorkerId
+from agentpool_core.errors import SignalRefusedError, StaleLeaseError
+from agentpool_core.jobs import (
+    AfterCondition,
+    JobId,
+    JobRequest,
+    JobState,
+    LeaseToken,
+    PoolRef,
+    Priority,
+    Step,
+    StepOutcome,
+    WorkerId,
+)
 from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Producer, Route, connect
 from agentpool_core.queue.completions import (
     Cancelled,
@@ -39,6 +51,7 @@ from agentpool_core.queue.completions import (
 )
 from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.settings import subject_digest
+from agentpool_core.queue.steps import stored_steps
 from tests.fixtures.redis import RedisServer, leaked_keys
 from tests.fixtures.rollback import go_back, remember
 from tests.integration.queue.model import LEASE_MS, WAIT_MS, WAITING, Model, ModelJob
@@ -261,6 +274,53 @@ class QueueLife(RuleBasedStateMachine):
             assert self.do(send()) is SignalOutcome.STORED
             assert self.do(send()) is SignalOutcome.DUPLICATE
 
+    @rule(
+        number=picks, live=st.booleans(), by=st.sampled_from(WORKERS), step=st.integers(1, 3), times=st.integers(1, 2)
+    )
+    def record_step(self, number, live, by, step, times):
+        """Write a step, new or again, under a live lease or an earlier one, perhaps twice after a lost answer."""
+        lease = self.some_lease(number, live, by)
+        if lease is None:
+            return
+        job = self.model.jobs[lease[0]]
+        place = min(step, len(job.steps) + 1)
+        record = Step(
+            number=place, name=f"{place} of {number}", outcome=StepOutcome.SUCCEEDED, attempt=1, started_at_ms=1,
+            duration_ms=1, result=number,
+        )  # fmt: skip
+        if self.report(lease, by, times, lambda held: self.consumers[by].record_steps(held, [record])):
+            job.steps[place] = record.name
+
+    @rule(number=picks, live=st.booleans(), by=st.sampled_from(WORKERS), count=st.integers(1, 3), again=st.booleans())
+    def emit(self, number, live, by, count, again):
+        """Emit chunks, sometimes with chunks that are stored already, because their answer was lost."""
+        lease = self.some_lease(number, live, by)
+        if lease is None:
+            return
+        job = self.model.jobs[lease[0]]
+        stored = self.model.emitted(job)
+        first = 1 if again else stored + 1
+        chunks = ["1"] * (count + stored + 1 - first)
+        if self.report(lease, by, 2, lambda held: self.consumers[by].emit(held, first, chunks)):
+            job.chunks += [(job.token, each) for each in range(stored + 1, stored + 1 + count)]
+
+    def some_lease(self, number, live, by):
+        """Return a lease of this worker that runs, or any earlier lease; None: no lease yet."""
+        running = [(job.id, job.token) for job in self.model.of_state("running") if job.worker == by]
+        leases = running if live and running else self.past
+        return self.pick(leases, number) if leases else None
+
+    def report(self, lease, by, times, write):
+        """Write some times; return whether the lease may write. A write of any other lease is refused."""
+        held = SimpleNamespace(job_id=JobId(lease[0]), token=LeaseToken(lease[1]))
+        if self.model.may_report(self.model.jobs[lease[0]], lease[1], by):
+            for _ in range(times):
+                self.do(write(held))
+            return True
+        with pytest.raises(StaleLeaseError):
+            self.do(write(held))
+        return False
+
     @rule(number=picks)
     def cancel(self, number):
         if not self.model.jobs:
@@ -382,6 +442,17 @@ class QueueLife(RuleBasedStateMachine):
             token, attempt = (lease or "0 0").split(" ")[:2]
             assert (int(token), int(attempt)) == (job.token, job.attempt), job
         self.do(self.counters_agree())
+        self.do(self.steps_and_output_agree())
+
+    async def steps_and_output_agree(self):
+        for job in self.model.jobs.values():
+            if job.steps:
+                stored = await stored_steps(self.redis, f"{self.prefix}job:{job.id}", with_results=False)
+                assert {step.number: step.name for step in stored} == job.steps, job
+            if job.chunks:
+                rows = await self.redis.xrange(f"{self.prefix}chunks:{job.id}")
+                stored = [fields["at"].split(" ") for _, fields in rows if "at" in fields]
+                assert [(int(token), int(number)) for token, _, number in stored] == job.chunks, job
 
     async def counters_agree(self):
         model = self.model
