@@ -132,6 +132,7 @@ class GroupMember:
     number: int  # of this child, from 0
     size: int  # children of the group
     fail_fast: bool  # the parent's wait ends with the first child that does not succeed
+    max_running: int | None = None  # children of the group that run at once; None: no limit of the group's own
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

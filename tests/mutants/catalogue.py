@@ -636,6 +636,12 @@ CATALOGUE = (
         old="  if starter.started == 'tree' then return upstream.reason(child.by, 'cancelled', starter.cancel) end\n",
     ),
     Mutant(
+        name="a-group-runs-at-once",
+        wrong="more children of a group run at once than it allows",
+        old="if (limits.all or c.kept or has_flag(job, 'm')) and not limits",
+        new="if (limits.all or c.kept) and not limits",
+    ),
+    Mutant(
         name="unfenced-group",
         wrong="an attempt that has lost its lease stops the children of the next attempt",
         old="or job.token ~= tonumber(ARGV[2]) or job.worker ~= ARGV[3] then",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_worker.durable.child_requests import Child, ChildOptions
+from agentpool_worker.durable.children import GroupPolicy
 from agentpool_worker.durable.steps import StepOptions
 
 if TYPE_CHECKING:
@@ -86,21 +87,29 @@ class BlockingContext:
         payloads: Iterable[Any],
         options: ChildOptions | None = None,
         *,
+        max_running: int | None = None,
         return_exceptions: bool = False,
         name: str | None = None,
     ) -> Any:
         """Start a child job for each payload; see `Context.map`."""
         children = [Child(kind=kind, payload=payload, options=options) for payload in payloads]
-        return self.gather(*children, return_exceptions=return_exceptions, name=name or kind)
+        return self.gather(*children, max_running=max_running, return_exceptions=return_exceptions, name=name or kind)
 
-    def gather(self, *children: Child, return_exceptions: bool = False, name: str = "gather") -> Any:
+    def gather(
+        self,
+        *children: Child,
+        max_running: int | None = None,
+        return_exceptions: bool = False,
+        name: str = "gather",
+    ) -> Any:
         """Start children, and return their results; see `Context.gather`."""
         self._raise_if_cancelled()
         if self._in_loop():
-            return self._ctx.gather(*children, return_exceptions=return_exceptions, name=name)
+            return self._ctx.gather(*children, max_running=max_running, return_exceptions=return_exceptions, name=name)
         call, requests = self._ctx.begin_group(children, name)
         try:
-            return self._wait(self._ctx.children.run(call, requests, return_exceptions=return_exceptions))
+            policy = GroupPolicy(max_running=max_running, return_exceptions=return_exceptions)
+            return self._wait(self._ctx.children.run(call, requests, policy))
         finally:
             self._ctx.steps.end(call)
 

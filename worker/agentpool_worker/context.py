@@ -19,7 +19,7 @@ from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.queue.usage import billionths, check_cost, check_usage
 from agentpool_worker.blocking_context import BlockingContext
 from agentpool_worker.durable.child_requests import Child, ChildOptions, child_request, member_request
-from agentpool_worker.durable.children import Children, GroupStore
+from agentpool_worker.durable.children import Children, GroupPolicy, GroupStore
 from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.output import ChunkStore, Output
 from agentpool_worker.durable.steps import StepOptions, Steps
@@ -234,6 +234,7 @@ class Context:
         payloads: Iterable[Any],
         options: ChildOptions | None = None,
         *,
+        max_running: int | None = None,
         return_exceptions: bool = False,
         name: str | None = None,
     ) -> list[Any]:
@@ -241,16 +242,26 @@ class Context:
 
         Every attempt gets the same children. After the first child that does not succeed, the others are cancelled,
         and ChildFailedError is raised; with `return_exceptions` all children end, and the errors stand among the
-        results. Raises ChildrenChangedError for other payloads than in an earlier attempt.
+        results. `max_running` bounds the children that run at once. Raises ChildrenChangedError for other
+        payloads than in an earlier attempt.
         """
         children = [Child(kind=kind, payload=payload, options=options) for payload in payloads]
-        return await self.gather(*children, return_exceptions=return_exceptions, name=name or kind)
+        return await self.gather(
+            *children, max_running=max_running, return_exceptions=return_exceptions, name=name or kind
+        )
 
-    async def gather(self, *children: Child, return_exceptions: bool = False, name: str = "gather") -> list[Any]:
+    async def gather(
+        self,
+        *children: Child,
+        max_running: int | None = None,
+        return_exceptions: bool = False,
+        name: str = "gather",
+    ) -> list[Any]:
         """Start children of any kinds; else as `map`. `name` distinguishes groups in the list of steps."""
         call, requests = self.begin_group(children, name)
         try:
-            return await self.children.run(call, requests, return_exceptions=return_exceptions)
+            policy = GroupPolicy(max_running=max_running, return_exceptions=return_exceptions)
+            return await self.children.run(call, requests, policy)
         finally:
             self.steps.end(call)
 

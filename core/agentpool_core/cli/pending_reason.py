@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Job
     from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
 
+GROUP_LIMIT = "+map"  # name of the limit of a group of children
 UNKNOWN_KIND_REMEDY = "start a worker with that handler, or the job fails after spec.queue.unknownKindSeconds"
 
 
@@ -63,6 +64,8 @@ def _queued(job: Job, queue: QueueSnapshot) -> str:
         return "the pool is paused: set spec.paused of the AgentPool to false"
     if job.quarantined:
         return _in_quarantine(job, queue)
+    if job.held_by == GROUP_LIMIT:
+        return f"{job.started_by} lets no more of its children run at once (max_running of ctx.map)"
     if job.held_by is not None:
         return _at_limit(job, job.held_by, queue)
     return _in_queue(job, queue)

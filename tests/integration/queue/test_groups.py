@@ -36,7 +36,7 @@ async def consumer(redis, pool):
 class Family:
     """A running parent with a group of children."""
 
-    def __init__(self, producer, consumer, lease, size, *, fail_fast=True):
+    def __init__(self, producer, consumer, lease, size, *, fail_fast=True, max_running=None):
         self.producer, self.consumer, self.lease = producer, consumer, lease
         self.requests = [
             JobRequest(
@@ -47,7 +47,9 @@ class Family:
                     job_id=lease.job_id,
                     inherit_tenant=True,
                     inherit_tags=True,
-                    member=GroupMember(group=GROUP, number=number, size=size, fail_fast=fail_fast),
+                    member=GroupMember(
+                        group=GROUP, number=number, size=size, fail_fast=fail_fast, max_running=max_running
+                    ),
                 ),
             )
             for number in range(size)
@@ -90,10 +92,10 @@ def cancel(lease):
 def family(producer, consumer):
     """Submit and claim a parent."""
 
-    async def family(size, *, fail_fast=True, **request):
+    async def family(size, *, fail_fast=True, max_running=None, **request):
         await producer.submit(JobRequest(kind="parent", job_id=JobId("p"), **request))
         (lease,) = await consumer.claim(1)
-        return Family(producer, consumer, lease, size, fail_fast=fail_fast)
+        return Family(producer, consumer, lease, size, fail_fast=fail_fast, max_running=max_running)
 
     return family
 
@@ -124,6 +126,25 @@ async def test_a_repeated_submit_changes_nothing_and_an_early_end_is_not_lost(co
     await group.wait()
     (lease,) = await consumer.claim(5)
     assert lease.job_id == "p"
+
+
+async def test_a_group_bounds_its_children_that_run_at_once(redis, pool, inspector, consumer, family):
+    """The rest waits for the group and blocks no other job; with the end of the parent the bound is gone."""
+    group = await family(5, max_running=2)
+    await group.start()
+    await group.producer.submit(JobRequest(kind="other", job_id=JobId("other")))
+    first, second, other = await consumer.claim(10)
+    assert (first.job_id, second.job_id, other.job_id) == ("p:0", "p:1", "other")
+    assert await consumer.claim(10) == []
+    assert (await inspector.job(pool, JobId("p:2"))).held_by == "+map"
+    assert (await inspector.snapshot(pool)).held == 3
+    await consumer.settle([succeed(first)])
+    assert [lease.job_id for lease in await consumer.claim(10)] == ["p:2"]
+    assert await audit(redis, pool, repair=False) == []
+    await consumer.settle([fail(group.lease)])
+    await redis.delete(f"ap:{{{pool}}}:group:p")
+    await consumer.settle([succeed(second)])
+    assert [lease.job_id for lease in await consumer.claim(10)] == ["p:3", "p:4"]
 
 
 async def test_the_first_failure_ends_a_wait_and_the_rest_can_be_stopped(pool, inspector, consumer, family):

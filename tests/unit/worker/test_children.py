@@ -8,7 +8,7 @@ import pytest
 
 from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_worker import Child, ChildFailedError, ChildOptions
-from agentpool_worker.durable.children import Group
+from agentpool_worker.durable.children import Group, GroupPolicy
 from agentpool_worker.testing import JobUnderTest
 from tests.unit.worker.fakes import lease
 
@@ -208,7 +208,7 @@ async def test_too_many_children_are_refused():
 def test_ids_of_children_fit_for_any_parent():
     """The id of a child names its parent, as long as it stays an id."""
     parent = lease(job_id=JobId("p" * 128), token=LeaseToken(1))
-    group = Group(lease=parent, name="ab" * 8, requests=[None], return_exceptions=False)
+    group = Group(lease=parent, name="ab" * 8, requests=[None], policy=GroupPolicy())
     assert len(group.child_id(9_999)) < 128
-    short = Group(lease=lease(), name="ab" * 8, requests=[None], return_exceptions=False)
+    short = Group(lease=lease(), name="ab" * 8, requests=[None], policy=GroupPolicy())
     assert short.child_id(7) == f"job-1:{'ab' * 8}:7"

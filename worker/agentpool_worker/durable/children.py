@@ -48,13 +48,21 @@ class GroupStore(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GroupPolicy:
+    """How a group runs."""
+
+    return_exceptions: bool = False  # all children end; else the first failure cancels the rest
+    max_running: int | None = None  # children at once; None: no limit of the group's own
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Group:
     """Children that start together."""
 
     lease: Lease  # of the parent
     name: str  # hexadecimal; unique within the parent
     requests: Sequence[JobRequest]  # by number
-    return_exceptions: bool
+    policy: GroupPolicy
     run: int = 1  # grows when children that did not succeed run again
 
     @property
@@ -82,10 +90,17 @@ class Group:
         return [
             replace(request, job_id=self.child_id(number), started_by=replace(_starter(request), member=member))
             for number, request in enumerate(self.requests)
-            for member in [
-                GroupMember(group=self.name, number=number, size=self.size, fail_fast=not self.return_exceptions)
-            ]
+            for member in [self._member(number)]
         ]
+
+    def _member(self, number: int) -> GroupMember:
+        return GroupMember(
+            group=self.name,
+            number=number,
+            size=self.size,
+            fail_fast=not self.policy.return_exceptions,
+            max_running=self.policy.max_running,
+        )
 
 
 class Children:
@@ -101,7 +116,7 @@ class Children:
         check_name(name)
         return self._waits.begin_own(_PREFIX + name)
 
-    async def run(self, call: StepCall, requests: Sequence[JobRequest], *, return_exceptions: bool) -> list[Any]:
+    async def run(self, call: StepCall, requests: Sequence[JobRequest], policy: GroupPolicy) -> list[Any]:
         """Return the results of the children, in order; with `return_exceptions` an error in place of a result.
 
         Does not return while children run: the attempt ends with CancelledError. Otherwise raises ChildFailedError for
@@ -112,9 +127,9 @@ class Children:
         stored = await self._steps.reach(call)
         group = Group(
             lease=self._steps.journal.lease,
-            name=_digest(f"{call.name} {len(requests)} {return_exceptions}"),
+            name=_digest(f"{call.name} {len(requests)} {policy.return_exceptions}"),
             requests=requests,
-            return_exceptions=return_exceptions,
+            policy=policy,
         )
         group = await (self._start(call, group) if stored is None else self._continue(call, group, stored))
         if (stored := self._steps.journal.find(call.name)) is None or stored.outcome is StepOutcome.WAITING:
@@ -154,7 +169,7 @@ class Children:
         results = [_result_of(group.child_id(number), end) for number, end in enumerate(ends)]
         stored = self._steps.journal.find(call.name)
         failed = next((result for result in results if isinstance(result, ChildFailedError)), None)
-        if failed is None or group.return_exceptions:
+        if failed is None or group.policy.return_exceptions:
             if stored is None or stored.outcome is not StepOutcome.SUCCEEDED:
                 await self._record(call, StepOutcome.SUCCEEDED, group)
             return results

@@ -16,7 +16,7 @@ lists the fields that hold them. A number has at most DIGITS_MAX digits, so it i
                a row of a day: tenant, kind and model on three lines -> the last four numbers
     DELIVERY   outcome changeMs tries atMs answer
     FLAGS      p preemptible, u runs though a parent failed, f only then, a has parents, t has a ttl, x has a trace,
-               k has a limit key or a tenant, n has a tenant, g belongs to a group
+               k has a limit key or a tenant, n has a tenant, g belongs to a group, m to one with a limit
 
 `records`, `leases` and `snapshot_reply` build values from the parts.
 """
@@ -29,7 +29,7 @@ from typing import NamedTuple
 from agentpool_core.jobs import Priority, Step, StepOutcome, Usage
 
 DIGITS_MAX = 15
-FLAGS = "puatxknfg"
+FLAGS = "puatxknfgm"
 PREEMPTIBLE = "p"
 UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job with an unreadable spec
 SUSPECT_LOSSES = 2  # a job with so many losses runs alone next time

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 LONGEST_WAIT_MS = 366 * 86_400_000  # delay, ttl and timeout
 MOST_ATTEMPTS = 1_000
 MOST_PARENTS = 1_000
+MOST_RUNNING = 1_000_000  # children of a group at once
 ID_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._:-]{0,127}"
 KEY_PATTERN = r"[!-~][ -~]{0,254}"  # printable ASCII
 _KIND = re.compile(KIND_PATTERN)
@@ -123,6 +124,9 @@ def _child(starter: StartedBy) -> dict[str, Any]:
     child: dict[str, Any] = {"by": starter.job_id, "tenant": starter.inherit_tenant, "tags": starter.inherit_tags}
     if (member := starter.member) is not None:
         child |= {"group": member.group, "number": member.number, "size": member.size, "fast": member.fail_fast}
+        if member.max_running is not None:
+            _check_number("max_running", member.max_running, least=1, most=MOST_RUNNING)
+            child["most"] = member.max_running
     return child
 
 

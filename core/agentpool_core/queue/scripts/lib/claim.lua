@@ -256,7 +256,7 @@ local function start(entry, c, worker, leases)
       return false
     end
   end
-  if (limits.all or c.kept) and not limits.admit(job, v[6]) then
+  if (limits.all or c.kept or has_flag(job, 'm')) and not limits.admit(job, v[6]) then
     bump(c.field, -1)
     bump('queued', -1)
     return false

@@ -1,8 +1,8 @@
 -- Groups: children that a running job starts together, and waits for without a slot (`ctx.map`, `ctx.gather`).
 --
 -- The field `group` of a child is PARENT GROUP NUMBER. The hash group:PARENT holds for each GROUP its text
--- "left run fast" (children that have not ended; number of the run; 1: the run ends with the first child that did not
--- succeed), for each ended child GROUP:NUMBER -> its state, a blank, and its result or error, and `bytes`, the size of all
+-- "left run fast most" (children that have not ended; number of the run; 1: the run ends with the first child that did not
+-- succeed; most children that run at once, 0: no limit, lib/limits.lua), for each ended child GROUP:NUMBER -> its state, a blank, and its result or error, and `bytes`, the size of all
 -- of these. A run ends as a signal of the parent: ~GROUP=RUN. A child that is replayed after its end changes nothing.
 --
 -- The end of a cancelled job cancels its groups; a cancelled tree, all that the job has started. The jobs with children left
@@ -15,12 +15,12 @@ do
   -- Returns the group; nil: there is none, or a text that no script writes.
   function groups.read(parent, name)
     local text = redis.call('HGET', PREFIX .. 'group:' .. parent, name)
-    local left, run, fast = string.match(text or '', '^(%d+) (%d+) ([01])$')
-    return left and { left = number_or(left, 0), run = number_or(run, 1), fast = fast == '1' }
+    local left, run, fast, most = string.match(text or '', '^(%d+) (%d+) ([01]) (%d+)$')
+    return left and { left = number_or(left, 0), run = number_or(run, 1), fast = fast == '1', most = number_or(most, 0) }
   end
 
   function groups.write(parent, name, group)
-    local text = string.format('%d %d %s', group.left, group.run, group.fast and '1' or '0')
+    local text = string.format('%d %d %s %d', group.left, group.run, group.fast and '1' or '0', group.most)
     redis.call('HSET', PREFIX .. 'group:' .. parent, name, text)
   end
 

@@ -47,7 +47,7 @@ local function read_spec(text)
   spec.place = ':' .. spec.route .. ':' .. spec.priority
   spec.stream = PREFIX .. 's' .. spec.place
   spec.running = 'r:' .. spec.route
-  spec.has_more = string.find(spec.flags, '[^ukng]') ~= nil -- its records may have fields that a lease contains
+  spec.has_more = string.find(spec.flags, '[^ukngm]') ~= nil -- its records may have fields that a lease contains
   specs[text] = spec
   return spec
 end

@@ -10,6 +10,8 @@
 --
 -- A limit without `by` and `kinds` covers whole routes: a gate. Its jobs wait in their streams.
 --
+-- A group of children may have a limit of its own, with the bucket +map:PARENT:GROUP and the number in the group's text.
+--
 -- A handler that is overloaded for a known time pauses the buckets of the job's key and tenant, or else of its rates
 -- (`limit-times`, member ~BUCKET), or else the route (counter field `p:ROUTE`, opening ~ROUTE).
 
@@ -185,17 +187,38 @@ do
     return rooms
   end
 
+  -- Returns the limit of a bucket; nil: it is gone.
+  function limits.limit_of(bucket)
+    local parent, name = string.match(bucket, '^%+map:(.+):(%x+)$')
+    if not parent then return limits.named[limits.name_of(bucket)] end
+    local group = groups.read(parent, name)
+    return group and group.most > 0 and { name = '+map', max_running = group.most } or nil
+  end
+
+  -- Returns the limits of a job's spec with their buckets, and that of its group.
+  local function buckets_of(job)
+    local found = {}
+    read_subjects(job)
+    if has_flag(job, 'm') then
+      local parent, name = string.match(redis.call('HGET', job.key, 'group') or '', '^(%S+) (%x+) %d+$')
+      local bucket = parent and '+map:' .. parent .. ':' .. name
+      local limit = bucket and limits.limit_of(bucket)
+      if limit then found[1] = { limit, bucket } end
+    end
+    for _, limit in ipairs(limits_of(job.spec)) do
+      local bucket = bucket_of(limit, job)
+      if bucket then found[#found + 1] = { limit, bucket } end
+    end
+    return found
+  end
+
   -- Returns the bucket that holds the job; or nil and the rooms that its start takes.
   local function holder_of(job)
     local rooms = {}
-    read_subjects(job)
-    for _, limit in ipairs(limits_of(job.spec)) do
-      local bucket = bucket_of(limit, job)
-      if bucket then
-        local room = room_of(limit, bucket)
-        if room.left <= 0 then return bucket end
-        rooms[#rooms + 1] = room
-      end
+    for _, pair in ipairs(buckets_of(job)) do
+      local room = room_of(pair[1], pair[2])
+      if room.left <= 0 then return pair[2] end
+      rooms[#rooms + 1] = room
     end
     return nil, rooms
   end
@@ -240,7 +263,7 @@ do
       job.held, job.opened = limits.read_bucket(v[1]), limits.read_bucket(v[2])
       limits.leave(job)
     end
-    if not limits.all then return true end
+    if not limits.all and not has_flag(job, 'm') then return true end
     local bucket, rooms = holder_of(job)
     if bucket then
       hold(job, bucket)
@@ -366,7 +389,7 @@ do
   -- Makes the first jobs that wait for the bucket ready, as many as it has room for.
   local function open_bucket(bucket)
     limits.read()
-    local limit = limits.named[limits.name_of(bucket)]
+    local limit = limits.limit_of(bucket)
     if not limits.charged[bucket] then limits.rooms[bucket] = nil end -- jobs have left it since it was read
     local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
     local route = string.match(bucket, '^~(.+)$')

@@ -153,7 +153,7 @@ local function adopt(job, extras)
   if not child.group then return nil end
   redis.call('HSET', job.key, 'group', child.by .. ' ' .. child.group .. ' ' .. child.number)
   if not groups.read(child.by, child.group) then
-    groups.write(child.by, child.group, { left = child.size, run = 1, fast = child.fast })
+    groups.write(child.by, child.group, { left = child.size, run = 1, fast = child.fast, most = child.most or 0 })
   end
 end
 
@@ -195,6 +195,7 @@ local function store(request)
   if extras.limit_key or extras.tenant then flags = flags .. 'k' end
   if extras.tenant then flags = flags .. 'n' end
   if extras.child and extras.child.group then flags = flags .. 'g' end
+  if extras.child and extras.child.most then flags = flags .. 'm' end
   local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
   local job = { id = id, key = key, spec = read_spec(spec), attempt = 0, worker = '' }
   job.tenant = extras.tenant
