@@ -1,9 +1,9 @@
 """A simulation: one pool on N shards. No code of the product runs here; decision 0030 says what the figures mean.
 
 A shard is a server with one thread. A call costs it `CALL_S`, and `JOB_S` for each job (measured with the consumer's
-calls of 1 to 100 jobs). A worker has 100 slots and one thread, which spends `WORKER_JOB_S` on a job. It calls the shards
-in turn, with all ended jobs of that shard and its free slots. Jobs lie on a shard by the hash of their id. A limit over
-all jobs is divided among the shards.
+calls of 1 to 100 jobs). A worker has 100 slots and one thread, which spends `WORKER_JOB_S` on a job. It calls the
+shards in turn, with all ended jobs of that shard and its free slots. Jobs lie on a shard by the hash of their id. A
+limit over all jobs is divided among the shards.
 """
 
 from __future__ import annotations
