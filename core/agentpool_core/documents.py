@@ -6,8 +6,7 @@ is refused by name and never ignored. The producer checks values that only the q
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import date
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,15 +21,14 @@ from agentpool_core.jobs import (
     PoolRef,
     Priority,
     Receipt,
-    Usage,
 )
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
-from agentpool_core.queue.usage_totals import UsageTotals
 from agentpool_core.queue.webhooks import ENDS, Change, Delivery, Webhook
 from agentpool_core.submission import choice_of
+from agentpool_core.usage_documents import usage_document
 
 Document = dict[str, Any]
 BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
@@ -137,33 +135,6 @@ def steps_document(job: Job) -> list[Document]:
         }
         for step in job.steps
     ]
-
-
-def usage_document(usage: Usage) -> Document:
-    """Return usage of models, in total; the cost is in the unit of money that handlers report."""
-    return {
-        "calls": usage.calls,
-        "input_tokens": usage.input_tokens,
-        "output_tokens": usage.output_tokens,
-        "cost": usage.cost,
-    }
-
-
-def totals_document(totals: UsageTotals, by: Sequence[str], pool: PoolRef) -> Document:
-    """Return the usage of a pool in a range of days, with the columns `by` in each row."""
-    return {
-        "pool": str(pool),
-        "first_day": totals.first_day.isoformat(),
-        "last_day": totals.last_day.isoformat(),
-        "rows": [
-            {**{name: _column(getattr(row, name)) for name in by}, **usage_document(row.usage)} for row in totals.rows
-        ],
-        "total": usage_document(totals.total),
-    }
-
-
-def _column(value: str | date) -> str:
-    return value.isoformat() if isinstance(value, date) else value
 
 
 def chunk_document(chunk: Chunk) -> Document:

@@ -10,7 +10,7 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from agentpool_gateway import schemas
+from agentpool_gateway import schemas, usage_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
@@ -126,7 +126,7 @@ READ_SECRETS = _read(schemas.WEBHOOK_SECRETS, "Secrets that verify the webhooks 
 READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
 CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
-READ_USAGE = _read(schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
+READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
 READ_CARD: Responses = {**_read(schemas.CARD, "An A2A agent card."), **_UNCHANGED}

@@ -169,30 +169,7 @@ STEP = record(
     started_at_ms=COUNT,
     duration_ms=COUNT,
 )
-USAGE = record(
-    calls=COUNT,
-    input_tokens=COUNT,
-    output_tokens=COUNT,
-    cost={"type": "number", "minimum": 0, "description": "Money, in the unit that the handlers report."},
-)
-USAGE_TOTALS = record(
-    pool=TEXT,
-    first_day=TEXT | {"format": "date"},
-    last_day=TEXT | {"format": "date"},
-    rows=rows(
-        USAGE
-        | {
-            "properties": {
-                "day": TEXT | {"format": "date"},
-                "tenant": TEXT | {"description": "Empty: jobs without a tenant."},
-                "kind": TEXT | {"description": "~others: combinations beyond 10,000 of a day."},
-                "model": TEXT | {"description": "Empty: not named."},
-                **USAGE["properties"],
-            },
-        }
-    ),
-    total=USAGE,
-)
+USAGE = record(calls=COUNT, input_tokens=COUNT, output_tokens=COUNT, cost={"type": "number", "minimum": 0})
 JOB = record(
     job_id=TEXT,
     pool=TEXT,
@@ -234,7 +211,7 @@ JOB = record(
     },
     waits_for=rows(TEXT) | {"description": "Signals that a waiting job waits for; none: it waits for its time."},
     waits_for_children=FLAG | {"description": "A waiting job waits for jobs that it has started."},
-    usage=USAGE | {"description": "Usage of models that the handler has reported, of all attempts."},
+    usage=USAGE | {"description": "Usage of models that the handler has reported, in all attempts."},
     question=ANYTHING | {"description": "Question of a waiting job to the sender of the signal; null: none."},
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )

@@ -10,8 +10,8 @@ import click
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, Output, emit, output_option, table
 from agentpool_core.cli.target import Target, pool_options
-from agentpool_core.documents import totals_document
 from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_COLUMNS, DEFAULT_DAYS, MOST_DAYS, UsageQuery
+from agentpool_core.usage_documents import totals_document
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Usage

@@ -45,6 +45,7 @@ from agentpool_core.queue.orders import Orders
 from agentpool_core.queue.reports import JobReports
 from agentpool_core.queue.schedules import Schedules
 from agentpool_core.queue.settings import PoolSettings
+from agentpool_core.queue.trials import Trials
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Lease, PoolRef, WorkerId
@@ -88,7 +89,7 @@ class Consumer(JobReports):
         self._in_flight = 0  # calls that may return leased jobs
         self._reconciling = asyncio.Lock()
         self._orders = Orders(redis, self._keys, worker)
-        self._short = _Trials()  # of the short exchange
+        self._short = Trials()  # of the short exchange
         self._last_place = ""  # where the last job came from: the next is most likely there too
         self._cordoned = False  # must not claim; the bell is for other workers
         self.reconciled: Callable[[Reconciliation], None] = lambda _: None  # called with differences that were resolved
@@ -370,27 +371,6 @@ class Consumer(JobReports):
     def _outcomes(self, completions: Sequence[Completion], reply: list[str]) -> list[SettleOutcome]:
         self._held.let_go(completions)
         return [_OUTCOMES[name] for name in reply]
-
-
-class _Trials:
-    """Calls that try a short script first; each failure doubles the number of calls until the next trial, up to 64."""
-
-    MOST = 64
-
-    def __init__(self) -> None:
-        self._skips = 0  # calls until the next trial
-        self._next = 1
-
-    def is_due(self) -> bool:
-        self._skips -= 1
-        return self._skips < 0
-
-    def succeeded(self) -> None:
-        self._skips, self._next = 0, 1
-
-    def failed(self) -> None:
-        self._skips = self._next
-        self._next = min(2 * self._next, self.MOST)
 
 
 async def _claim_beside_orders(controls: Sequence[Control], claim: Awaitable[list[Lease]]) -> list[Lease]:

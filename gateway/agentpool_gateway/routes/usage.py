@@ -7,8 +7,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agentpool_core.documents import totals_document
 from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_COLUMNS, DEFAULT_DAYS, MOST_DAYS, UsageQuery
+from agentpool_core.usage_documents import totals_document
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted
 from agentpool_gateway.http.answers import JsonResponse
