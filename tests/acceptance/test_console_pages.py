@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from agentpool_core.client import Client
-from agentpool_core.jobs import PoolRef
+from agentpool_core.jobs import PoolRef, Step, StepOutcome, WorkerId
 from agentpool_core.kube.client import Cluster
-from agentpool_core.queue import Inspector, PoolSettings, Route
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Route
+from agentpool_core.queue.completions import Waiting
 from agentpool_core.queue.keys import Keys
 from tests.fixtures import gateways as tokens
 from tests.fixtures.browser import Page, find_browser, photograph
@@ -233,6 +234,59 @@ async def test_a_dead_job_is_replayed_after_a_question(
     await page.run(f"{BUTTON.format('Replay')}.click()")
     await page.until("!document.querySelector('dialog').open", "the dialog is closed")
     assert (await consumer.serve_one()).job_id == job.job_id
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+async def test_a_waiting_job_gets_its_signal_and_shows_its_output(
+    console: Served, page: Page, client: Client, redis, pool: PoolRef, width: int
+):
+    """Output and steps are there, a value that is no JSON is not sent, and the signal is sent after a question."""
+    worker = Consumer(redis, pool, WorkerId("w"))
+    await worker.register(slots=1, host="h")
+    job = await client.submit("publish", {"topic": "the book"})
+    (lease,) = await worker.claim(1)
+    await worker.emit(lease, 1, ['"The draft "', '"is written."', '{"words": 900}'])
+    wait = {"number": 1, "until_ms": None, "value": None, "question": "May the draft go out?"}
+    steps = [("draft", StepOutcome.SUCCEEDED, "text"), ("~wait:approval", StepOutcome.WAITING, wait)]
+    await worker.record_steps(
+        lease,
+        [
+            Step(number=n, name=name, outcome=outcome, attempt=1, started_at_ms=lease.claimed_at_ms, duration_ms=90,
+                 result=result)
+            for n, (name, outcome, result) in enumerate(steps, start=1)
+        ],
+    )  # fmt: skip
+    await worker.settle([Waiting(job_id=lease.job_id, token=lease.token, signals=(("approval", 1),), after_ms=60_000)])
+    await signed_in(page, console, str(pool), width=width, height=844 if width < 600 else 900)
+    await page.until(listed(job.job_id), "the job is listed")
+    await page.run(f"{listed(job.job_id)}.click()")
+    output = 'The draft is written.{"words":900}'
+    await page.until(f"document.querySelector('#output')?.textContent.trim() === {output!r}", "the output is shown")
+    await page.until("document.querySelector('dialog').textContent.includes('May the draft go out?')", "the question")
+    names = await page.run("[...document.querySelectorAll('.timeline b')].map(b => b.textContent)")
+    assert {"draft", "~wait:approval"} <= set(names)
+    assert await page.run(
+        "document.querySelector('dialog').scrollWidth <= document.querySelector('dialog').clientWidth"
+    )
+    await photograph(page, f"console-waiting-{width}")
+    await page.run("document.querySelector('form.signal input').select()")
+    await page.write("{yes")
+    await page.press("Enter")
+    problem = "document.querySelector('form.signal .error')?.textContent.startsWith('The value is not JSON')"
+    await page.until(problem, "the value is refused")
+    await page.run("document.querySelector('form.signal input').select()")
+    await page.write('{"approved": false}')
+    await page.press("Enter")
+    await page.until(BUTTON.format("Send"), "it asks first")
+    assert (await client.job(job.job_id)).state.value == "waiting"
+    await page.run(f"{BUTTON.format('Send')}.click()")
+    await page.until("!document.querySelector('dialog').open", "the dialog is closed")
+
+    async def sent() -> bool:
+        return await worker.signal_value(lease, "approval", 1) == '{"approved":false}'
+
+    await wait_until(sent, "the job has the signal")
+    assert not page.errors, page.errors
 
 
 async def asked(page: Page, job_id: str, act: str) -> None:

@@ -50,31 +50,43 @@ export async function poll(signal, report, pauseMs, read) {
   }
 }
 
-// Follows a pool's events until `signal` aborts; resumes by the last id after a break.
-export async function follow(pool, signal, onEvent) {
-  let last = "";
-  while (!signal.aborted) {
+// Calls `onMessage` with event, id and data of each server-sent event of an answer.
+async function readEvents(answer, onMessage) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let text = "";
+  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+    text += part.value;
+    const messages = text.split("\n\n");
+    text = messages.pop();
+    for (const message of messages) {
+      const fields = Object.fromEntries(message.split("\n").map((line) => [line.slice(0, line.indexOf(": ")), line.slice(line.indexOf(": ") + 2)]));
+      onMessage({ event: fields.event ?? "", id: fields.id ?? "", data: fields.data ?? "" });
+    }
+  }
+}
+
+// Follows a stream of events until `signal` aborts, or `onMessage` returns true; resumes by the last id after a break.
+async function followStream(path, signal, onMessage) {
+  let last = "", over = false;
+  while (!signal.aborted && !over) {
     try {
-      const more = last ? { "Last-Event-ID": last } : {};
-      const answer = await fetch(`${at(pool)}/events`, { headers: headers(more), signal });
-      if (answer.status === 401 || answer.status === 403) return;
-      const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
-      let text = "";
-      for (let part = await reader.read(); !part.done; part = await reader.read()) {
-        text += part.value;
-        const messages = text.split("\n\n");
-        text = messages.pop();
-        for (const message of messages) {
-          const data = message.split("\n").find((line) => line.startsWith("data: "));
-          const id = message.split("\n").find((line) => line.startsWith("id: "));
-          if (id) last = id.slice(4);
-          if (!data || message.startsWith("event: error\n") || message.startsWith("event: gap\n")) continue;
-          onEvent(JSON.parse(data.slice(6)));
-        }
-      }
+      const answer = await fetch(path, { headers: headers(last ? { "Last-Event-ID": last } : {}), signal });
+      if ([204, 401, 403, 404].includes(answer.status)) return;
+      await readEvents(answer, (message) => {
+        if (message.id) last = message.id;
+        if (message.data && !["error", "gap"].includes(message.event)) over = onMessage(message) === true || over;
+      });
     } catch (error) {
       if (signal.aborted) return;
     }
-    await new Promise((resolve) => setTimeout(resolve, 1000));
+    if (!over) await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 }
+
+// Follows a pool's events.
+export const follow = (pool, signal, onEvent) =>
+  followStream(`${at(pool)}/events`, signal, (message) => { onEvent(JSON.parse(message.data)); });
+
+// Follows the chunks of a job's output until the job has ended.
+export const followOutput = (job, signal, onChunk) =>
+  followStream(`${job}/stream`, signal, (message) => (message.event === "end" ? true : onChunk(JSON.parse(message.data))));

@@ -1,9 +1,11 @@
-// A job in a dialog: timeline, dependencies, payload and result; cancel and replay.
+// A job in a dialog: timeline, steps, output, dependencies, payload and result; cancel, replay, and signals.
 
-import { at, call } from "./api.js";
+import { at, call, followOutput } from "./api.js";
 import { around, graph } from "./graph.js";
 import { asked, make, show, span, state } from "./page.js";
 
+const CHUNKS_SHOWN = 2000; // the newest of the output
+let following = new AbortController(); // the output of the job that is shown
 const ENDED = ["succeeded", "failed", "cancelled", "expired"];
 
 export async function detail(pool, id, known) {
@@ -20,9 +22,9 @@ export async function detail(pool, id, known) {
 async function shown(pool, job, history, nodes, known) {
   const id = job.job_id;
   const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
-  const act = async (question, doing, method, where, final = false) => {
+  const act = async (question, doing, method, where, final = false, document = undefined) => {
     if (!(await asked(question, doing, final))) return detail(pool, id, known);
-    await call(where, method).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close())));
+    await call(where, method, document).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close())));
     return undefined;
   };
   const actions = [close()];
@@ -37,6 +39,8 @@ async function shown(pool, job, history, nodes, known) {
   show(...[
     make("div", { class: "bar title" }, make("b", null, job.kind), state(job.state), make("span", { class: "mono soft" }, id)),
     make("p", { class: "soft" }, facts(job)),
+    job.state === "waiting" ? part("Waits for", waitList(job, (name, value) => act(`Send the signal ${name} with the value ${JSON.stringify(value)}?`, "Send", "POST", `${path}/signals/${encodeURIComponent(name)}`, false, value))) : null,
+    output(path),
     part("History", timeline(history, job)),
     part("Steps", stepList(job)),
     part("Dependencies and dependents", drawn),
@@ -56,6 +60,47 @@ function facts(job) {
 function fields(undecodable) {
   const lines = Object.entries(undecodable).map(([name, stored]) => `${name}: ${stored}`);
   return lines.length ? make("pre", { tabindex: "0" }, lines.join("\n")) : null;
+}
+
+// The awaited signals, each with a form that sends it; `send` takes the name and the value.
+function waitList(job, send) {
+  const question = job.question === null || job.question === undefined ? null : make("pre", { tabindex: "0" }, typeof job.question === "string" ? job.question : JSON.stringify(job.question, null, 2));
+  const forms = job.waits_for.map((name) => {
+    const value = make("input", { "aria-label": `value of the signal ${name}, as JSON`, value: '{"approved": true}', spellcheck: "false" });
+    const problem = make("p", { class: "error", role: "alert", hidden: true });
+    const submit = (event) => {
+      event.preventDefault();
+      try {
+        send(name, JSON.parse(value.value));
+      } catch {
+        problem.textContent = `The value is not JSON; write a value such as true, "text" or {"approved": false}.`;
+        problem.hidden = false;
+      }
+    };
+    return make("form", { class: "signal", submit }, make("div", { class: "bar" }, make("b", null, name), value, make("button", { class: "primary" }, "Send signal")), problem);
+  });
+  const end = job.due_at_ms ? make("p", { class: "soft" }, `${forms.length ? "At the latest until" : "Until"} ${new Date(job.due_at_ms).toLocaleString()}`) : null;
+  return forms.length || end ? make("div", null, question, forms, end) : null;
+}
+
+// The output of the job's handler, as it comes; hidden until the first chunk. A later run may repeat chunks, so it begins
+// with a line of its own.
+function output(path) {
+  following.abort();
+  following = new AbortController();
+  document.getElementById("dialog").addEventListener("close", () => following.abort(), { once: true });
+  const text = make("pre", { id: "output", tabindex: "0", role: "log" });
+  const section = make("section", { hidden: true });
+  let run = null;
+  followOutput(path, following.signal, (chunk) => {
+    if (run !== null && run !== chunk.run) text.append(make("span", { class: "soft" }, `\n— run ${chunk.run}, attempt ${chunk.attempt} —\n`));
+    run = chunk.run;
+    text.append(typeof chunk.value === "string" ? chunk.value : `${JSON.stringify(chunk.value)}\n`);
+    while (text.childNodes.length > CHUNKS_SHOWN) text.firstChild.remove();
+    if (section.hidden) section.append(make("h2", null, "Output"), text);
+    section.hidden = false;
+  });
+  return section;
 }
 
 // The durable steps in the order of their ends; null: none.
