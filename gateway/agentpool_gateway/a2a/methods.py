@@ -25,13 +25,13 @@ from agentpool_gateway.a2a.card import read_card
 from agentpool_gateway.a2a.follow_ups import deliver, ended
 from agentpool_gateway.a2a.listing import list_tasks
 from agentpool_gateway.a2a.messages import default_kind, job_request
-from agentpool_gateway.a2a.reading import job_at_rest, read_task
+from agentpool_gateway.a2a.reading import read_task
 from agentpool_gateway.a2a.streams import Updates, follow, follow_new, open_stream, single_update
 from agentpool_gateway.a2a.tasks import bare_task, closed_by_sender, history_length_of, reply_of
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.a2a.versions import CURRENT
 from agentpool_gateway.access.admission import Admission
-from agentpool_gateway.routes.long_polling import job_after
+from agentpool_gateway.routes.long_polling import job_after, job_at_rest
 
 MOST_REPEATS = 100  # of a message whose tasks its sender has closed
 CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; most do within milliseconds

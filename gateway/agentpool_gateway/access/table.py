@@ -122,9 +122,15 @@ MCP_TOOLS: Mapping[str, Verb] = {  # further MCP messages need any verb; the lis
     "list_jobs": Verb.READ,
     "cancel_job": Verb.MANAGE,
     "signal_job": Verb.MANAGE,
+    "read_output": Verb.READ,
     "queue": Verb.READ,
     "dead_letters": Verb.READ,
     "replay": Verb.MANAGE,
+    "usage": Verb.READ,
+    "schedules": Verb.READ,
+    "put_schedule": Verb.CONFIGURE,
+    "delete_schedule": Verb.CONFIGURE,
+    "pause_schedule": Verb.CONFIGURE,
 }
 _FORMS = {
     route: re.compile("".join("[^/]+" if part.startswith("{") else re.escape(part) for part in _PARTS.split(route[1])))

@@ -7,28 +7,40 @@ are errors of that tool, so that an agent notices them; a job that only takes lo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import aclosing
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from agentpool_core.documents import (
     Document,
+    chunk_document,
     job_document,
     queue_document,
     receipt_document,
     request_from,
+    schedule_document,
+    schedule_from,
     summary_document,
 )
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_core.process.cancellation import run_until_first_end
+from agentpool_core.queue.chunks import START, Chunk
+from agentpool_core.queue.schedules import Schedules
 from agentpool_core.queue.selector import LISTED
+from agentpool_core.queue.usage_totals import DEFAULT_COLUMNS, UsageQuery
 from agentpool_core.text import first_line_of
+from agentpool_core.usage_documents import totals_document
 from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.mcp.waiting import WAIT_SECONDS, Report, wait_for_end
+from agentpool_gateway.routes.long_polling import job_at_rest
 from agentpool_gateway.routes.selection import selector_of
 
+MOST_CHUNKS = 200  # of an answer: an agent reads them all
 PAGE, MOST_LISTED = 20, 100  # jobs of a list: an agent reads them all
 _GOES_ON = "the job goes on; call wait_for_job with this job_id"
+_ASKS = "the job waits for a signal; send it with signal_job, then call wait_for_job with this job_id"
 _UNREADABLE = "the caller may submit and not read; a caller with the verb read gets the outcome"
 
 
@@ -121,6 +133,83 @@ async def signal_job(call: Call) -> Document:
     return {"job_id": call.job_id, "signal": str(name), "outcome": outcome.value}
 
 
+async def read_output(call: Call) -> Document:
+    """Return chunks of a job's output after a place; wait for the first one, or for the job's end."""
+    admission, job_id = call.admission, call.job_id
+    place, wait_s = call.arguments.get("after", START), float(call.arguments.get("wait_seconds", 0))
+    job = await admission.queue.inspector.job(admission.pool, job_id)
+    chunks = await _chunks_after(admission, job_id, place)
+    if not chunks and not job.state.terminal and wait_s > 0:
+        await _wait_for_chunk(admission, job_id, place, min(wait_s, admission.gateway.settings.max_wait_s))
+        job = await admission.queue.inspector.job(admission.pool, job_id)
+        chunks = await _chunks_after(admission, job_id, place)
+    rows = [chunk_document(chunk) for chunk in chunks]
+    return {"job_id": job_id, "chunks": rows, "after": chunks[-1].id if chunks else place, "ended": job.state.terminal}
+
+
+async def _chunks_after(admission: Admission, job_id: JobId, place: str) -> list[Chunk]:
+    found: list[Chunk] = []
+    reading = admission.queue.output.after(job_id, place)
+    async with aclosing(reading):
+        async for chunk in reading:
+            found.append(chunk)
+            if len(found) >= MOST_CHUNKS:
+                break
+    return found
+
+
+async def _wait_for_chunk(admission: Admission, job_id: JobId, place: str, wait_s: float) -> None:
+    """Wait until the job has emitted, has ended or asks, at the longest until `wait_s` or the gateway's end."""
+
+    async def first() -> None:
+        async with aclosing(admission.queue.output.follow(job_id, place)) as chunks:
+            await anext(chunks)
+
+    async def rest() -> None:
+        await job_at_rest(admission, job_id, wait_s)
+
+    await run_until_first_end(first(), rest())
+
+
+async def usage(call: Call) -> Document:
+    """Return the usage of models that jobs have reported, of a range of days."""
+    given, admission = dict(call.arguments), call.admission
+    columns = tuple(dict.fromkeys(given.pop("by", None) or DEFAULT_COLUMNS))
+    totals = await admission.queue.inspector.usage(admission.pool, UsageQuery(by=columns, **given))
+    return totals_document(totals, columns, admission.pool)
+
+
+async def schedules(call: Call) -> Document:
+    """Return the pool's schedules, with their next and last runs."""
+    return {"schedules": [schedule_document(state) for state in await _schedules(call).list()]}
+
+
+async def put_schedule(call: Call) -> Document:
+    """Create or replace a schedule that the AgentPool does not declare."""
+    fields = dict(call.arguments)
+    name = str(fields.pop("name"))
+    await _schedules(call).put(schedule_from(name, fields))
+    return {"name": name, "outcome": "stored"}
+
+
+async def delete_schedule(call: Call) -> Document:
+    """Delete a schedule that the AgentPool does not declare."""
+    name = str(call.arguments["name"])
+    await _schedules(call).delete(name)
+    return {"name": name, "outcome": "deleted"}
+
+
+async def pause_schedule(call: Call) -> Document:
+    """Pause or resume a schedule."""
+    name, paused = str(call.arguments["name"]), bool(call.arguments["paused"])
+    await _schedules(call).pause(name, paused=paused)
+    return {"name": name, "outcome": "paused" if paused else "resumed"}
+
+
+def _schedules(call: Call) -> Schedules:
+    return call.admission.queue.inspector.schedules(call.admission.pool)
+
+
 async def queue(call: Call) -> Document:
     """Return the pool's queue."""
     return queue_document(await call.admission.queue.snapshots.snapshot(), call.admission.pool)
@@ -156,6 +245,8 @@ def outcome_of(job: Job) -> Document:
         "reason": job.reason,
         "progress": job.progress,
     }
+    if job.waits_for:
+        return found | {"waits_for": list(job.waits_for), "question": job.question, "hint": _ASKS}
     return found if job.state.terminal else found | {"hint": _GOES_ON}
 
 

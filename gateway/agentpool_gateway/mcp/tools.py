@@ -19,13 +19,14 @@ from mcp.types import ToolAnnotations
 
 from agentpool_core.documents import Document
 from agentpool_core.queue import PoolSettings
-from agentpool_gateway import schemas
+from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_DAYS, MOST_DAYS
+from agentpool_gateway import schemas, usage_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.mcp import operations
 from agentpool_gateway.mcp.operations import MOST_LISTED, PAGE, Call
 from agentpool_gateway.mcp.waiting import MOST_SECONDS, WAIT_SECONDS
-from agentpool_gateway.schemas import COUNT, FLAG, TEXT, Schema, nullable
+from agentpool_gateway.schemas import COUNT, FLAG, TEXT, Schema, nullable, record, rows
 
 LONGEST_NAME = 64  # characters that all clients accept
 _DIGEST_CHARS = 8  # distinguish kinds with equal names
@@ -102,12 +103,28 @@ OUTCOME: Schema = {
         "progress": schemas.ANYTHING,
         "duplicate": FLAG,
         "queue_depth": COUNT,
+        "waits_for": rows(TEXT),
+        "question": schemas.ANYTHING,
         "hint": TEXT,
     },
 }
 _SUBMIT: Schema = {
     **schemas.JOB_REQUEST,
     "properties": {**schemas.JOB_REQUEST["properties"], "wait_seconds": _WAIT | {"default": 0}},
+}
+_NAMED: Schema = {"type": "string", "minLength": 1, "maxLength": 100, "description": "The schedule's name."}
+_OUTPUT = record(
+    job_id=TEXT,
+    chunks=rows(record(id=TEXT, run=COUNT, attempt=COUNT, number=COUNT, value=schemas.ANYTHING)),
+    after=TEXT | {"description": "Send it in the next call."},
+    ended=FLAG,
+)
+_USAGE_QUERY: dict[str, Schema] = {
+    "days": {"type": "integer", "minimum": 1, "maximum": MOST_DAYS, "default": DEFAULT_DAYS},
+    "by": rows({"type": "string", "enum": [*COLUMNS]}) | {"description": "Divides the totals."},
+    "tenant": TEXT,
+    "kind": TEXT,
+    "model": TEXT,
 }
 _FIXED: tuple[Tool, ...] = (
     Tool(
@@ -168,9 +185,24 @@ _FIXED: tuple[Tool, ...] = (
         call=operations.signal_job,
     ),
     Tool(
+        name="read_output",
+        title="Read the output",
+        description="Return what a job's handler has emitted, such as the tokens of a model: the chunks after a place, "
+        "at most 200. With wait_seconds, wait for the first one. Send `after` of the answer to read on.",
+        arguments=_arguments(
+            "job_id",
+            job_id=_JOB_ID,
+            after={"type": "string", "pattern": r"^\d{1,16}(-\d{1,16})?$", "description": "Default: the beginning."},
+            wait_seconds=_WAIT | {"default": 0, "description": "Longest wait for the first chunk, in seconds."},
+        ),
+        answer=_OUTPUT,
+        call=operations.read_output,
+    ),
+    Tool(
         name="queue",
         title="Show the queue",
-        description="Return the pool's queue: waiting and running jobs by route and priority, workers, estimated wait.",
+        description="Return the pool's queue: waiting and running jobs by route and priority, workers, limits, "
+        "estimated wait.",
         arguments=_arguments(),
         answer=schemas.QUEUE,
         call=operations.queue,
@@ -190,6 +222,50 @@ _FIXED: tuple[Tool, ...] = (
         arguments=_arguments("job_id", job_id=_JOB_ID),
         answer=schemas.OUTCOME,
         call=operations.replay,
+    ),
+    Tool(
+        name="usage",
+        title="Show the usage of models",
+        description="Return tokens and money that the pool's jobs have reported, of the last days in UTC.",
+        arguments=_arguments(**_USAGE_QUERY),
+        answer=usage_schemas.USAGE_TOTALS,
+        call=operations.usage,
+    ),
+    Tool(
+        name="schedules",
+        title="List schedules",
+        description="Return the pool's schedules, which submit a job at due times, with their next and last runs.",
+        arguments=_arguments(),
+        answer=schemas.SCHEDULES,
+        call=operations.schedules,
+    ),
+    Tool(
+        name="put_schedule",
+        title="Create or replace a schedule",
+        description="Store a schedule: a kind with either cron or every_ms. The schedules of the AgentPool itself "
+        "cannot be replaced.",
+        arguments=_arguments("name", "kind", name=_NAMED, **schemas.SCHEDULE_REQUEST["properties"]),
+        answer=schemas.SCHEDULE_CHANGED,
+        call=operations.put_schedule,
+        idempotent=True,
+    ),
+    Tool(
+        name="delete_schedule",
+        title="Delete a schedule",
+        description="Delete a schedule that the AgentPool does not declare. The jobs that it has submitted stay.",
+        arguments=_arguments("name", name=_NAMED),
+        answer=schemas.SCHEDULE_CHANGED,
+        call=operations.delete_schedule,
+        destructive=True,
+    ),
+    Tool(
+        name="pause_schedule",
+        title="Pause or resume a schedule",
+        description="Pause a schedule, or resume it; due times meanwhile are skipped.",
+        arguments=_arguments("name", "paused", name=_NAMED, paused=FLAG),
+        answer=schemas.SCHEDULE_CHANGED,
+        call=operations.pause_schedule,
+        idempotent=True,
     ),
 )
 

@@ -17,7 +17,7 @@ from agentpool_core.jobs import Job, JobEvent, JobId
 from agentpool_core.process.cancellation import end
 from agentpool_core.text import first_line_of
 from agentpool_gateway.routes.event_feed import feed_events
-from agentpool_gateway.routes.long_polling import job_after
+from agentpool_gateway.routes.long_polling import job_at_rest
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
@@ -29,13 +29,16 @@ log = logging.getLogger(__name__)
 
 
 async def wait_for_end(admission: Admission, job_id: JobId, wait_s: float, report: Report | None) -> Job:
-    """Return the job after its end or after the wait. Raises UnknownJobError, or ProblemError for a lost permission."""
+    """Return the job after its end, its question or the wait.
+
+    Raises UnknownJobError, and ProblemError for a lost permission.
+    """
     wait_s = min(wait_s, admission.gateway.settings.max_wait_s)
     if report is None or wait_s <= 0:
-        return await job_after(admission, job_id, wait_s)
+        return await job_at_rest(admission, job_id, wait_s)
     reporting = asyncio.create_task(_report_changes(admission, job_id, report), name=f"progress of job {job_id}")
     try:
-        return await job_after(admission, job_id, wait_s)
+        return await job_at_rest(admission, job_id, wait_s)
     finally:
         await end(reporting)
 

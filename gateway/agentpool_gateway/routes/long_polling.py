@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,8 @@ from fastapi import Request
 
 from agentpool_core.durations import milliseconds
 from agentpool_core.errors import JobEndedError, ResultTimeoutError
-from agentpool_core.jobs import Job, JobId
+from agentpool_core.jobs import Job, JobEvent, JobId
+from agentpool_core.process.cancellation import end
 from agentpool_gateway.access import rechecks
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.http.problems import ProblemError
@@ -65,3 +67,38 @@ async def job_after(admission: Admission, job_id: JobId, wait_s: float) -> Job:
         ended = waited is not False or left_s <= recheck_s
         await rechecks.check(admission, Verb.READ)
     return await admission.queue.inspector.job(admission.pool, job_id)
+
+
+async def job_at_rest(admission: Admission, job_id: JobId, wait_s: float) -> Job:
+    """Return the job after its end, when it asks for input, after `wait_s`, or when the gateway closes.
+
+    Raises UnknownJobError, and ProblemError if the caller may no longer read.
+    """
+    if wait_s <= 0:
+        return await job_after(admission, job_id, wait_s)
+    async with admission.queue.hub.listen(job_id=job_id) as events:
+        asking = asyncio.create_task(_until_it_asks(admission, job_id, events))
+        ended = asyncio.create_task(job_after(admission, job_id, wait_s))
+        try:
+            await asyncio.wait((asking, ended), return_when=asyncio.FIRST_COMPLETED)
+            if ended.done() or (job := await asking) is None:
+                return await ended
+            await rechecks.check(admission, Verb.READ)
+            return job
+        finally:
+            asking.cancel()
+            await end(ended)
+            await end(asking)
+
+
+async def _until_it_asks(admission: Admission, job_id: JobId, events: AsyncIterator[JobEvent]) -> Job | None:
+    """Return the job when it waits for a signal; None: no more events can be read."""
+    job = await admission.queue.inspector.job(admission.pool, job_id)
+    if job.waits_for:
+        return job
+    async for event in events:
+        if event.type == "waiting":
+            job = await admission.queue.inspector.job(admission.pool, job_id)
+            if job.waits_for:
+                return job
+    return None

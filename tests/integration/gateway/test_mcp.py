@@ -24,7 +24,9 @@ from tests.fixtures.workers import until
 
 KINDS = ("text/greet", "count", "wait", "break", "half")
 FIXED = {name for name in table.MCP_TOOLS if name != table.MCP_KIND}
-READING = {"get_job", "wait_for_job", "list_jobs", "queue", "dead_letters"}
+READING = {
+    "get_job", "wait_for_job", "list_jobs", "read_output", "queue", "dead_letters", "usage", "schedules",
+}  # fmt: skip
 WAYS = ("http", "http of 2025", "stdio")
 
 
@@ -141,7 +143,7 @@ async def test_each_kind_is_a_tool_beside_the_fixed_tools(agent: Agent):
     for name, tool in listed.items():
         assert tool.input_schema["type"] == "object"
         assert tool.annotations.read_only_hint is (name in READING)
-        assert tool.annotations.destructive_hint is (name == "cancel_job")
+        assert tool.annotations.destructive_hint is (name in {"cancel_job", "delete_schedule"})
     assert listed["run_text_greet"].title == "Run text/greet"
 
 
@@ -225,6 +227,39 @@ async def test_a_signal_resumes_a_waiting_job(gateway, connect_agent, workers):
     assert (await agent.call("signal_job", **sent))["outcome"] == "stored"
     assert (await agent.call("wait_for_job", job_id=job_id))["result"] == {"by": "Ada"}
     assert "not a name of a signal" in await agent.error("signal_job", job_id=job_id, signal="a b")
+
+
+async def test_a_wait_ends_with_the_question_of_the_job(agent: Agent):
+    """The answer has the question and names the tool that answers it; the tool of the kind goes on from there."""
+    asked = await agent.call("submit", kind="ask", wait_seconds=30)
+    assert (asked["state"], asked["waits_for"], asked["question"]) == ("waiting", ["message"], "Which city?")
+    assert "signal_job" in asked["hint"]
+    await agent.call("signal_job", job_id=asked["job_id"], signal="message", value="Oslo")
+    assert (await agent.call("wait_for_job", job_id=asked["job_id"]))["result"] == "Oslo"
+
+
+async def test_output_is_read_from_place_to_place(agent: Agent):
+    """A call waits for the first chunk, and the next one goes on after the last."""
+    submitted = await agent.call("submit", kind="emit")
+    first = await agent.call("read_output", job_id=submitted["job_id"], wait_seconds=30)
+    assert first["chunks"][0]["value"] == {"n": 0}
+    await agent.call("wait_for_job", job_id=submitted["job_id"])
+    rest = await agent.call("read_output", job_id=submitted["job_id"], after=first["after"], wait_seconds=30)
+    values = [chunk["value"]["n"] for page in (first, rest) for chunk in page["chunks"]]
+    assert (values, rest["ended"]) == ([0, 1, 2], True)
+
+
+async def test_schedules_are_put_paused_and_deleted(gateway, connect_agent):
+    """The fields are those of the HTTP API, and an unusable one is refused by name."""
+    agent = await connect_agent("http", gateway)
+    await agent.call("put_schedule", name="nightly", kind="count", cron="0 3 * * *")
+    await agent.call("pause_schedule", name="nightly", paused=True)
+    (schedule,) = (await agent.call("schedules"))["schedules"]
+    assert (schedule["name"], schedule["cron"], schedule["paused"]) == ("nightly", "0 3 * * *", True)
+    assert "cron" in await agent.error("put_schedule", name="other", kind="count", cron="soon")
+    await agent.call("delete_schedule", name="nightly")
+    assert (await agent.call("schedules"))["schedules"] == []
+    assert (await agent.call("usage", days=2, by=["kind"]))["rows"] == []
 
 
 async def test_a_repeated_submit_with_a_key_is_the_same_job(agent: Agent):
