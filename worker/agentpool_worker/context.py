@@ -26,6 +26,7 @@ from agentpool_worker.durable.steps import StepOptions, Steps
 from agentpool_worker.durable.usage import Spending, UsageStore
 from agentpool_worker.durable.waits import SignalStore, WaitRules, Waits
 from agentpool_worker.exceptions import Yielded
+from agentpool_worker.spans import record_usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -293,6 +294,7 @@ class Context:
         """
         report = check_usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model=model)
         await self._spend().add(report, costed=cost is not None)
+        record_usage(report)
 
     async def charge(self, cost: float = 0.0) -> None:
         """Reserve money for a call that follows; `usage(cost=…)` then replaces it by the real cost.

@@ -31,6 +31,7 @@ from agentpool_worker.exceptions import (
     StepNestedError,
     StepResultError,
 )
+from agentpool_worker.spans import step_span
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
@@ -126,7 +127,8 @@ class Steps:
         move(self, call.name + _INSIDE)
         with self._activity(call.name):
             try:
-                result = await _with_retries(function, options)
+                with step_span(call.name, self.journal.lease.attempt):
+                    result = await _with_retries(function, options)
             except _PASSED:
                 raise
             except Exception as error:

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.errors import BudgetExceededError, StaleLeaseError
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Returned, ReturnReason, Succeeded, Waiting
 from agentpool_core.text import encodable, render_error
-from agentpool_core.tracing import enter_trace
 from agentpool_worker.context import Context
 from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
 from agentpool_worker.guards.fitness import failure_of_worker
+from agentpool_worker.spans import attempt_span, is_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,22 +69,23 @@ class Execution:
 
     async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
         """Await the handler and call `ended` once."""
-        lease = self.lease
-        completion: Completion
         self.ctx.task = self.task
+        if self.lease.trace or is_tracing():
+            with attempt_span(self.lease) as describe:
+                completion = await self._completion_of(run_job)
+                describe(completion)
+        else:
+            completion = await self._completion_of(run_job)
+        ended(self, completion)
+
+    async def _completion_of(self, run_job: RunJob) -> Completion:
         try:
-            if lease.trace:
-                with enter_trace(lease.trace):
-                    result = await run_job(lease.payload, self.ctx)
-            else:
-                result = await run_job(lease.payload, self.ctx)
+            result = await run_job(self.lease.payload, self.ctx)
             while hasattr(type(result), "__await__"):  # of a wrapper that does not await its async function
                 result = await result
         except BaseException as error:  # noqa: BLE001 - SystemExit and CancelledError too are this job's affair only
-            completion = self._as_ended_safely(error)
-        else:
-            completion = self._as_completion(result)
-        ended(self, completion)
+            return self._as_ended_safely(error)
+        return self._as_completion(result)
 
     def ask_to_yield(self, reason: ReturnReason) -> None:
         """Requeue the job at its next checkpoint, unless the attempt ends for a different reason."""
