@@ -85,6 +85,15 @@ class AfterCondition(StrEnum):
     FAILED = "failed"  # all have ended, and at least one did not succeed
 
 
+class OnConflict(StrEnum):
+    """What happens when the idempotency key of a job belongs to an earlier job."""
+
+    REFUSE = "refuse"  # the same body gives the earlier job, also after its end; a different body is refused
+    KEEP = "keep"  # the earlier job stands for the new one, until it has ended
+    REPLACE = "replace"  # an earlier job that has not started is cancelled; one that has started goes on
+    CANCEL_RUNNING = "cancel_running"  # an earlier job that has not ended is cancelled, also while it runs
+
+
 @dataclass(frozen=True, order=True, slots=True)
 class PoolRef:
     """A pool's full name; its text is `namespace/name`."""
@@ -154,6 +163,7 @@ class JobRequest:
     priority: Priority = Priority.TASK
     job_id: JobId | None = None  # None: generated; a known id with the same body returns the first job
     idempotency_key: str | None = None  # same key and body: the first job; same key, different body: a conflict
+    on_conflict: OnConflict = OnConflict.REFUSE  # with a job that has the idempotency key
     limit_key: str | None = None  # limits by key apply to all jobs with the same text together
     tenant: str | None = None  # on whose behalf the job runs: limits by tenant apply to all jobs of the tenant together
     after: tuple[JobId, ...] = ()  # jobs that must end first

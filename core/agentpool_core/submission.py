@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, JobId, JobRequest, Json, Priority
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, Json, OnConflict, Priority
 
 E = TypeVar("E", bound=StrEnum)
 
@@ -29,6 +29,7 @@ class SubmitOptions(TypedDict, total=False):
     priority: Priority | str
     job_id: str | None  # None: generated
     idempotency_key: str | None  # the same key and body give the first job
+    on_conflict: OnConflict | str  # with a job that has the idempotency key
     limit_key: str | None  # limits by key apply to all jobs with the same text together
     tenant: str | None  # limits by tenant apply to all jobs of the tenant together
     after: Iterable[JobId | str | Kept]  # jobs that must end first
@@ -116,6 +117,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: Job
     "priority": ("priority", choice_of(Priority)),
     "job_id": ("job_id", _as_it_is),
     "idempotency_key": ("idempotency_key", _as_it_is),
+    "on_conflict": ("on_conflict", choice_of(OnConflict)),
     "limit_key": ("limit_key", _as_it_is),
     "tenant": ("tenant", _as_it_is),
     "after": ("after", _ids),

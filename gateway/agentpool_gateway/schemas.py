@@ -16,6 +16,7 @@ from agentpool_core.jobs import (
     TAG_PATTERN,
     AfterCondition,
     JobState,
+    OnConflict,
     Priority,
     StepOutcome,
 )
@@ -88,6 +89,7 @@ JOB_REQUEST: Schema = {
             "pattern": f"^{KEY_PATTERN}$",
             "description": "As the header Idempotency-Key.",
         },
+        "on_conflict": {"type": "string", "enum": [choice.value for choice in OnConflict]},
         "limit_key": SUBJECT | {"description": "Limits by key apply to all jobs with the same text together."},
         "tenant": SUBJECT | {"description": "Limits by tenant apply to all jobs of the tenant together."},
         "after": {

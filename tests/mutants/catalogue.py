@@ -642,6 +642,21 @@ CATALOGUE = (
         new="if (limits.all or c.kept) and not limits",
     ),
     Mutant(
+        name="a-key-keeps-its-old-job",
+        wrong="the end of a replaced job lets the key of its successor expire",
+        old="  redis.call('HDEL', earlier.key, 'idem')\n  earlier.idem = nil\n",
+    ),
+    Mutant(
+        name="replace-stops-running-jobs",
+        wrong="a job that has started is cancelled by a job that replaces only waiting ones",
+        old="  if earlier.token > 0 and job.extras.conflict ~= 'cancel_running' then return end\n",
+    ),
+    Mutant(
+        name="a-repeated-replace",
+        wrong="a submit that is repeated after a lost answer cancels its successor",
+        old="if redis.call('EXISTS', PREFIX .. 'job:' .. job.id) == 1 then return job.id, nil end -- a repeated call",
+    ),
+    Mutant(
         name="unfenced-group",
         wrong="an attempt that has lost its lease stops the children of the next attempt",
         old="or job.token ~= tonumber(ARGV[2]) or job.worker ~= ARGV[3] then",

@@ -31,6 +31,7 @@ def test_every_field_of_a_request_can_be_sent():
         "priority": "critical",
         "job_id": "j",
         "idempotency_key": "k",
+        "on_conflict": "keep",
         "limit_key": "provider",
         "tags": ["blue"],
         "tenant": "acme",

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, JobId, JobRequest, JobState, Priority, Receipt
+from agentpool_core.jobs import AfterCondition, JobId, JobRequest, JobState, OnConflict, Priority, Receipt
 from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 
 EVERY_OPTION = SubmitOptions(
@@ -16,6 +16,7 @@ EVERY_OPTION = SubmitOptions(
     job_id="j",
     idempotency_key="k",
     tags=["blue"],
+    on_conflict="replace",
     limit_key="provider",
     tenant="acme",
     after=["p", Receipt(job_id=JobId("q"), state=JobState.QUEUED, duplicate=False, queue_depth=1)],
@@ -45,6 +46,7 @@ def test_every_field_of_a_request_is_an_option():
         job_id=JobId("j"),
         idempotency_key="k",
         tags=("blue",),
+        on_conflict=OnConflict.REPLACE,
         limit_key="provider",
         tenant="acme",
         after=(JobId("p"), JobId("q")),

@@ -23,7 +23,7 @@ from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool_core.documents import receipt_document
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, Priority, Receipt
+from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, OnConflict, Priority, Receipt
 
 if TYPE_CHECKING:
     from agentpool_core.queue.producer import Producer
@@ -59,6 +59,14 @@ class Answer:
 @click.option("-f", "--file", metavar="FILE", help="NDJSON: a job a line, or with KIND a payload a line.")
 @click.option("--priority", type=click.Choice(values(Priority)), default=Priority.TASK.value, show_default=True)
 @click.option("--key", "idempotency_key", help="Idempotency key: the same key and body return the first job.")
+@click.option(
+    "--on-conflict",
+    type=click.Choice(values(OnConflict)),
+    default=OnConflict.REFUSE.value,
+    show_default=True,
+    help="With an earlier job of the key: refuse a different body, keep that job, replace it unless it has started, "
+    "or cancel it although it runs.",
+)
 @click.option("--id", "job_id", help="The job's id. Default: one is made.")
 @click.option("--limit-key", help="Limits by key apply to all jobs with the same text together.")
 @click.option("--tenant", help="Limits by tenant apply to all jobs of the tenant together.")
@@ -118,6 +126,7 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
     after = tuple(JobId(job_id) for job_id in fields.pop("after"))
     priority = Priority(fields.pop("priority"))
     after_condition = AfterCondition(fields.pop("after_condition"))
+    fields["on_conflict"] = OnConflict(fields["on_conflict"])
     return JobRequest(kind=kind, after=after, priority=priority, after_condition=after_condition, **fields)
 
 

@@ -29,7 +29,7 @@ from agentpool_core.errors import (
     UnknownParentError,
     UnknownPoolError,
 )
-from agentpool_core.jobs import Durability, JobId, JobState, Priority, Receipt
+from agentpool_core.jobs import Durability, JobId, JobState, OnConflict, Priority, Receipt
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec import requests as job_requests
@@ -93,7 +93,7 @@ class Producer:
         depth = await self._send_plain(args)
         if depth is not None:
             return Receipt(job_id=job_id, state=JobState.QUEUED, duplicate=False, queue_depth=depth + 1)
-        reply = await self._send(scripts.SUBMIT, args)
+        reply = await self._send(_script_for([request]), args)
         with Reading("submit"):
             if reply[0] != "ok":
                 raise self._refusal(reply, {0: request}, [])
@@ -111,7 +111,8 @@ class Producer:
         prepared = [_prepared(requests, index, ids[index]) for index in order]
         receipts: list[Receipt] = []
         for start, end in slices([len(job[2]) for job in prepared], most=JOBS_A_CALL):
-            reply = await self._send(scripts.SUBMIT, [text for job in prepared[start:end] for text in job])
+            script = _script_for([requests[index] for index in order[start:end]])
+            reply = await self._send(script, [text for job in prepared[start:end] for text in job])
             with Reading("submit"):
                 if reply[0] != "ok":
                     raise self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
@@ -226,6 +227,12 @@ class Producer:
                 raise QueueReplyError(doing="submit", problem=f"outcome {str(reply[0])[:20]!r}")
         error.accepted, error.index = accepted, index
         return error
+
+
+def _script_for(requests: Sequence[JobRequest]) -> scripts.Script:
+    """Return the script that stores these jobs: the longer one only if some may replace earlier jobs."""
+    replacing = any(request.on_conflict is not OnConflict.REFUSE for request in requests)
+    return scripts.SUBMIT_REPLACING if replacing else scripts.SUBMIT
 
 
 def _prepared(requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:

@@ -26,6 +26,7 @@ from agentpool_core.jobs import (
     TAG_PATTERN,
     AfterCondition,
     JobId,
+    OnConflict,
 )
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.keys import digest_of
@@ -140,7 +141,20 @@ def _identity(request: JobRequest) -> dict[str, Any]:
         _check_text("idempotency_key", request.idempotency_key, _KEY)
         identity["key"] = digest_of(request.idempotency_key)
         identity["idem"] = request.idempotency_key
+    if request.on_conflict is not OnConflict.REFUSE:
+        identity["conflict"] = _conflict(request)
     return identity
+
+
+def _conflict(request: JobRequest) -> str:
+    if request.idempotency_key is None:
+        raise InvalidJobError(
+            field="on_conflict",
+            value=request.on_conflict.value,
+            problem="the job has no idempotency_key, so it conflicts with no other job",
+            remedy="give an idempotency_key, or leave on_conflict out",
+        )
+    return request.on_conflict.value
 
 
 def _trace(headers: Mapping[Any, Any]) -> str:

@@ -3,7 +3,8 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   four for each job: id, spec kind|priority|maxAttempts|timeoutMs|flags, payload (JSON),
 --        extras ('' or JSON: delay ms, ttl ms, after [ids], trace, tags, key (digest of the idempotency key), idem (its
---        text), digest, named, limit_key, tenant)
+--        text), digest, named, limit_key, tenant,
+--        child {by: id of the job that starts it, tenant, tags: inherited, group, number, size, fast, most: lib/groups.lua})
 -- Returns {'ok', depth before, state of each job, or '=id state' of an earlier job with the same key or id}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
 --        | {'unknown_parent', index, parent index} | {'unknown_kind', index, accepted kinds} (indexes from 0)

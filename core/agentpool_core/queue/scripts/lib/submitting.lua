@@ -49,6 +49,9 @@ local function retry_after_ms()
   return math.floor(math.max(RETRY_AFTER_MIN_MS, math.min(RETRY_AFTER_MAX_MS, mean)))
 end
 
+-- lib/conflicts.lua has the functions, in submit_replacing.lua only.
+local conflicts = {}
+
 -- Reads and checks the jobs ARGV[first..]. Returns them, and how many are new; or nil and the refusal.
 local function check_jobs(first)
   if not conf[1] then return nil, { 'unknown_pool' } end
@@ -65,7 +68,8 @@ local function check_jobs(first)
     job.known = known
     if extras then
       local same = extras.key and 'key ' .. extras.key or extras.named and 'name ' .. job.id
-      if not known and same and digests[same] then known, digest = unpack(digests[same]) end
+      if same and digests[same] and (not known or extras.conflict) then known, digest = unpack(digests[same]) end
+      if extras.conflict and known and known ~= job.id then known, digest = conflicts.resolve(job, known, here[known]) end
       if known and digest and digest ~= extras.digest then return nil, { 'conflict', index, known } end
       if same and not known then digests[same] = { job.id, extras.digest } end
       job.known = known
@@ -242,6 +246,7 @@ local function submit(first)
       local kept = load(job.known)
       reply[i + 2] = '=' .. job.known .. ' ' .. (kept and not kept.broken and kept.state or 'failed')
     else
+      if job.replaces then conflicts.replace(job) end
       reply[i + 2] = store(job)
     end
   end
