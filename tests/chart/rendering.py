@@ -37,7 +37,7 @@ MATRIX: dict[str, Manifest] = {
         "metrics": {
             "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}},
             "podMonitor": {"enabled": True},
-            "prometheusRule": {"enabled": True},
+            "prometheusRule": {"enabled": True, "slo": {"enabled": True}},
             "dashboard": {"enabled": True},
         }
     },

@@ -25,13 +25,18 @@ import dashboard_picture
 import metrics_reference
 from dashboard import NAMESPACES, PANELS, POOLS, SCALED
 
-ALERTS = CHART / "files/alerts.yaml"
+ALERTS, OBJECTIVES = CHART / "files/alerts.yaml", CHART / "files/slo.yaml"
 HISTOGRAM = ("_bucket", "_sum", "_count")
 
 
-def rules() -> list[dict[str, Any]]:
-    """Return all alerts."""
-    return [rule for group in yaml.safe_load(ALERTS.read_text())["groups"] for rule in group["rules"]]
+def rules(file: Path) -> list[dict[str, Any]]:
+    """Return the rules of a file."""
+    return [rule for group in yaml.safe_load(file.read_text())["groups"] for rule in group["rules"]]
+
+
+def alerts(*files: Path) -> list[dict[str, Any]]:
+    """Return the alerts of the files; of all files without an argument."""
+    return [rule for file in files or (ALERTS, OBJECTIVES) for rule in rules(file) if "alert" in rule]
 
 
 def promtool(*arguments: str, text: str = "") -> str:
@@ -153,36 +158,71 @@ def test_the_pod_monitor_finds_workers_and_only_where_they_are_served():
 
 
 def test_alerts_use_only_emitted_metrics():
-    """Each alert's expression uses metrics of the code."""
-    assert unknown([rule["expr"] for rule in rules()]) == set()
+    """Each rule's expression uses metrics of the code, or series that a rule records."""
+    assert (
+        unknown([re.sub(r"\bagentpool:\w+:\w+", "", rule["expr"]) for rule in rules(ALERTS) + rules(OBJECTIVES)])
+        == set()
+    )
+    recorded = {rule["record"] for rule in rules(OBJECTIVES) if "record" in rule}
+    asked = {name for rule in rules(OBJECTIVES) for name in re.findall(r"\bagentpool:\w+:\w+", rule["expr"])}
+    assert asked <= recorded
 
 
-def test_each_alert_fires_only_in_its_case():
+@pytest.mark.parametrize(("file", "cases"), [(ALERTS, "alerts_test.yaml"), (OBJECTIVES, "slo_test.yaml")])
+def test_each_alert_fires_only_in_its_case(file: Path, cases: str):
     """The rules are valid, and pass their tests, which cover every alert."""
-    promtool("check", "rules", str(ALERTS))
-    tests = ROOT / "tests/chart/alerts_test.yaml"
+    promtool("check", "rules", str(file))
+    tests = ROOT / "tests/chart" / cases
     assert "SUCCESS" in promtool("test", "rules", str(tests))
     expected = [case for test in yaml.safe_load(tests.read_text())["tests"] for case in test["alert_rule_test"]]
     fires = {case["alertname"] for case in expected if case["exp_alerts"]}
     silent = {case["alertname"] for case in expected if not case["exp_alerts"]}
-    assert fires == silent == {rule["alert"] for rule in rules()}
+    assert fires == silent == {rule["alert"] for rule in alerts(file)}
 
 
 def test_each_alert_has_a_runbook():
     """The link of each alert leads to a heading of docs/runbooks.md, and every heading belongs to an alert."""
     headings = re.findall(r"^## (\w+)$", (ROOT / "docs/runbooks.md").read_text(), re.MULTILINE)
-    assert sorted(headings) == sorted(rule["alert"] for rule in rules())
-    for rule in rules():
+    assert sorted(headings) == sorted(rule["alert"] for rule in alerts())
+    for rule in alerts():
         assert rule["annotations"]["runbook_url"] == f"docs/runbooks.md#{rule['alert'].lower()}"
+
+
+def shipped(name: str, **values: Any) -> dict[str, dict[str, Any]]:
+    """Return the rules of a shipped PrometheusRule, by name."""
+    found = only(manifests({"metrics": {"prometheusRule": values}}), "PrometheusRule", name)
+    return {rule.get("alert", rule.get("record")): rule for group in found["spec"]["groups"] for rule in group["rules"]}
 
 
 def test_the_chart_ships_the_alerts_with_the_requested_changes_only():
     """The PrometheusRule has every alert except the disabled alerts, with links to the published runbooks."""
-    values = {"enabled": True, "disabled": ["AgentPoolGpuCapped"], "runbookBase": "https://example.com/runbooks"}
-    shipped = only(manifests({"metrics": {"prometheusRule": values}}), "PrometheusRule", "agentpool")
-    found = {rule["alert"]: rule for group in shipped["spec"]["groups"] for rule in group["rules"]}
-    wanted = {rule["alert"]: rule for rule in rules() if rule["alert"] != "AgentPoolGpuCapped"}
+    found = shipped(
+        "agentpool", enabled=True, disabled=["AgentPoolGpuCapped"], runbookBase="https://example.com/runbooks"
+    )
+    wanted = {rule["alert"]: rule for rule in alerts(ALERTS) if rule["alert"] != "AgentPoolGpuCapped"}
     assert found.keys() == wanted.keys()
     for name, rule in wanted.items():
         connection = rule["annotations"]["runbook_url"].replace("docs/runbooks.md", "https://example.com/runbooks")
         assert found[name] == rule | {"annotations": rule["annotations"] | {"runbook_url": connection}}
+
+
+def test_an_alert_has_an_absolute_link_or_none():
+    """A relative link leads nowhere in Alertmanager, and the schema refuses one."""
+    assert not [rule for rule in shipped("agentpool", enabled=True).values() if "runbook_url" in rule["annotations"]]
+    with pytest.raises(Exception, match="runbookBase"):
+        shipped("agentpool", enabled=True, runbookBase="docs/runbooks.md")
+
+
+def test_the_chart_ships_the_objectives_that_the_user_sets():
+    """The second PrometheusRule differs from the tested file by the two objectives only."""
+    found = shipped(
+        "agentpool-slo", slo={"enabled": True, "waitObjective": 0.995}, runbookBase="https://example.com/runbooks.html"
+    )
+    assert found["agentpool:wait_objective:ratio"]["expr"] == "vector(0.995)"
+    assert found["agentpool:success_objective:ratio"]["expr"] == "vector(0.99)"
+    for rule in rules(OBJECTIVES):
+        name = rule.get("alert", rule.get("record"))
+        if "objective" not in name:
+            assert found[name]["expr"] == rule["expr"], name
+    burning = found["AgentPoolWaitBudgetBurning"]["annotations"]["runbook_url"]
+    assert burning == "https://example.com/runbooks.html#agentpoolwaitbudgetburning"

@@ -13,7 +13,7 @@ import pytest
 from tests.chart.rendering import ROOT
 from tests.fixtures.release_ground import Ground
 
-PAGES = ("runbooks", "operate", "deploying", "gpus", "external-autoscalers", "redis", "faq")
+PAGES = ("runbooks", "operate", "slo", "deploying", "gpus", "external-autoscalers", "redis", "faq")
 MONITORS = {"ServiceMonitor": "servicemonitors", "PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
 KIND = """
 apiVersion: apiextensions.k8s.io/v1
@@ -77,5 +77,6 @@ def test_the_commands_of_the_operating_pages_work(helm_ground: Ground):
         "servicemonitor.monitoring.coreos.com/agentpool",
         "podmonitor.monitoring.coreos.com/agentpool-workers",
         "prometheusrule.monitoring.coreos.com/agentpool",
+        "prometheusrule.monitoring.coreos.com/agentpool-slo",
     ]
     assert helm_ground.shell("kubectl get agentpool/echo --output jsonpath='{.spec.replicas}'") == ""  # released
