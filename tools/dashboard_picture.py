@@ -105,7 +105,7 @@ def _panel(axes: Any, view: View, lines: Lines, decisions: list[float], *, secon
         (points,) = lines.values()
         _words(axes, f"{max(value for _, value in points):g} at most", size=15, colour=DECISION)
         return
-    draw: Callable[[Any, View, Lines], None] = _spans if view.sort == "table" else _curves
+    draw: Callable[[Any, View, Lines], None] = _spans if view.sort == "states" else _curves
     draw(axes, view, lines)
     for moment in decisions:
         axes.axvline(moment, color=DECISION, linewidth=0.5, alpha=0.25, zorder=0)
@@ -129,10 +129,15 @@ def _curves(axes: Any, view: View, lines: Lines) -> None:
     axes.legend(fontsize=7, frameon=False, loc="upper right", labelcolor=INK)
 
 
-def _spans(axes: Any, _view: View, lines: Lines) -> None:
-    """Draw value intervals: a bar for every second of a value, under the value's name."""
-    for height, (name, points) in enumerate(sorted(lines.items())):
+def _spans(axes: Any, view: View, lines: Lines) -> None:
+    """Draw states: a bar for every second of a state, under its text."""
+    spans: Lines = {}
+    for name, points in lines.items():
+        for at, value in points:
+            state = view.states[int(value)] if value < len(view.states) else f"{value:g}"
+            spans.setdefault(f"{name}: {state}", []).append((at, value))
+    for height, (name, points) in enumerate(sorted(spans.items())):
         axes.broken_barh([(moment, STEP_SECONDS) for moment, _ in points], (height, 0.45))
         axes.text(0, height + 0.55, name, fontsize=7, color=INK)
-    axes.set_ylim(0, len(lines))
+    axes.set_ylim(0, len(spans))
     axes.set_yticks([])

@@ -23,7 +23,9 @@ from dashboard import PANELS
 from dashboard_picture import drawn
 
 FILE = ROOT / "docs/images/dashboard.png"
-ABSENT = {"workers with a GPU", "a failed pass"}  # absent in this pool
+ABSENT = {
+    "workers with a GPU", "a failed pass", "a gateway", "a pool with limits", "handlers that report usage",
+}  # absent in this run  # fmt: skip
 # A morning in two minutes: waves of three kinds on three routes; some jobs fail, and some fail for good.
 STUDIO = """
 apiVersion: agentpool.dev/v1alpha1

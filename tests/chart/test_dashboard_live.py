@@ -11,16 +11,28 @@ import pytest
 from tests.chart.rendering import CHART, ROOT
 from tests.chart.test_install_page import allowed, asked, unlawful
 from tests.fixtures.local_system import eventually
+from tests.fixtures.redis import free_port
 from tests.fixtures.release_ground import Ground
 from tests.fixtures.scraping import Prometheus, targets
 
-# Requests more workers than the node has GPUs, lets some jobs fail for good, and reads an absent GPU.
+# Requests more workers than the node has GPUs, lets some jobs fail for good, reports usage, and reads an absent GPU.
 POOL = f"""
 apiVersion: agentpool.dev/v1alpha1
 kind: AgentPool
 metadata: {{name: crunch, namespace: agents}}
 spec:
-  handler: {{command: {{argv: [sh, -c, 'sleep 0.4; test "$AGENTPOOL_KIND" != doomed || exit 65']}}}}
+  handler:
+    command:
+      argv:
+      - sh
+      - -c
+      - |
+        case "$AGENTPOOL_KIND" in
+        paid) curl -sf --json '{{"input_tokens": 900, "output_tokens": 150}}' "$AGENTPOOL_CONTEXT/usage" ;;
+        doomed) exit 65 ;;
+        esac
+        sleep 0.4
+  queue: {{limits: [{{name: money, kinds: [paid], maxRunning: 1}}]}}
   worker:
     concurrency: 2
     template:
@@ -46,8 +58,8 @@ TELLING = {
 }
 
 
-def install(ground: Ground, pool: str, name: str) -> None:
-    """Install the chart, and a pool that the operator serves."""
+def install(ground: Ground, pool: str, name: str, more: str = "") -> None:
+    """Install the chart with more arguments for helm, and a pool that the operator serves."""
     if ground.record is None:
         pytest.skip("a real cluster's pods cannot be scraped from here")
     ground.shell(
@@ -55,7 +67,8 @@ def install(ground: Ground, pool: str, name: str) -> None:
         kubectl create namespace agents
         kubectl --namespace agents create secret generic agentpool-redis --from-literal=url="$REDIS_URL"
         kubectl --namespace agents label secret agentpool-redis agentpool.dev/redis=true
-        helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis --wait
+        helm install agentpool charts/agentpool --namespace agents --set redis.existingSecret=agentpool-redis {more} \
+          --wait
         kubectl apply --filename - <<'EOF'{pool}EOF
         kubectl --namespace agents wait --for=condition=QueueReachable agentpool/{name} --timeout 60s
         """
@@ -71,16 +84,20 @@ def submit(ground: Ground, pool: str, kind: str, count: int, priority: str = "ta
 @pytest.mark.timeout(400)
 def test_every_query_of_the_dashboard_has_data(helm_ground: Ground, prometheus: Prometheus):
     """The queries are those of each panel, annotation and variable, with a pool at work and an operator in trouble."""
-    install(helm_ground, POOL, "crunch")
+    port, metrics_port = free_port(), free_port()  # the devcluster's pods share one port space
+    gateway = {"enabled": "true", "replicas": 1, "port": port, "metricsPort": metrics_port}
+    install(helm_ground, POOL, "crunch", " ".join(f"--set gateway.{name}={value}" for name, value in gateway.items()))
+    of_gateway = {"targets": [f"127.0.0.1:{metrics_port}"], "labels": {"namespace": "agents", "pod": "gateway"}}
 
     def seen(query: str) -> bool:
-        prometheus.targets.write_text(json.dumps(targets(helm_ground)))
+        prometheus.targets.write_text(json.dumps([*targets(helm_ground), of_gateway]))
         return bool(prometheus.ask(query))
 
     # Prometheus samples the size every quarter of a minute and marks a decision at a change: start without a decision.
     none_yet = 'count_over_time((agentpool_pool_desired_replicas{pool="crunch"} == 0)[1m:15s]) > 0'
     eventually(lambda: seen(none_yet), "Prometheus has seen the pool without workers", within_s=60)
     submit(helm_ground, "crunch", "doomed", DOOMED)
+    submit(helm_ground, "crunch", "paid", 20)
     submit(helm_ground, "crunch", "code", 150)
     eventually(lambda: seen("agentpool_worker_jobs_total > 20"), "Prometheus has seen workers end jobs", within_s=60)
     helm_ground.shell(f"kubectl delete {BINDING}")

@@ -89,6 +89,20 @@ def test_the_dashboard_works_with_any_datasource():
     assert json.loads(shipped["data"]["agentpool.json"]) | {"uid": "agentpool", "title": "AgentPool"} == found
 
 
+def test_the_dashboard_leads_from_the_fleet_to_a_pool_and_to_the_runbooks():
+    """The fleet shows the largest pools only, and a line opens its pool; the chart adds the link to the runbooks."""
+    values = {"prometheusRule": {"runbookBase": "https://example.com/runbooks.html"}, "dashboard": {"enabled": True}}
+    shipped = only(manifests({"metrics": values}), "ConfigMap", "agentpool-dashboard")
+    found = json.loads(shipped["data"]["agentpool.json"])
+    assert [link["url"] for link in found["links"]] == ["https://example.com/runbooks.html"]
+    assert (found["editable"], found["graphTooltip"]) == (True, 1)  # 1: a crosshair in all panels
+    for view, panel in zip(PANELS, (each for each in found["panels"] if each["type"] != "row"), strict=True):
+        if view.row == "Fleet" and view.sort == "lines":
+            (link,) = panel["fieldConfig"]["defaults"]["links"]
+            assert "var-pool=${__field.labels.pool}" in link["url"]
+            assert all(query.startswith("topk(") for query, _ in view.queries)
+
+
 def test_two_releases_have_dashboards_of_their_own():
     """Grafana keeps a single dashboard for each uid, and for each title in a folder."""
     values = {"metrics": {"dashboard": {"enabled": True}}}
@@ -109,7 +123,9 @@ def test_the_picture_has_every_panel_and_marks_empty_panels(monkeypatch: pytest.
         if "gpu" in query:
             return []
         values = [[began, "1"], [began + 1, "NaN"], [began + 5, "3"]]
-        labels = ("pool", "namespace", "route", "priority", "by", "outcome", "kind", "direction", "error")
+        labels = (
+            "pool", "namespace", "route", "priority", "by", "outcome", "kind", "direction", "error", "limit", "status",
+        )  # fmt: skip
         return [{"metric": dict.fromkeys(labels, value), "values": values} for value in ("a", "b")]
 
     monkeypatch.setattr(dashboard_picture, "_asked", asked)
