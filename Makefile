@@ -19,7 +19,7 @@ SECONDS ?= 120
 SEED ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify docs sbom dist fuzz kind bench soak chaos mutants servers a2a-js tck release clean
+.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos mutants servers a2a-js tck release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -56,6 +56,22 @@ generate: setup ## Write what is generated: the CRD, references, the chart's cop
 
 verify: setup ## Fail if what is generated is out of date
 	$(BIN)/python tools/generate.py --check
+
+# Installed once into build/npm; the stamp has the versions in its name.
+API_TOOLS := build/npm/api
+API_PACKAGES := @redocly/cli@2.77.0 @stoplight/spectral-cli@6.16.3 typescript@5.9.3
+API_STAMP := $(API_TOOLS)/.installed-$(subst /,-,$(subst @,-,$(subst $(eval ) ,,$(API_PACKAGES))))
+
+$(API_STAMP):
+	npm install --silent --no-save --ignore-scripts --prefix $(API_TOOLS) $(API_PACKAGES)
+	@touch $@
+
+api: setup $(API_STAMP) ## Lint the description of the HTTP API and build the TypeScript client (needs npm)
+	$(BIN)/python tools/openapi_document.py build/openapi.json
+	REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true \
+	  $(API_TOOLS)/node_modules/.bin/redocly lint --extends recommended-strict build/openapi.json
+	$(API_TOOLS)/node_modules/.bin/spectral lint --fail-severity warn --ruleset tools/spectral.yaml build/openapi.json
+	$(API_TOOLS)/node_modules/.bin/tsc --project clients/typescript/tsconfig.json
 
 docs: setup ## Build the documentation site into build/site; a broken link or anchor fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

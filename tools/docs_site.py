@@ -30,6 +30,7 @@ BORROWED = {
     "SECURITY.md": "SECURITY.md",
     "SKILL.md": "SKILL.md",
     "charts/agentpool/README.md": "charts/agentpool/README.md",
+    "clients/typescript/README.md": "clients/typescript/README.md",
     "examples/README.md": "examples/README.md",
     "examples/repo-analyst/README.md": "examples/repo-analyst/README.md",
 }  # page of the site -> file of the repository

@@ -1,21 +1,35 @@
 """Jobs and queues as JSON documents: NDJSON files, the command line's `-o json`, and the HTTP API.
 
-All entrances share the names of `JobRequest` and `Job`, with times in milliseconds. Reading is strict: a misspelt field
-is refused by name and never ignored. The producer checks values that only the queue knows.
+All entrances share the names of `JobRequest` and `Job`. A time in a request is in seconds, as in Python, or a text with
+a unit, as on the command line (`delay: 5`, `delay: "5m"`); a name that ends in `_ms` is in milliseconds. Reading is
+strict: a misspelt field is refused by name and never ignored. The producer checks values that only the queue knows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
-from agentpool_core.errors import InvalidJobError
+from agentpool_core.document_fields import (
+    check_fields,
+    read_anything,
+    read_delay_ms,
+    read_duration_ms,
+    read_flag,
+    read_headers,
+    read_job_ids,
+    read_optional_text,
+    read_optional_whole,
+    read_text,
+    read_texts,
+    read_whole,
+    refused,
+)
 from agentpool_core.jobs import (
+    FAILURES,
     AfterCondition,
     Job,
     JobEvent,
-    JobId,
     JobRequest,
     Json,
     OnConflict,
@@ -24,14 +38,15 @@ from agentpool_core.jobs import (
     Receipt,
 )
 from agentpool_core.queue.chunks import Chunk
+from agentpool_core.queue.codec.json_text import UndecodableError, decode
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
-from agentpool_core.queue.webhooks import ENDS, Change, Delivery, Webhook
 from agentpool_core.submission import choice_of
 from agentpool_core.usage_documents import usage_document
 
 Document = dict[str, Any]
+DURATIONS = frozenset({"delay", "ttl", "timeout"})  # fields of a request; each also in milliseconds, as `delay_ms`
 BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
 UNLISTED = (*BODIES, "question", "steps")  # fields of a single record, which lists leave out
 
@@ -40,19 +55,13 @@ def request_from(document: Json) -> JobRequest:
     """Return the request of a document. Raises InvalidJobError naming the field."""
     fields = check_fields("job", document, _READERS, 'send an object such as {"kind": "greet", "payload": {}}')
     if "kind" not in fields:
-        raise _refused("kind", None, "missing", "name the handler that is to run the job")
+        raise refused("kind", None, "missing", "name the handler that is to run the job")
     values = {name: _READERS[name](name, value) for name, value in fields.items()}
+    for name in DURATIONS & values.keys():
+        if f"{name}_ms" in values:
+            raise refused(name, fields[name], f"{name}_ms is given too", "give one of them")
+        values[f"{name}_ms"] = values.pop(name)
     return JobRequest(**values)
-
-
-def check_fields(what: str, document: Json, known: Collection[str], example: str) -> Mapping[str, Json]:
-    """Return a document that is an object of known fields. Raises InvalidJobError; `example` is the remedy."""
-    if not isinstance(document, Mapping):
-        raise _refused(what, document, "not a JSON object", example)
-    for name in document:
-        if name not in known:
-            raise _refused(str(name), document[name], "no such field", f"use {', '.join(known)}")
-    return document
 
 
 def receipt_document(receipt: Receipt) -> Document:
@@ -161,40 +170,31 @@ def event_document(event: JobEvent) -> Document:
         "priority": event.priority.value,
         "attempt": event.attempt,
         "worker": event.worker,
-        "detail": event.detail,
+        "detail": _event_detail(event),
     }
 
 
-def webhook_document(webhook: Webhook) -> Document:
-    """Return a webhook of a job, without the options of its format: they may be secret."""
-    return {
-        "name": webhook.name,
-        "url": webhook.url,
-        "changes": [change.value for change in webhook.changes],
-        "format": webhook.format,
-    }
+def _event_detail(event: JobEvent) -> Document | None:
+    """Return the detail of an event under a name that says its meaning; None: the event has none."""
+    if event.detail is None:
+        return None
+    if event.type in FAILURES:
+        return {"error": event.detail}
+    if event.type == "progress":
+        return {"progress": _json_or_text(event.detail)}
+    if event.type == "signalled":
+        return {"signal": event.detail}
+    if event.type == "waiting":
+        return {"waits_for": [signal.partition("=")[0] for signal in event.detail.split()]}
+    return {"reason": event.detail}
 
 
-def webhook_from(name: str, document: Json) -> Webhook:
-    """Return the webhook of a document. Raises InvalidJobError naming the field."""
-    known = ("url", "changes")
-    fields = check_fields("webhook", document, known, 'send an object such as {"url": "https://…"}')
-    url, changes = _text("url", fields.get("url")), fields.get("changes", list(ENDS))
-    read_change = partial(choice_of(Change), "changes")
-    return Webhook(name=name, url=url, changes=tuple(map(read_change, _texts("changes", changes))))
-
-
-def delivery_document(delivery: Delivery) -> Document:
-    """Return the state of a message to a webhook."""
-    return {
-        "webhook": delivery.webhook,
-        "change": delivery.change.value,
-        "changed_at_ms": delivery.change_ms,
-        "outcome": delivery.outcome.value,
-        "tries": delivery.tries,
-        "tried_at_ms": delivery.at_ms,
-        "answer": delivery.answer,
-    }
+def _json_or_text(text: str) -> Json:
+    """Return a JSON value; a text that a different program has written as it is."""
+    try:
+        return decode(text)
+    except UndecodableError:
+        return text
 
 
 def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
@@ -302,91 +302,41 @@ def schedule_from(name: str, document: Json) -> Schedule:
     """Return the schedule of a document. Raises InvalidJobError naming the field."""
     fields = check_fields("schedule", document, _SCHEDULE_READERS, 'send {"kind": "report", "cron": "0 6 * * *"}')
     if "kind" not in fields:
-        raise _refused("kind", None, "missing", "name the handler that is to run the jobs")
+        raise refused("kind", None, "missing", "name the handler that is to run the jobs")
     return Schedule(name=name, **{field: _SCHEDULE_READERS[field](field, value) for field, value in fields.items()})
 
 
-def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
-    return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)
-
-
-def _text(field: str, value: Json) -> str:
-    if not isinstance(value, str) or not value:
-        raise _refused(field, value, "not a text", "send a JSON string that is not empty")
-    return value
-
-
-def _optional_text(field: str, value: Json) -> str | None:
-    return None if value is None else _text(field, value)
-
-
-def _whole(field: str, value: Json) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise _refused(field, value, "not a whole number of at least 0", "send an integer")
-    return value
-
-
-def _optional_whole(field: str, value: Json) -> int | None:
-    return None if value is None else _whole(field, value)
-
-
-def _flag(field: str, value: Json) -> bool:
-    if not isinstance(value, bool):
-        raise _refused(field, value, "not a boolean", "send true or false")
-    return value
-
-
-def _job_ids(field: str, value: Json) -> tuple[JobId, ...]:
-    if not isinstance(value, list):
-        raise _refused(field, value, "not a list", "send a JSON array of job ids")
-    return tuple(JobId(_text(f"{field}[{place}]", item)) for place, item in enumerate(value))
-
-
-def _texts(field: str, value: Json) -> tuple[str, ...]:
-    if not isinstance(value, list):
-        raise _refused(field, value, "not a list", "send a JSON array of texts")
-    return tuple(_text(f"{field}[{place}]", item) for place, item in enumerate(value))
-
-
-def _headers(field: str, value: Json) -> dict[str, str]:
-    if not isinstance(value, Mapping):
-        raise _refused(field, value, "not a JSON object", "send an object of W3C trace headers")
-    return {_text(field, name): _text(f"{field}.{name}", text) for name, text in value.items()}
-
-
-def _anything(field: str, value: Json) -> Json:
-    del field
-    return value
-
-
 _READERS: dict[str, Callable[[str, Json], Any]] = {
-    "kind": _text,
-    "payload": _anything,
+    "kind": read_text,
+    "payload": read_anything,
     "priority": choice_of(Priority),
-    "job_id": _optional_text,
-    "idempotency_key": _optional_text,
+    "job_id": read_optional_text,
+    "idempotency_key": read_optional_text,
     "on_conflict": choice_of(OnConflict),
-    "limit_key": _optional_text,
-    "tenant": _optional_text,
-    "after": _job_ids,
+    "limit_key": read_optional_text,
+    "tenant": read_optional_text,
+    "after": read_job_ids,
     "after_condition": choice_of(AfterCondition),
-    "delay_ms": _whole,
-    "ttl_ms": _optional_whole,
-    "timeout_ms": _optional_whole,
-    "max_attempts": _optional_whole,
-    "preemptible": _flag,
-    "trace": _headers,
-    "tags": _texts,
+    "delay": read_delay_ms,
+    "ttl": read_duration_ms,
+    "timeout": read_duration_ms,
+    "delay_ms": read_whole,
+    "ttl_ms": read_optional_whole,
+    "timeout_ms": read_optional_whole,
+    "max_attempts": read_optional_whole,
+    "preemptible": read_flag,
+    "trace": read_headers,
+    "tags": read_texts,
 }
 _SCHEDULE_READERS: dict[str, Callable[[str, Json], Any]] = {
-    "kind": _text,
-    "cron": _optional_text,
-    "every_ms": _optional_whole,
-    "time_zone": _text,
-    "payload": _anything,
+    "kind": read_text,
+    "cron": read_optional_text,
+    "every_ms": read_optional_whole,
+    "time_zone": read_text,
+    "payload": read_anything,
     "priority": choice_of(Priority),
     "missed": choice_of(Missed),
-    "max_catch_up": _whole,
+    "max_catch_up": read_whole,
     "overlap": choice_of(Overlap),
-    "suspended": _flag,
+    "suspended": read_flag,
 }

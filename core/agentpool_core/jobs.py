@@ -36,7 +36,8 @@ LONGEST_SUBJECT = 128  # characters of a limit key or a tenant
 SUBJECT_PATTERN = rf"[!-~]([ -~]{{0,{LONGEST_SUBJECT - 2}}}[!-~])?"  # printable ASCII
 SUBJECT_FORM = f"1 to {LONGEST_SUBJECT} printable ASCII characters, without a blank at either end"
 
-_POOL_PART = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
+POOL_PART_PATTERN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"  # of a namespace or a pool's name
+_POOL_PART = re.compile(POOL_PART_PATTERN)
 
 
 class Priority(StrEnum):

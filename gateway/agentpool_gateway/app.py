@@ -104,6 +104,7 @@ def build(
         generate_unique_id_function=openapi.operation_id,
         openapi_tags=openapi.TAGS,
         license_info=openapi.LICENCE,
+        contact=openapi.CONTACT,
         servers=openapi.SERVERS,
     )
     app.state.gateway = gateway

@@ -10,7 +10,10 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from agentpool_gateway import schemas, usage_schemas
+from agentpool_core.jobs import POOL_PART_PATTERN
+from agentpool_core.queue.codec.requests import ID_PATTERN
+from agentpool_core.queue.schedule import NAME_PATTERN
+from agentpool_gateway import agent_schemas, schemas, usage_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
@@ -73,8 +76,8 @@ SCHEDULE_BODY = _body(schemas.SCHEDULE_REQUEST)
 CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
 _VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
-A2A_BODY = _body(schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}
-A2A_MESSAGE = _body(schemas.A2A_MESSAGE, (A2A_TYPE, schemas.A2A_MESSAGE)) | {"parameters": [_VERSION]}
+A2A_BODY = _body(agent_schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}
+A2A_MESSAGE = _body(agent_schemas.A2A_MESSAGE, (A2A_TYPE, agent_schemas.A2A_MESSAGE)) | {"parameters": [_VERSION]}
 A2A_PLAIN = {"parameters": [_VERSION]}
 _HISTORY = _parameter("query", "historyLength", type="integer", minimum=0, maximum=1_000)
 A2A_GET = {"parameters": [_VERSION, _HISTORY]}
@@ -129,8 +132,8 @@ READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
-READ_CARD: Responses = {**_read(schemas.CARD, "An A2A agent card."), **_UNCHANGED}
-READ_AGENTS = _read(schemas.AGENTS, "Agents, and where their cards are.")
+READ_CARD: Responses = {**_read(agent_schemas.CARD, "An A2A agent card."), **_UNCHANGED}
+READ_AGENTS = _read(agent_schemas.AGENTS, "Agents, and where their cards are.")
 DISCARDED = _read(schemas.OUTCOME, "Deleted.")
 PURGED = _read(schemas.PURGED, "Numbers of removed and remaining jobs.")
 SIGNAL: Responses = {
@@ -162,7 +165,18 @@ SUBMIT: Responses = {
 }
 STREAM: Responses = {
     **_COMMON,
-    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
+    200: {
+        "description": "Server-Sent Events.",
+        "content": {
+            "text/event-stream": {
+                "schema": {
+                    "type": "string",
+                    "contentMediaType": "application/json",  # of the lines `data:`
+                    "contentSchema": {"oneOf": [schemas.EVENT, schemas.CHUNK]},
+                }
+            }
+        },
+    },
     204: {"description": "The job had ended before: do not reconnect."},
 }
 A2A: Responses = {
@@ -171,15 +185,15 @@ A2A: Responses = {
     200: {
         "description": "A JSON-RPC 2.0 response; a stream of such for a method that streams.",
         "content": {
-            "application/json": {"schema": schemas.A2A_ANSWER},
+            "application/json": {"schema": agent_schemas.A2A_ANSWER},
             "text/event-stream": {"schema": schemas.TEXT},
         },
     },
 }
-MCP_BODY = _body(schemas.MCP_MESSAGE) | {
+MCP_BODY = _body(agent_schemas.MCP_MESSAGE) | {
     "parameters": [_parameter("header", "MCP-Protocol-Version", example="2026-07-28")]
 }
-_MCP_ERROR = {"application/json": {"schema": schemas.A2A_ANSWER}}
+_MCP_ERROR = {"application/json": {"schema": agent_schemas.A2A_ANSWER}}
 MCP: Responses = {
     **{
         status: {**answer, "content": {**answer["content"], **_MCP_ERROR}}
@@ -192,7 +206,7 @@ MCP: Responses = {
     202: {"description": "A notification was taken."},
     406: {"description": "The header Accept names neither application/json nor text/event-stream."},
 }
-_A2A_ERROR = {"schema": schemas.A2A_ERROR}
+_A2A_ERROR = {"schema": agent_schemas.A2A_ERROR}
 _A2A_ERRORS: Responses = {
     status: {**answer, "content": {**answer["content"], **dict.fromkeys(("application/json", A2A_TYPE), _A2A_ERROR)}}
     for status, answer in {**_BODY, **_COMMON, 500: _problem("The agent's answer cannot be read.")}.items()
@@ -201,7 +215,7 @@ A2A_REST: Responses = {
     **_A2A_ERRORS,
     200: {
         "description": "Done.",
-        "content": {kind: {"schema": schemas.A2A_DOCUMENT} for kind in ("application/json", A2A_TYPE)},
+        "content": {kind: {"schema": agent_schemas.A2A_DOCUMENT} for kind in ("application/json", A2A_TYPE)},
     },
 }
 A2A_STREAM: Responses = {
@@ -232,6 +246,14 @@ CORS: dict[str, Any] = {
     "expose_headers": ["Allow", "ETag", "Location", "Retry-After"],
     "max_age": 600,
 }  # fmt: skip
+_SIGNAL = r"[A-Za-z0-9._-]{1,100}"
+_PATH_PATTERNS = {
+    "namespace": POOL_PART_PATTERN,
+    "pool": POOL_PART_PATTERN,
+    "job_id": ID_PATTERN,
+    "config_id": ID_PATTERN,
+    "name": NAME_PATTERN,  # of a webhook or a schedule
+}
 _NAMED = {
     "Job": schemas.JOB,
     "JobRequest": schemas.SUBMIT_REQUEST,
@@ -247,10 +269,22 @@ _NAMED = {
     "JobPage": schemas.FOUND,
     "Selector": schemas.SELECTOR,
     "Problem": schemas.PROBLEM,
-    "A2AAnswer": schemas.A2A_ANSWER,
-    "A2AMessage": schemas.A2A_MESSAGE,
-    "A2AError": schemas.A2A_ERROR,
-    "State": schemas.STATE,
+    "A2AAnswer": agent_schemas.A2A_ANSWER,
+    "A2AMessage": agent_schemas.A2A_MESSAGE,
+    "A2AError": agent_schemas.A2A_ERROR,
+    "JobState": schemas.STATE,
+    "Submitted": schemas.TAKEN,
+    "SubmittedMany": schemas.TAKEN_MANY,
+    "Event": schemas.EVENT,
+    "EventDetail": schemas.EVENT_DETAIL,
+    "Chunk": schemas.CHUNK,
+    "Step": schemas.STEP,
+    "Delivery": schemas.DELIVERY,
+    "Schedule": schemas.SCHEDULE,
+    "ScheduleRequest": schemas.SCHEDULE_REQUEST,
+    "Changed": schemas.APPLIED,
+    "Outcome": schemas.OUTCOME,
+    "Signalled": schemas.SIGNALLED,
     "Priority": schemas.PRIORITY,
 }
 
@@ -260,6 +294,7 @@ PROBE: Responses = {
     503: {"description": "Not ready.", "content": {"text/plain": {"schema": schemas.TEXT}}},
 }
 LICENCE = {"name": "Apache 2.0", "identifier": "Apache-2.0"}
+CONTACT = {"name": "The AgentPool developers"}
 SERVERS = [{"url": "/", "description": "This gateway."}]
 
 
@@ -268,13 +303,33 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.tags[0]}_{route.name}" if route.tags else route.name
 
 
+def _name_of(schema: dict[str, Any]) -> str | None:
+    """Return the name of a schema, which may have a description of its own; None: it has none."""
+    plain = _plain(schema)
+    return next((name for name, each in _NAMED.items() if _plain(each) == plain), None)
+
+
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key != "description"}
+
+
 def _with_references(value: Any, *, top: bool = False) -> Any:
     """Return a description with references in place of the schemas that have a name."""
     if isinstance(value, dict):
-        if not top and (name := next((name for name, each in _NAMED.items() if each == value), None)):
-            return {"$ref": f"#/components/schemas/{name}"}
+        if not top and (name := _name_of(value)):
+            own = {"description": value["description"]} if "description" in value else {}
+            return {"$ref": f"#/components/schemas/{name}"} | own
         return {key: _with_references(inner) for key, inner in value.items()}
     return [_with_references(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _restrict_path(operation: dict[str, Any], path: str) -> None:
+    """Add their patterns to the parameters of a path."""
+    for parameter in operation.get("parameters", ()):
+        if parameter["in"] == "path":
+            name = parameter["name"]
+            pattern = _SIGNAL if name == "name" and "/signals/" in path else _PATH_PATTERNS[name]
+            parameter["schema"] = {"type": "string", "pattern": f"^{pattern}$"}
 
 
 def add_security_schemes(app: FastAPI) -> None:
@@ -291,6 +346,7 @@ def add_security_schemes(app: FastAPI) -> None:
             components["schemas"] = {**components.get("schemas", {}), **named}
             for path, operations in found["paths"].items():
                 for method, operation in operations.items():
+                    _restrict_path(operation, path)
                     operation["summary"] = operation.get("description", "").partition("\n\n")[0].rstrip(".")
                     need = table.need_of(method.upper(), path)
                     if need is table.Rule.PUBLIC:

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from agentpool_core.documents import UNLISTED
@@ -56,25 +55,16 @@ def rows(schema: Schema) -> Schema:
     return {"type": "array", "items": schema}
 
 
-def a2a_call(methods: Iterable[str]) -> Schema:
-    """Return the schema of a JSON-RPC call of one of these methods."""
-    return {
-        "type": "object",
-        "required": ["jsonrpc", "method"],
-        "properties": {
-            "jsonrpc": {"const": "2.0"},
-            "id": {"type": ["string", "integer", "null"]},
-            "method": {"type": "string", "enum": list(methods)},
-            "params": {"type": "object"},
-        },
-    }
-
-
 def _ms(least: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": LONGEST_WAIT_MS}
 
 
 SUBJECT: Schema = {"type": ["string", "null"], "pattern": f"^{SUBJECT_PATTERN}$"}
+DURATION: Schema = {
+    "type": ["number", "string", "null"],
+    "minimum": 0,
+    "pattern": r"^[0-9]{1,12}(\.[0-9]{1,12})?(ms|s|m|h|d|)$",
+}
 JOB_REQUEST: Schema = {
     "type": "object",
     "required": ["kind"],
@@ -99,6 +89,9 @@ JOB_REQUEST: Schema = {
             "description": "Jobs that must end first.",
         },
         "after_condition": {"type": "string", "enum": [choice.value for choice in AfterCondition]},
+        "delay": DURATION | {"description": "Delay before the start: seconds, or a text such as 5m."},
+        "ttl": DURATION | {"description": "Longest wait for the start: seconds, or a text such as 5m."},
+        "timeout": DURATION | {"description": "Longest attempt: seconds, or a text such as 5m."},
         "delay_ms": _ms(0) | {"description": "Delay before the start, in milliseconds."},
         "ttl_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest wait, in milliseconds."},
         "timeout_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest attempt, in milliseconds."},
@@ -122,21 +115,40 @@ WEBHOOK_REQUEST: Schema = {
 SUBMIT_REQUEST: Schema = JOB_REQUEST | {
     "properties": {**JOB_REQUEST["properties"], "webhook": WEBHOOK_REQUEST | {"description": "Receives the end."}}
 }
-WEBHOOK = record(name=TEXT, url=TEXT, changes=rows(TEXT), format=TEXT)
-WEBHOOKS = record(
-    webhooks=rows(WEBHOOK),
-    deliveries=rows(
-        record(
-            webhook=TEXT,
-            change=TEXT,
-            changed_at_ms=COUNT,
-            outcome={"type": "string", "enum": [outcome.value for outcome in DeliveryOutcome]},
-            tries=COUNT,
-            tried_at_ms=COUNT,
-            answer=TEXT | {"description": "Of the receiver, or the error of the connection."},
-        )
-    ),
+EVENT_DETAIL: Schema = {
+    "type": "object",
+    "properties": {
+        "error": TEXT,
+        "reason": TEXT,
+        "signal": TEXT | {"description": "Name of a signal that came."},
+        "waits_for": rows(TEXT) | {"description": "Signals; none: a time."},
+        "progress": ANYTHING,
+    },
+}
+EVENT = record(
+    id=TEXT | {"description": "Place in the stream, for Last-Event-ID."},
+    type=TEXT | {"description": "queued, started, succeeded, …: docs/state-machine.md"},
+    job_id=TEXT,
+    at_ms=COUNT,
+    kind=TEXT,
+    route=TEXT,
+    priority=PRIORITY,
+    attempt=COUNT,
+    worker=nullable(TEXT),
+    detail=nullable(EVENT_DETAIL),
 )
+CHUNK = record(id=TEXT, run=COUNT, attempt=COUNT, number=COUNT, value=ANYTHING)
+DELIVERY = record(
+    webhook=TEXT,
+    change=TEXT,
+    changed_at_ms=COUNT,
+    outcome={"type": "string", "enum": [outcome.value for outcome in DeliveryOutcome]},
+    tries=COUNT,
+    tried_at_ms=COUNT,
+    answer=TEXT | {"description": "Of the receiver, or the error of the connection."},
+)
+WEBHOOK = record(name=TEXT, url=TEXT, changes=rows(TEXT), format=TEXT)
+WEBHOOKS = record(webhooks=rows(WEBHOOK), deliveries=rows(DELIVERY))
 WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
 _MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
 SELECTOR: Schema = {
@@ -243,20 +255,17 @@ SCHEDULE_REQUEST: Schema = {
     "description": "Exactly one of cron and every_ms.",
     "properties": _SCHEDULE,
 }
-SCHEDULES = record(
-    schedules=rows(
-        record(
-            name=TEXT,
-            **_SCHEDULE,
-            declared=FLAG | {"description": "By spec.schedules of the AgentPool."},
-            paused=FLAG,
-            next_due_ms=nullable(COUNT),
-            last_due_ms=nullable(COUNT),
-            last_outcome=nullable(TEXT),
-            last_job_id=nullable(TEXT),
-        )
-    )
+SCHEDULE = record(
+    name=TEXT,
+    **_SCHEDULE,
+    declared=FLAG | {"description": "By spec.schedules of the AgentPool."},
+    paused=FLAG,
+    next_due_ms=nullable(COUNT),
+    last_due_ms=nullable(COUNT),
+    last_outcome=nullable(TEXT),
+    last_job_id=nullable(TEXT),
 )
+SCHEDULES = record(schedules=rows(SCHEDULE))
 SCHEDULE_CHANGED = record(name=TEXT, outcome=TEXT)
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 SIGNALLED = record(job_id=TEXT, signal=TEXT, outcome=TEXT)
@@ -330,60 +339,6 @@ SCALING: Schema = {
     },
 }
 PAUSED = record(pool=TEXT, paused=FLAG)
-A2A_ANSWER: Schema = {
-    "type": "object",
-    "required": ["jsonrpc", "id"],
-    "properties": {
-        "jsonrpc": {"const": "2.0"},
-        "id": ANYTHING,
-        "result": {"type": "object"},
-        "error": {
-            "type": "object",
-            "required": ["code", "message"],
-            "properties": {"code": {"type": "integer"}, "message": TEXT},
-        },
-    },
-}
-MCP_MESSAGE: Schema = {
-    "type": "object",
-    "required": ["jsonrpc", "method"],
-    "properties": {
-        "jsonrpc": {"const": "2.0"},
-        "id": {"type": ["string", "integer"]},
-        "method": {"type": "string", "examples": ["initialize", "tools/list", "tools/call"]},
-        "params": {"type": "object"},
-    },
-}
-A2A_DOCUMENT: Schema = {"type": "object", "description": "As the specification of A2A 1.0 has it."}
-A2A_MESSAGE: Schema = {
-    "type": "object",
-    "required": ["message"],
-    "properties": {
-        "message": {
-            "type": "object",
-            "required": ["messageId", "role", "parts"],
-            "properties": {
-                "messageId": {"type": "string", "minLength": 1},
-                "contextId": TEXT,
-                "taskId": TEXT,
-                "role": {"type": "string", "enum": ["ROLE_USER", "ROLE_AGENT"]},
-                "parts": {
-                    "type": "array",
-                    "minItems": 1,
-                    "items": {"type": "object", "properties": {"text": TEXT, "data": ANYTHING}},
-                },
-                "metadata": {"type": "object"},
-            },
-        },
-        "configuration": {"type": "object", "properties": {"returnImmediately": FLAG, "historyLength": COUNT}},
-        "metadata": {"type": "object"},
-    },
-}
-A2A_ERROR = record(error=record(code={"type": "integer"}, status=TEXT, message=TEXT, details=rows({"type": "object"})))
-AGENTS = record(agents=rows(record(name=TEXT, url=TEXT, card=TEXT)))
-CARD = record(
-    name=TEXT, description=TEXT, supportedInterfaces=rows({"type": "object"}), skills=rows({"type": "object"})
-)
 PROBLEM: Schema = {
     "type": "object",
     "required": ["type", "title", "status", "detail"],

@@ -6,9 +6,9 @@ from dataclasses import fields
 
 import pytest
 
-from agentpool_core.documents import estimated_wait_ms, request_from
+from agentpool_core.documents import estimated_wait_ms, event_document, request_from
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, JobRequest, Priority, WorkerId
+from agentpool_core.jobs import AfterCondition, JobEvent, JobId, JobRequest, Priority, WorkerId
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from tests.fixtures.snapshots import snapshot_with
 
@@ -51,10 +51,41 @@ def test_every_field_of_a_request_can_be_sent():
     assert request.after == ("p",)
 
 
+@pytest.mark.parametrize(("value", "ms"), [(5, 5_000), (0.25, 250), ("5m", 300_000), ("250ms", 250), ("7", 7_000)])
+def test_times_are_seconds_or_a_text_with_a_unit(value, ms):
+    """As in Python and on the command line; names that end in _ms are milliseconds."""
+    found = request_from({"kind": "greet", "delay": value, "ttl": value, "timeout": value})
+    assert (found.delay_ms, found.ttl_ms, found.timeout_ms) == (ms, ms, ms)
+    assert found == request_from({"kind": "greet", "delay_ms": ms, "ttl_ms": ms, "timeout_ms": ms})
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "detail"),
+    [
+        ("failed", "ValueError: no", {"error": "ValueError: no"}),
+        ("progress", '{"done": 1}', {"progress": {"done": 1}}),
+        ("progress", "{", {"progress": "{"}),
+        ("signalled", "approval", {"signal": "approval"}),
+        ("waiting", "approval=1 stop=2", {"waits_for": ["approval", "stop"]}),
+        ("cancelled", "requested", {"reason": "requested"}),
+        ("started", None, None),
+    ],
+)
+def test_the_detail_of_an_event_is_an_object(kind, text, detail):
+    """Its name says the meaning, and JSON is not a text in JSON."""
+    event = JobEvent(id="1-0.0", type=kind, job_id=JobId("j"), at_ms=1, kind="greet", route="default",
+                     priority=Priority.TASK, attempt=1, worker=None, detail=text)  # fmt: skip
+    assert event_document(event)["detail"] == detail
+
+
 @pytest.mark.parametrize(
     ("document", "says"),
     [
         ([], "send an object"),
+        ({"kind": "a", "delay": "soon"}, "delay: 'soon': not a duration"),
+        ({"kind": "a", "ttl": -1}, "ttl: -1: not a duration"),
+        ({"kind": "a", "timeout": True}, "timeout: True: not a duration"),
+        ({"kind": "a", "ttl": 1, "ttl_ms": 5}, "ttl_ms is given too"),
         ({}, "kind: missing"),
         ({"kind": ""}, "kind: ''"),
         ({"kind": 3}, "kind: 3"),

@@ -94,7 +94,7 @@ export function open(pool, root, signal, report) {
     if (event.type === "progress") return; // the job's dialog has it; here it would drown the rest
     events = [event, ...events].slice(0, RECENT);
     const rows = events.map((one) => [
-      new Date(one.at_ms).toLocaleTimeString(), one.type, make("span", { class: "mono" }, one.job_id), one.kind, one.worker, one.detail?.split("\n")[0]]);
+      new Date(one.at_ms).toLocaleTimeString(), one.type, make("span", { class: "mono" }, one.job_id), one.kind, one.worker, textOf(one.detail)]);
     parts.events.replaceChildren(table(["At", "Event", "Job", "Kind", "Worker", "Detail"], rows, ""));
   });
   parts.events.replaceChildren(make("p", { class: "soft" }, "New events appear here."));
@@ -173,4 +173,11 @@ function workers(queue, held) {
     worker.lease_expires_at_ms < queue.taken_at_ms ? make("span", { class: "error" }, "lost") : "live", worker.host,
     worker.note ? make("span", { class: "error" }, worker.note) : ""]);
   return table(["Worker", "Slots", "Lease", "Host", "Note"], rows, queue.retired ? "No workers: the AgentPool was deleted." : "No workers. The operator starts them when jobs wait.");
+}
+
+// Returns the first line of an event's detail, which is an object with one value; null: none.
+function textOf(detail) {
+  const [value] = Object.values(detail ?? {});
+  if (value === undefined || value === null) return null;
+  return (typeof value === "string" ? value : JSON.stringify(value)).split("\n")[0];
 }

@@ -12,7 +12,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from agentpool_core.documents import Document, check_fields, summary_document
+from agentpool_core.document_fields import check_fields
+from agentpool_core.documents import Document, summary_document
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import JobState
 from agentpool_core.queue.selection import Change

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from fastapi import APIRouter, Request
 
-from agentpool_core.documents import delivery_document, webhook_document, webhook_from
 from agentpool_core.jobs import JobId, Json
 from agentpool_core.process.cancellation import results_of
 from agentpool_core.queue.webhooks import Webhook, definition_of
+from agentpool_core.webhook_documents import delivery_document, webhook_document, webhook_from
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from agentpool_core.documents import check_fields
+from agentpool_core.document_fields import check_fields
 from agentpool_core.errors import BudgetExceededError, InvalidJobError, StaleLeaseError
 from agentpool_core.queue.codec.json_text import MAX_BODY_BYTES, parse
 from agentpool_core.queue.codec.signals import check_signal

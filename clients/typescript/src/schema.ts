@@ -1,0 +1,443 @@
+// Generated from the gateway's OpenAPI description by `make generate`; change schemas.py there, not this file.
+
+export interface Changed {
+  changed: number;
+  cursor: string | null;
+}
+
+export interface Chunk {
+  id: string;
+  run: number;
+  attempt: number;
+  number: number;
+  /** Any JSON. */
+  value: unknown;
+}
+
+export interface Delivery {
+  webhook: string;
+  change: string;
+  changed_at_ms: number;
+  outcome: "delivered" | "retrying" | "failed";
+  tries: number;
+  tried_at_ms: number;
+  /** Of the receiver, or the error of the connection. */
+  answer: string;
+}
+
+export type Durability = "local" | "fsync" | "replica";
+
+export interface Event {
+  /** Place in the stream, for Last-Event-ID. */
+  id: string;
+  /** queued, started, succeeded, …: docs/state-machine.md */
+  type: string;
+  job_id: string;
+  at_ms: number;
+  kind: string;
+  route: string;
+  priority: Priority;
+  attempt: number;
+  worker: string | null;
+  detail: EventDetail | null;
+}
+
+export interface EventDetail {
+  error?: string;
+  reason?: string;
+  /** Name of a signal that came. */
+  signal?: string;
+  /** Signals; none: a time. */
+  waits_for?: Array<string>;
+  /** Any JSON. */
+  progress?: unknown;
+}
+
+export interface History {
+  job_id: string;
+  history: Array<{
+    at_ms: number;
+    type: string;
+    attempt: number;
+    worker: string | null;
+  }>;
+}
+
+export interface Job {
+  job_id: string;
+  pool: string;
+  state: JobState;
+  kind: string;
+  route: string;
+  priority: Priority;
+  /** Any JSON. */
+  payload: unknown;
+  attempt: number;
+  max_attempts: number;
+  timeout_ms: number;
+  submitted_at_ms: number;
+  enqueued_at_ms: number | null;
+  claimed_at_ms: number | null;
+  finished_at_ms: number | null;
+  due_at_ms: number | null;
+  expires_at_ms: number | null;
+  worker: string | null;
+  /** Any JSON. */
+  result: unknown;
+  error: string | null;
+  error_attempt: number | null;
+  reason: string | null;
+  /** Any JSON. */
+  progress: unknown;
+  /** Any JSON. */
+  checkpoint: unknown;
+  after: Array<string>;
+  tags: Array<string>;
+  idempotency_key: string | null;
+  limit_key: string | null;
+  tenant: string | null;
+  /** The job whose handler has started the job. */
+  started_by: string | null;
+  /** The limit that the queued job waits for. */
+  held_by: string | null;
+  cancel_requested: boolean;
+  /** Workers that were lost, or ran out of memory, while they ran the job. */
+  losses: number;
+  /** Whether the job runs alone, or waits to run alone, after two losses. */
+  quarantined: boolean;
+  /** Fields of the record that cannot be read, with the beginning of their text. */
+  undecodable: Record<string, string>;
+  /** Signals that a waiting job waits for; none: it waits for its time. */
+  waits_for: Array<string>;
+  /** A waiting job waits for jobs that it has started. */
+  waits_for_children: boolean;
+  /** Usage of models that the handler has reported, in all attempts. */
+  usage: Usage;
+  /** Question of a waiting job to the sender of the signal; null: none. */
+  question: unknown;
+  /** Durable steps, in the order of their ends. */
+  steps: Array<Step>;
+}
+
+export interface JobPage {
+  jobs: Array<JobSummary>;
+  cursor: string | null;
+}
+
+export interface JobRequest {
+  /** The handler. */
+  kind: string;
+  /** Any JSON, passed to the handler; at most 1 MiB. */
+  payload?: unknown;
+  priority?: "critical" | "task" | "info";
+  /** Null: generated. */
+  job_id?: string | null;
+  /** As the header Idempotency-Key. */
+  idempotency_key?: string | null;
+  on_conflict?: "refuse" | "keep" | "replace" | "cancel_running";
+  /** Limits by key apply to all jobs with the same text together. */
+  limit_key?: string | null;
+  /** Limits by tenant apply to all jobs of the tenant together. */
+  tenant?: string | null;
+  /** Jobs that must end first. */
+  after?: Array<string>;
+  after_condition?: "succeeded" | "finished" | "failed";
+  /** Delay before the start: seconds, or a text such as 5m. */
+  delay?: number | string | null;
+  /** Longest wait for the start: seconds, or a text such as 5m. */
+  ttl?: number | string | null;
+  /** Longest attempt: seconds, or a text such as 5m. */
+  timeout?: number | string | null;
+  /** Delay before the start, in milliseconds. */
+  delay_ms?: number;
+  /** Longest wait, in milliseconds. */
+  ttl_ms?: number | null;
+  /** Longest attempt, in milliseconds. */
+  timeout_ms?: number | null;
+  max_attempts?: number | null;
+  preemptible?: boolean;
+  /** W3C trace headers. */
+  trace?: Record<string, string>;
+  /** Labels to find the job by. */
+  tags?: Array<string>;
+  /** Receives the end. */
+  webhook?: WebhookRequest;
+}
+
+export type JobState = "scheduled" | "blocked" | "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled" | "expired";
+
+export interface JobSummary {
+  job_id: string;
+  pool: string;
+  state: JobState;
+  kind: string;
+  route: string;
+  priority: Priority;
+  attempt: number;
+  max_attempts: number;
+  timeout_ms: number;
+  submitted_at_ms: number;
+  enqueued_at_ms: number | null;
+  claimed_at_ms: number | null;
+  finished_at_ms: number | null;
+  due_at_ms: number | null;
+  expires_at_ms: number | null;
+  worker: string | null;
+  error: string | null;
+  error_attempt: number | null;
+  reason: string | null;
+  after: Array<string>;
+  tags: Array<string>;
+  idempotency_key: string | null;
+  limit_key: string | null;
+  tenant: string | null;
+  /** The job whose handler has started the job. */
+  started_by: string | null;
+  /** The limit that the queued job waits for. */
+  held_by: string | null;
+  cancel_requested: boolean;
+  /** Workers that were lost, or ran out of memory, while they ran the job. */
+  losses: number;
+  /** Whether the job runs alone, or waits to run alone, after two losses. */
+  quarantined: boolean;
+  /** Fields of the record that cannot be read, with the beginning of their text. */
+  undecodable: Record<string, string>;
+  /** Signals that a waiting job waits for; none: it waits for its time. */
+  waits_for: Array<string>;
+  /** A waiting job waits for jobs that it has started. */
+  waits_for_children: boolean;
+  /** Usage of models that the handler has reported, in all attempts. */
+  usage: Usage;
+}
+
+export interface Outcome {
+  job_id: string;
+  outcome: string;
+}
+
+export type Priority = "critical" | "task" | "info";
+
+export interface Problem {
+  type: string;
+  title: string;
+  status: number;
+  detail: string;
+  remedy?: string;
+  instance?: string;
+  field?: string;
+}
+
+export interface Queue {
+  pool: string;
+  taken_at_ms: number;
+  paused: boolean;
+  /** The AgentPool was deleted: its queue refuses new jobs. */
+  retired: boolean;
+  depth: number;
+  queued: number;
+  running: number;
+  scheduled: number;
+  blocked: number;
+  /** Started jobs that wait for a signal or a time, without a slot. */
+  waiting: number;
+  dead: number;
+  /** Jobs that wait for a limit, in addition to the queued jobs. */
+  held: number;
+  /** Queued jobs that wait to run alone. */
+  quarantined: number;
+  oldest_wait_ms: number | null;
+  estimated_wait_ms: number | null;
+  routes: Array<{
+    name: string;
+    limit: number | null;
+    running: number;
+    /** Time until jobs start again after a handler's overload; 0: not paused. */
+    paused_ms: number;
+    queued: {
+      critical: number;
+      task: number;
+      info: number;
+    };
+  }>;
+  limits: Array<{
+    name: string;
+    /** key or tenant: each has a limit of its own. */
+    by: string | null;
+    /** The bound in words. */
+    limit: string;
+    /** Jobs that wait for the limit. */
+    waiting: number;
+    /** Jobs that may start now; null: differs by key or tenant. */
+    free: number | null;
+  }>;
+  workers: Array<{
+    name: string;
+    slots: number;
+    running: number;
+    host: string;
+    /** Reason why the worker claims no jobs; empty: claims jobs. */
+    note: string;
+    lease_expires_at_ms: number;
+  }>;
+  totals: {
+    submitted: number;
+    started: number;
+    finished: number;
+  };
+}
+
+export interface Receipt {
+  job_id: string;
+  state: JobState;
+  queued: boolean;
+  queue_depth: number;
+  duplicate: boolean;
+}
+
+export interface Result {
+  job_id: string;
+  state: JobState;
+  /** Any JSON. */
+  result: unknown;
+  error: string | null;
+  reason: string | null;
+  /** Any JSON. */
+  progress: unknown;
+}
+
+export interface Scaling {
+  pool: string;
+  /** Whether the pool has an AgentPool; false: no further fields. */
+  declared: boolean;
+  replicas?: number | null;
+  ready_replicas?: number | null;
+  desired_replicas?: number | null;
+  wanted_replicas?: number | null;
+  manual_replicas?: number | null;
+  min_replicas?: number | null;
+  max_replicas?: number | null;
+  paused?: boolean;
+  limited?: {
+    reason: string;
+    message: string;
+  } | null;
+  decision?: {
+    at: string;
+    reason: string;
+  } | null;
+  gpus?: Record<string, unknown> | null;
+  conditions?: Array<{
+    type: string;
+    status: string;
+  }>;
+}
+
+export interface Schedule {
+  name: string;
+  kind: string;
+  /** minute hour day month weekday */
+  cron: string | null;
+  /** An interval instead; whole seconds. */
+  every_ms: number | null;
+  /** IANA name, for cron. */
+  time_zone: string;
+  /** Any JSON. */
+  payload: unknown;
+  priority: Priority;
+  missed: "Skip" | "Once" | "All";
+  max_catch_up: number;
+  overlap: "Allow" | "Skip" | "Cancel";
+  suspended: boolean;
+  /** By spec.schedules of the AgentPool. */
+  declared: boolean;
+  paused: boolean;
+  next_due_ms: number | null;
+  last_due_ms: number | null;
+  last_outcome: string | null;
+  last_job_id: string | null;
+}
+
+export interface ScheduleRequest {
+  kind: string;
+  /** minute hour day month weekday */
+  cron?: string | null;
+  /** An interval instead; whole seconds. */
+  every_ms?: number | null;
+  /** IANA name, for cron. */
+  time_zone?: string;
+  /** Any JSON. */
+  payload?: unknown;
+  priority?: Priority;
+  missed?: "Skip" | "Once" | "All";
+  max_catch_up?: number;
+  overlap?: "Allow" | "Skip" | "Cancel";
+  suspended?: boolean;
+}
+
+export interface Selector {
+  /** Any of these. */
+  state?: Array<JobState>;
+  /** Any of these. */
+  kind?: Array<string>;
+  /** Any of these. */
+  route?: Array<string>;
+  /** Any of these. */
+  tenant?: Array<string>;
+  /** All of these. */
+  tag?: Array<string>;
+  /** At this time or later. */
+  submitted_after_ms?: number | null;
+  /** Before this time. */
+  submitted_before_ms?: number | null;
+  /** Of the answer before. */
+  cursor?: string | null;
+}
+
+export interface Signalled {
+  job_id: string;
+  signal: string;
+  outcome: string;
+}
+
+export interface Step {
+  name: string;
+  outcome: "succeeded" | "failed" | "waiting" | "expired";
+  attempt: number;
+  started_at_ms: number;
+  duration_ms: number;
+}
+
+export interface Submitted {
+  job_id: string;
+  state: JobState;
+  queued: boolean;
+  queue_depth: number;
+  duplicate: boolean;
+  position: number | null;
+}
+
+export interface SubmittedMany {
+  jobs: Array<Receipt>;
+  accepted: number;
+  duplicates: number;
+}
+
+export interface Usage {
+  calls: number;
+  input_tokens: number;
+  output_tokens: number;
+  cost: number;
+}
+
+export interface Webhook {
+  name: string;
+  url: string;
+  changes: Array<string>;
+  format: string;
+}
+
+export interface WebhookRequest {
+  /** https, of an allowed host. */
+  url: string;
+  changes?: Array<"succeeded" | "failed" | "cancelled" | "expired" | "waiting">;
+}

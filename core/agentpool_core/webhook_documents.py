@@ -1,0 +1,45 @@
+"""Webhooks and their deliveries as JSON documents, for the HTTP API. `documents` has those of jobs."""
+
+from __future__ import annotations
+
+from agentpool_core.document_fields import check_fields
+from agentpool_core.documents import Document
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import Json
+from agentpool_core.queue.webhooks import ENDS, Change, Delivery, Webhook
+from agentpool_core.submission import choice_of
+
+
+def webhook_document(webhook: Webhook) -> Document:
+    """Return a webhook of a job, without the options of its format: they may be secret."""
+    return {
+        "name": webhook.name,
+        "url": webhook.url,
+        "changes": [change.value for change in webhook.changes],
+        "format": webhook.format,
+    }
+
+
+def webhook_from(name: str, document: Json) -> Webhook:
+    """Return the webhook of a document. Raises InvalidJobError naming the field."""
+    fields = check_fields("webhook", document, ("url", "changes"), 'send an object such as {"url": "https://…"}')
+    url, changes = fields.get("url"), fields.get("changes", list(ENDS))
+    if not isinstance(url, str) or not url:
+        raise InvalidJobError(field="url", value=url, problem="not a text", remedy="send an https URL")
+    if not isinstance(changes, list):
+        raise InvalidJobError(field="changes", value=changes, problem="not a list", remedy="send a JSON array of texts")
+    read_change = choice_of(Change)
+    return Webhook(name=name, url=url, changes=tuple(read_change("changes", change) for change in changes))
+
+
+def delivery_document(delivery: Delivery) -> Document:
+    """Return the state of a message to a webhook."""
+    return {
+        "webhook": delivery.webhook,
+        "change": delivery.change.value,
+        "changed_at_ms": delivery.change_ms,
+        "outcome": delivery.outcome.value,
+        "tries": delivery.tries,
+        "tried_at_ms": delivery.at_ms,
+        "answer": delivery.answer,
+    }
