@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from agentpool_core.errors import StaleLeaseError
@@ -39,6 +39,7 @@ programs = st.lists(
     min_size=1,
     max_size=5,
 )
+BRANCHES = [[("step", 0), ("sleep", 0)], [("sleep", 0)]]  # which reach their sleeps in a different order when replayed
 crashes = st.frozensets(st.tuples(st.integers(0, 25), st.sampled_from(["before", "after"])), max_size=6)
 
 
@@ -256,8 +257,10 @@ def check_output(program, chunks, acknowledged):
     deadline=None,
     database=None,
     suppress_health_check=list(HealthCheck),
-    phases=(Phase.generate, Phase.shrink),
+    phases=(Phase.explicit, Phase.generate, Phase.shrink),
 )
+@example(program=[("step", 0), ("gather", BRANCHES)], points=frozenset())
+@example(program=[("gather", [[("any", 0)], [("any", 0)]])], points=frozenset({(4, "after")}))
 @given(program=programs, points=crashes)
 def test_crashes_change_nothing(redis_url, program, points):
     """A program with crashes between its operations ends as the undisturbed program."""
