@@ -17,9 +17,10 @@ CASES ?= 10000
 FUZZ ?= tests/fuzz tests/integration/gateway/test_openapi.py
 SECONDS ?= 120
 SEED ?=
+RUNS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos mutants servers a2a-js tck release clean
+.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos kills mutants servers a2a-js tck release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -108,6 +109,9 @@ soak: setup ## Load one worker steadily for 15 minutes; writes its table, draws 
 chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any); needs libfaketime
 	@mkdir -p build
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json build/chaos.json
+
+kills: setup ## Kill workers at every step of the adapters' examples (RUNS=1000 jobs on such workers)
+	nice $(BIN)/python -m tests.kills --runs $(RUNS) $(if $(SEED),--seed $(SEED))
 
 mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each
 	$(BIN)/python -m tests.mutants --write

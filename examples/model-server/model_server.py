@@ -82,10 +82,17 @@ class Model(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+class Server(ThreadingHTTPServer):
+    """A server whose clients may be killed in the middle of a request."""
+
+    def handle_error(self, *_arguments: Any) -> None:
+        """Leave it: the client is gone."""
+
+
 @contextlib.contextmanager
 def serving() -> Iterator[str]:
     """Serve in a thread; yield the value of OPENAI_BASE_URL."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Model) as server:
+    with Server(("127.0.0.1", 0), Model) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
