@@ -662,6 +662,41 @@ CATALOGUE = (
         old="or job.token ~= tonumber(ARGV[2]) or job.worker ~= ARGV[3] then",
         new="then",
     ),
+    Mutant(
+        name="a-budget-checked-after-the-start",
+        wrong="a job starts although the budget of its tenant is spent",
+        old="if spent < limit.amount then return { bucket = bucket, left = math.huge, opens = now } end",
+        new="if true then return { bucket = bucket, left = math.huge, opens = now } end",
+    ),
+    Mutant(
+        name="a-charge-may-overspend",
+        wrong="a call is allowed as long as any money is left",
+        old="if spent < numbers.amount and spent + cost <= numbers.amount then return nil end",
+        new="if spent < numbers.amount then return nil end",
+    ),
+    Mutant(
+        name="a-charge-counts-twice",
+        wrong="a reservation that is repeated after a lost answer takes the money again",
+        old="if number <= total.last then return { 'ok' } end -- a repeated call",
+    ),
+    Mutant(
+        name="a-reservation-for-ever",
+        wrong="the report of a call does not replace the reservation of its cost",
+        old="limits.spend(job, total.cost - before - reserved)",
+        new="limits.spend(job, total.cost - before)",
+    ),
+    Mutant(
+        name="usage-counts-twice",
+        wrong="usage that is reported again after a lost answer is added twice",
+        old="if number > total.last then\n      total.last = number",
+        new="if true then\n      total.last = number",
+    ),
+    Mutant(
+        name="unfenced-usage",
+        wrong="usage under a lease that has passed on is added",
+        old="if not job or job.state ~= 'running' or job.token ~= tonumber(ARGV[2]) then return { 'stale' } end",
+        new="if not job then return { 'stale' } end",
+    ),
 )
 
 
