@@ -1,19 +1,23 @@
-"""Rows of lists: pools and workers, each with its document. Pure."""
+"""Rows of lists: pools, workers and schedules, each with its document. Pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 
 from agentpool_core.cli.fleet import PoolReading
 from agentpool_core.cli.output import table
 from agentpool_core.cli.queue_tables import RESERVED
 from agentpool_core.cli.watching import Row
-from agentpool_core.documents import Document, queue_document, worker_document
+from agentpool_core.documents import Document, queue_document, schedule_document, worker_document
 from agentpool_core.durations import format_duration
+from agentpool_core.jobs import PoolRef
+from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
 POOL_HEADERS = ("pool", "status", "workers", "running", "slots", "queued", "depth", "failed", "oldest")
 WIDE_POOL_HEADERS = (*POOL_HEADERS, "ready", "desired", "max", "reason")
+SCHEDULE_HEADERS = ("schedule", "kind", "due", "time zone", "next", "last", "outcome", "job")
 WORKER_HEADERS = ("worker", "slots", "lease", "host", "note")
 
 
@@ -23,6 +27,28 @@ def pool_row(reading: PoolReading, *, wide: bool) -> Row:
     steady = cells[:8] + cells[9:]  # without the oldest wait
     name = str(reading.pool)
     return Row(key=name, cells=cells, document=pool_document(reading), name=name, steady=steady)
+
+
+def schedule_row(state: ScheduleState, pool: PoolRef, *, with_pool: bool) -> Row:
+    """Return a schedule, with its next and last runs."""
+    schedule = state.schedule
+    cells = (
+        *((str(pool),) if with_pool else ()),
+        schedule.name,
+        schedule.kind,
+        schedule.cron or f"every {(schedule.every_ms or 0) // 1000}s",
+        schedule.time_zone if schedule.cron else None,
+        "paused" if state.paused else _moment(state.next_due_ms),
+        _moment(state.last_due_ms),
+        state.last_outcome,
+        state.last_job_id,
+    )
+    document = {"pool": str(pool), **schedule_document(state)} if with_pool else schedule_document(state)
+    return Row(key=f"{pool} {schedule.name}", cells=cells, document=document, name=schedule.name, steady=cells)
+
+
+def _moment(at_ms: int | None) -> str | None:
+    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def pool_document(reading: PoolReading) -> Document:

@@ -1,4 +1,4 @@
-"""`agentpool get`: jobs, pools and workers in the manner of `kubectl get`; a named job with its history on request."""
+"""`agentpool get`: jobs, pools, workers and schedules in the manner of `kubectl get`; a named job with its history."""
 
 from __future__ import annotations
 
@@ -15,7 +15,15 @@ from agentpool_core.cli.fleet import Fleet, Scope, open_fleet, scope_options
 from agentpool_core.cli.job_tables import HEADERS, WIDE_HEADERS, end_of, history_table, job_row, steps_table, usage_text
 from agentpool_core.cli.output import EXIT_CODES, Format, Output, emit, output_option, table
 from agentpool_core.cli.pending_reason import pending_reason
-from agentpool_core.cli.rows import POOL_HEADERS, WIDE_POOL_HEADERS, WORKER_HEADERS, pool_row, worker_rows
+from agentpool_core.cli.rows import (
+    POOL_HEADERS,
+    SCHEDULE_HEADERS,
+    WIDE_POOL_HEADERS,
+    WORKER_HEADERS,
+    pool_row,
+    schedule_row,
+    worker_rows,
+)
 from agentpool_core.cli.selecting import note_cut, selector_options
 from agentpool_core.cli.target import Target
 from agentpool_core.cli.watching import Read, ReadOne, Row, show_rows, watch
@@ -29,8 +37,8 @@ if TYPE_CHECKING:
     from agentpool_core.queue.selector import JobSelector
     from agentpool_core.queue.snapshots import QueueSnapshot
 
-JOBS, POOLS, WORKERS = "jobs", "pools", "workers"
-RESOURCES = {JOBS: JOBS, "job": JOBS, POOLS: POOLS, "pool": POOLS, WORKERS: WORKERS, "worker": WORKERS}
+JOBS, POOLS, WORKERS, SCHEDULES = "jobs", "pools", "workers", "schedules"
+RESOURCES = {name: kind for kind in (JOBS, POOLS, WORKERS, SCHEDULES) for name in (kind, kind.removesuffix("s"))}
 SHOWN = 100  # jobs of each state, except for names
 EPILOG = (
     """\b
@@ -45,6 +53,7 @@ Examples:
   agentpool get job 0193f6c2a1b-9f86d081 --history
   agentpool get pools -A -o wide
   agentpool get workers --pool research/analysts -w
+  agentpool get schedules -A
 
 The word "jobs" may be left out. A single job is shown with its durable steps;
 `agentpool describe` shows more. Ended jobs are kept until their retention
@@ -78,11 +87,11 @@ class Query:
 
 def complete_resources(_context: click.Context, _option: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Return the resources that begin so."""
-    return [CompletionItem(name) for name in (JOBS, POOLS, WORKERS) if name.startswith(incomplete)]
+    return [CompletionItem(name) for name in (JOBS, POOLS, WORKERS, SCHEDULES) if name.startswith(incomplete)]
 
 
 @click.command(epilog=EPILOG)
-@click.argument("what", nargs=-1, metavar="[jobs|pools|workers] [NAME...]", shell_complete=complete_resources)
+@click.argument("what", nargs=-1, metavar="[jobs|pools|workers|schedules] [NAME...]", shell_complete=complete_resources)
 @scope_options
 @selector_options(*UNENDED, *ENDED)
 @click.option(
@@ -103,16 +112,19 @@ def get(
     watched: bool,
     output: Output,
 ) -> None:
-    """Show jobs, pools or workers: those named, else all. Jobs without --state: those that wait, run or have failed."""
+    """Show jobs, pools, workers or schedules: those named, else all.
+
+    Jobs without --state: those that wait, run or have failed.
+    """
     resource = RESOURCES.get(what[0]) if what else None
     names = what[1:] if resource else what
     most = (SHOWN if output is not Format.NAME else 0) if limit is None else limit
     chosen = replace(selector, states=selector.states or LISTED)
     query = Query(scope=scope, selector=chosen, limit=most, names=names, output=output, watched=watched)
-    if resource in {POOLS, WORKERS}:
+    if resource in LISTS:
         if history or count or limit is not None or not selector.is_empty:
             raise click.UsageError(f"the options that select jobs have no meaning for {resource}; leave them out")
-        run(_pools(query) if resource == POOLS else _workers(query))
+        run(LISTS[resource](query))
     elif names:
         if count or watched or scope.everywhere or not selector.is_empty:
             raise click.UsageError("name JOBs, or select them, not both")
@@ -145,9 +157,31 @@ async def _workers(query: Query) -> None:
 
         async def read() -> list[Row]:
             rows = [row for reading in await fleet.read() for row in worker_rows(reading, with_pool=everywhere)]
-            return [row for row in rows if not query.names or row.name in query.names]
+            return [row for row in rows if _is_wanted(row, query)]
 
         await query.show(("pool", *WORKER_HEADERS) if everywhere else WORKER_HEADERS, read, empty="no such workers")
+
+
+async def _schedules(query: Query) -> None:
+    everywhere = query.scope.everywhere
+    async with open_fleet(query.scope, only=None if everywhere else query.scope.one()) as fleet:
+
+        async def read() -> list[Row]:
+            return [row for pool in await fleet.names() for row in await rows(pool) if _is_wanted(row, query)]
+
+        async def rows(pool: PoolRef) -> list[Row]:
+            states = await (await fleet.inspector(pool)).schedules(pool).list()
+            return [schedule_row(state, pool, with_pool=everywhere) for state in states]
+
+        headers = ("pool", *SCHEDULE_HEADERS) if everywhere else SCHEDULE_HEADERS
+        await query.show(headers, read, empty="no such schedules")
+
+
+def _is_wanted(row: Row, query: Query) -> bool:
+    return not query.names or row.name in query.names
+
+
+LISTS = {POOLS: _pools, WORKERS: _workers, SCHEDULES: _schedules}  # of all but jobs
 
 
 async def _jobs(query: Query) -> None:

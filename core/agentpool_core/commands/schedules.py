@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
-from agentpool_core.cli.output import EXIT_CODES, Format, emit, output_option, say, table, values
+from agentpool_core.cli.groups import Group
+from agentpool_core.cli.output import EXIT_CODES, Format, output_option, say, values
 from agentpool_core.cli.payloads import payload_of
+from agentpool_core.cli.rows import SCHEDULE_HEADERS, schedule_row
 from agentpool_core.cli.target import Target, pool_options
-from agentpool_core.documents import schedule_document
+from agentpool_core.cli.watching import show_rows
 from agentpool_core.jobs import Priority
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 
@@ -34,7 +35,7 @@ Schedules in spec.schedules of the AgentPool are listed too, and can be paused; 
 )
 
 
-@click.group(epilog=EPILOG)
+@click.group(cls=Group, epilog=EPILOG)
 def schedules() -> None:
     """Submit jobs at due times: exactly one job for each due time."""
 
@@ -45,22 +46,8 @@ def schedules() -> None:
 def list_(*, target: Target, output: Format) -> None:
     """List schedules with their next and last runs."""
     states = run(_ask(target, lambda schedules: schedules.list()))
-    rows = [
-        (
-            state.schedule.name,
-            state.schedule.kind,
-            state.schedule.cron or f"every {(state.schedule.every_ms or 0) // 1000}s",
-            state.schedule.time_zone if state.schedule.cron else None,
-            "paused" if state.paused else _time(state.next_due_ms),
-            _time(state.last_due_ms),
-            state.last_outcome,
-            state.last_job_id,
-        )
-        for state in states
-    ]
-    headers = ("schedule", "kind", "due", "time zone", "next", "last", "outcome", "job")
-    text = table(headers, rows) if rows else f"no schedules in pool {target.pool}"
-    emit(output, [schedule_document(state) for state in states], names=[s.schedule.name for s in states], text=text)
+    rows = [schedule_row(state, target.pool, with_pool=False) for state in states]
+    show_rows(SCHEDULE_HEADERS, rows, output, empty=f"no schedules in pool {target.pool}")
 
 
 @schedules.command()
@@ -132,7 +119,3 @@ async def _ask(target: Target, call: Callable[[Schedules], Awaitable[Answer]]) -
 
     async with open_redis(target) as redis:
         return await call(Schedules(redis, target.pool))
-
-
-def _time(at_ms: int | None) -> str | None:
-    return None if at_ms is None else datetime.fromtimestamp(at_ms / 1000, tz=UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -39,6 +39,12 @@ def printed(result: Result) -> str:
     return result.stdout
 
 
+async def test_groups_of_commands_suggest_similar_names(cli):
+    """Also below the first level."""
+    for group, wrong, right in (("schedules", "pasue", "pause"), ("limits", "lst", "list"), ("dead", "purg", "purge")):
+        assert f"did you mean {right}" in str((await cli(group, wrong)).exception)
+
+
 @pytest.fixture
 async def second(redis, pool: PoolRef) -> PoolRef:
     """A second pool of the same namespace."""

@@ -479,7 +479,8 @@ async def test_schedules_are_created_listed_paused_and_deleted(agentpool):
     assert (shown["cron"], shown["payload"], shown["paused"]) == ("30 6 * * *", {"a": 1}, False)
     assert shown["next_due_ms"] > 0
     await agentpool("schedules", "pause", "report")
-    assert "paused" in (await agentpool("schedules", "list")).output
+    assert "paused" in (await agentpool("get", "schedules")).output
+    assert (await agentpool("get", "schedule", "report", "absent", "-o", "name")).output == "report\n"
     await agentpool("schedules", "resume", "report")
     assert (await agentpool("schedules", "list", "-o", "name")).output == "report\n"
     await agentpool("schedules", "delete", "report")
