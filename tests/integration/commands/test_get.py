@@ -10,11 +10,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
 from agentpool_core.cli.root import root
+from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobRequest, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route
 from tests.fixtures.redis import wait_until
@@ -43,6 +45,38 @@ async def test_groups_of_commands_suggest_similar_names(cli):
     """Also below the first level."""
     for group, wrong, right in (("schedules", "pasue", "pause"), ("limits", "lst", "list"), ("dead", "purg", "purge")):
         assert f"did you mean {right}" in str((await cli(group, wrong)).exception)
+
+
+LOST = "\udcff"  # a byte that is not UTF-8, as Python passes it on
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ("get", "job", LOST),
+        ("cancel", LOST),
+        ("wait", LOST),
+        ("stream", LOST),
+        ("signal", LOST, "name"),
+        ("signal", "job", LOST),
+        ("replay", LOST),
+        ("submit", LOST),
+        ("submit", "greet", "1", "--key", LOST),
+        ("submit", "greet", "1", "--tenant", LOST),
+        ("submit", "greet", "1", "--id", LOST),
+        ("cancel", "job", "--reason", LOST),
+        ("get", "jobs", "--tag", LOST),
+        ("get", "jobs", "--kind", LOST),
+        ("get", "jobs", "--tenant", LOST),
+        ("schedules", "pause", LOST),
+        ("limits", "set", LOST, "--key", LOST, "--max-running", "1"),
+        ("describe", "job", LOST),
+    ],
+)
+async def test_text_that_cannot_be_encoded_is_an_error_and_no_traceback(cli, args):
+    """In every place of an id, a name or a condition."""
+    error = (await cli(*args)).exception
+    assert error is None or isinstance(error, click.ClickException | AgentPoolError | SystemExit), repr(error)
 
 
 @pytest.fixture
