@@ -142,6 +142,7 @@ def report(plan: Plan, found: Outcome) -> Report:
         ratios={
             "tokens read once and in order / tokens": 1 - faulty / max(1, found.tokens),
             "jobs that succeeded / jobs": found.ended / max(1, found.jobs),
+            "tokens a second, read / asked for": found.tokens / found.took_s / (plan.readers * plan.a_second),
         },
         required={"tokens read once and in order / tokens": 1.0, "jobs that succeeded / jobs": 1.0},
         notes=[
