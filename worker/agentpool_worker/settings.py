@@ -51,6 +51,7 @@ class WorkerSettings:
     memory_limit_bytes: int | None = None  # of this process: drains near the limit; None: the container's limit
     start_seconds: float | None = None  # for Redis and the pool to be available; None: 600, or 30 if run by hand
     neighbours: int = 0  # containers of the pod that ask /drained before they end
+    server_metrics: str | None = None  # URL of a model server's metrics, for adaptive slots; None: no such server
     safety_poll_seconds: float = 10.0  # a claim for the case that a bell was lost
     maintenance_seconds: float = 1.0  # about, between rounds of the queue's maintenance
     log_format: str = "json"  # json | text
@@ -130,6 +131,14 @@ def _check(values: Mapping[str, Any]) -> None:
                 problem="out of range",
                 remedy=f"choose from {lowest:g} to {highest:g}",
             )
+    metrics = values.get("server_metrics")
+    if metrics is not None and not metrics.startswith(("http://", "https://")):
+        raise SettingError(
+            field=variable_of("server_metrics"),
+            value=metrics,
+            problem="not an HTTP address",
+            remedy="use the address of the server's metrics, for example http://127.0.0.1:8000/metrics",
+        )
     if values["worker"].startswith("~"):
         raise SettingError(
             field="--worker (AGENTPOOL_WORKER)",

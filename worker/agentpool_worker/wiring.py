@@ -32,6 +32,7 @@ from agentpool_worker.lease.watchdog import Watchdog
 from agentpool_worker.maintenance import MaintenanceLoop
 from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, starting_slots
 from agentpool_worker.slots.semaphore import Slots
+from agentpool_worker.slots.server import ServerReader
 from agentpool_worker.supervision.exits import RESTART, SICK
 from agentpool_worker.supervision.lifeline import follow_supervisor
 from agentpool_worker.telemetry.health import HealthServer, Probes
@@ -80,7 +81,11 @@ class Parts:
         self.slots.on_free = self.claims.bell
         self.buffer = CompletionBuffer(signal=self.claims.signal, metrics=self.metrics)
         self.adaptive = AdaptiveSlots(
-            slots=self.slots, settings=lambda: self.pool, reader=reader, changed=self._on_slots
+            slots=self.slots,
+            settings=lambda: self.pool,
+            reader=reader,
+            changed=self._on_slots,
+            server=None if settings.server_metrics is None else ServerReader(settings.server_metrics),
         )
         self.fitness = Fitness(unfit=lambda _words: self.drain.leave_early(SICK))
         self.running_jobs = self._make_running_jobs(handlers, Producer(redis, settings.pool))
@@ -190,11 +195,15 @@ class Parts:
             await self.side.ask(lambda: self.health.wait_for_neighbours(count, within_seconds=_NEIGHBOURS_SECONDS))
 
     async def _adapt(self) -> None:
-        """Read the GPUs in the side loop, and decide in the jobs' loop."""
-        while True:
-            await asyncio.sleep(PERIOD_SECONDS)
-            self.adaptive.read()
-            self._in_jobs_loop(self.adaptive.run_once)
+        """Read the GPUs and the model server in the side loop, and decide in the jobs' loop."""
+        try:
+            while True:
+                await asyncio.sleep(PERIOD_SECONDS)
+                self.adaptive.read()
+                await self.adaptive.read_server()
+                self._in_jobs_loop(self.adaptive.run_once)
+        finally:
+            await self.adaptive.close()
 
     async def _hold_connection(self) -> None:
         """Close the side loop's connection when the side loop ends."""

@@ -10,6 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
 
 from agentpool_core.jobs import JobRequest
 from agentpool_core.queue import Inspector, PoolSettings, Producer
@@ -39,9 +41,11 @@ async def call(payload, ctx):
 
 
 @contextlib.asynccontextmanager
-async def serving(redis_url, pool, **fields):
+async def serving(redis_url, pool, environ=(), **fields):
     """Run a worker in this loop; at the end it requeues its running jobs and leaves."""
-    own = settings_from({}, redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1", drain_seconds=0)
+    own = settings_from(
+        dict(environ), redis_url=redis_url, pool=pool, http_port=0, http_host="127.0.0.1", drain_seconds=0
+    )
     worker = Worker(app, own, **fields)
     running = asyncio.create_task(worker.run())
     try:
@@ -110,6 +114,23 @@ async def test_slots_follow_recorded_gpu_readings(redis, redis_url, pool, submit
         await until(queue_knows, "the queue knows of the floor")
     assert set(logged_reasons()) == {"gpu_idle", "gpu_memory"}
     assert reader.closed
+
+
+async def test_slots_follow_the_model_server(redis, redis_url, pool, submit, logged_reasons):
+    """The worker reads the metrics of the server that AGENTPOOL_SERVER_METRICS names, and gives up slots in vain."""
+    await Inspector(redis).configure(pool, replace(SETTINGS, adaptive_mode=AdaptiveMode.GOODPUT))
+    await submit("wait", 12)
+
+    async def show(_request: web.Request) -> web.Response:
+        return web.Response(text="vllm:num_requests_waiting 3\n")
+
+    metrics = web.Application()
+    metrics.router.add_get("/metrics", show)
+    async with TestServer(metrics) as server:
+        environ = {"AGENTPOOL_SERVER_METRICS": str(server.make_url("/metrics"))}
+        async with serving(redis_url, pool, environ) as worker:
+            await until(lambda: worker.parts.slots.total == 3, "the slots in vain are given up")
+    assert logged_reasons() == ["server"]
 
 
 async def test_slots_follow_the_report_of_the_handler(redis, redis_url, pool, submit, logged_reasons):

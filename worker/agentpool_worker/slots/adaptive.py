@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.settings import PoolSettings
     from agentpool_worker.slots.gpu import GpuReader, GpuReading
     from agentpool_worker.slots.semaphore import Slots
+    from agentpool_worker.slots.server import ServerReader, ServerReading
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ SHRINK_MEMORY_ABOVE = 0.95  # share of memory; above, the next allocation may fa
 SHRINK_FACTOR = 0.7  # share of the slots left after a decrease
 MILD_FACTOR = 0.9  # the most left after an overload; fewer, down to the above, by the share of slots in such attempts
 CEILING_SECONDS = 60.0  # for which the slots stay below the number that was overloaded
+GROW_CACHE_BELOW, SHRINK_CACHE_ABOVE = 0.9, 0.97  # share of the model server's KV cache
+WAITING_SHARE = 0.05  # of the slots; more requests that wait inside the server show that slots are in vain
 FRESH_SECONDS = 3.0  # after a decrease for overload without a further one
 PERIOD_SECONDS = 2.0  # between decisions; NVML averages utilisation over up to a second
 
@@ -50,6 +53,7 @@ class Controller:
         self.search = Search()
         self._headroom = Headroom()
         self._ceiling = (0, -math.inf)  # the number of slots that was overloaded, and when
+        self._has_waited = False  # requests waited inside the server at the last reading
         self._is_recovering = False  # the slots return to just below the ceiling
 
     def decide(self, seen: Observation, settings: PoolSettings) -> Change | None:
@@ -66,9 +70,15 @@ class Controller:
         return None if change is None or change.slots == seen.slots else change
 
     def _shrink(self, seen: Observation, settings: PoolSettings) -> Change | None:
-        if seen.overloads and seen.used <= seen.slots and not self._is_fresh(seen):
-            return self._retreat(seen, settings)
-        if settings.adaptive_mode is not AdaptiveMode.GPU:
+        if seen.used <= seen.slots and not self._is_fresh(seen):
+            if seen.overloads:
+                wasted = float(seen.slots) if seen.wasted is None else seen.wasted
+                words = f"{seen.overloads} jobs reported an overload"
+                return self._retreat(seen, settings, wasted, Reason.OVERLOADED, words)
+            if settings.adaptive_mode is not AdaptiveMode.OVERLOAD and (found := self._server_load(seen)) is not None:
+                wasted, words = found
+                return self._retreat(seen, settings, wasted, Reason.SERVER, words)
+        if settings.adaptive_mode is not AdaptiveMode.GPU or _has_own_cache(seen):
             return None
         for gpu in seen.gpus:
             if gpu.memory > SHRINK_MEMORY_ABOVE:
@@ -77,15 +87,26 @@ class Controller:
                 return Change(slots=fewer, reason=Reason.GPU_MEMORY, detail=detail)
         return None
 
-    def _retreat(self, seen: Observation, settings: PoolSettings) -> Change:
-        """Give up the slots that served overloaded attempts, or those of the last step of a climb or trial."""
+    def _server_load(self, seen: Observation) -> tuple[float, str] | None:
+        """Return the slots that the model server has no use for, and why; None: the server has room."""
+        if seen.server is None:
+            return None
+        waiting, cache = seen.server.waiting or 0.0, seen.server.cache or 0.0
+        had_waited, self._has_waited = self._has_waited, waiting > WAITING_SHARE * seen.slots
+        if self._has_waited and had_waited:  # a single reading may have met a burst of arrivals
+            return waiting, f"{waiting:g} requests wait inside the model server"
+        if cache > SHRINK_CACHE_ABOVE:
+            return 0.0, f"the model server has {cache:.0%} of its KV cache in use"
+        return None
+
+    def _retreat(self, seen: Observation, settings: PoolSettings, wasted: float, reason: Reason, words: str) -> Change:
+        """Give up the slots in vain, or those of the last step of a climb or trial."""
         self._ceiling = (seen.slots, seen.at)
         self._is_recovering = True
-        wasted = 1.0 if seen.wasted is None else seen.wasted / seen.slots
-        fewer = _fewer(seen, settings, min(MILD_FACTOR, max(SHRINK_FACTOR, 1 - wasted)))
+        fewer = _fewer(seen, settings, min(MILD_FACTOR, max(SHRINK_FACTOR, 1 - wasted / seen.slots)))
         proven = self.search.proven(seen.slots)
         slots = fewer if proven is None else max(min(proven, seen.slots), settings.adaptive_min)
-        return Change(slots=slots, reason=Reason.OVERLOADED, detail=f"{seen.overloads} jobs reported an overload")
+        return Change(slots=slots, reason=reason, detail=words)
 
     def _is_fresh(self, seen: Observation) -> bool:
         """Whether the last decrease came just now, so that overloads may be those of before."""
@@ -102,13 +123,16 @@ class Controller:
 
     def _follow_goodput(self, seen: Observation, settings: PoolSettings) -> Change | None:
         least, most = settings.adaptive_min, self._most(seen, settings)
-        if settings.adaptive_mode is AdaptiveMode.GPU:
+        if settings.adaptive_mode is AdaptiveMode.GPU and not _has_own_cache(seen):
             allowed = self._headroom.allowed(seen.slots, seen.gpus)
             most = most if allowed is None else min(most, allowed)
         return self.search.decide(seen, least, max(most, least))
 
     def _most(self, seen: Observation, settings: PoolSettings) -> int:
-        """Return the bound of growth: the settings', and for a while the number that was overloaded."""
+        """Return the bound of growth: the settings', a full server, and for a while the number that was overloaded."""
+        server = seen.server
+        if server is not None and (bool(server.waiting) or (server.cache or 0.0) >= GROW_CACHE_BELOW):
+            return max(settings.adaptive_min, min(settings.adaptive_max, seen.slots))
         slots, at = self._ceiling
         if seen.at - at < CEILING_SECONDS:
             return max(settings.adaptive_min, min(settings.adaptive_max, slots - 1))
@@ -116,7 +140,9 @@ class Controller:
 
     def _grow_blindly(self, seen: Observation, settings: PoolSettings) -> Change | None:
         """Grow by one while no job has ended: by an idle GPU, else back to the starting slots."""
-        if not seen.is_full or not self.search.is_blind(seen) or any(gpu.memory >= GROW_BELOW for gpu in seen.gpus):
+        if not seen.is_full or not self.search.is_blind(seen):
+            return None
+        if not _has_own_cache(seen) and any(gpu.memory >= GROW_BELOW for gpu in seen.gpus):
             return None
         known = [gpu.utilisation for gpu in seen.gpus if gpu.utilisation is not None]
         if settings.adaptive_mode is AdaptiveMode.GPU and known and len(known) == len(seen.gpus):
@@ -126,6 +152,11 @@ class Controller:
             detail = f"all slots in use, busiest GPU at {max(known):.0%}"
             return Change(slots=slots, reason=Reason.GPU_IDLE, detail=detail)
         return _recover(seen, min(starting_slots(settings), self._most(seen, settings)))
+
+
+def _has_own_cache(seen: Observation) -> bool:
+    """Whether a model server takes the GPU's memory once, at its start, and divides it among its requests."""
+    return seen.server is not None and seen.server.cache is not None
 
 
 def _recover(seen: Observation, most: int) -> Change | None:
@@ -152,18 +183,21 @@ class AdaptiveSlots:
         settings: Callable[[], PoolSettings],
         reader: GpuReader | None,
         changed: Callable[[Change], None],
+        server: ServerReader | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._slots = slots
         self._settings = settings
         self._reader = reader
         self._changed = changed
+        self._server = server
         self._clock = clock
         self._overloads = 0
         self._controller = Controller()
         self.recorder = Recorder(clock)
         self.recorder.is_on = _measures(settings())
         self.readings: Sequence[GpuReading] = ()  # the latest; empty where there is no GPU
+        self.server_reading: ServerReading | None = None  # the latest; None: no server, or no answer
 
     def report_overload(self) -> None:
         """Record a job that ended with an overload signal."""
@@ -173,6 +207,16 @@ class AdaptiveSlots:
         """Take a reading. May block for milliseconds, so called outside the jobs' event loop."""
         if self._reader is not None:
             self.readings = self._reader.read()
+
+    async def read_server(self) -> None:
+        """Read the model server's metrics, outside the jobs' event loop."""
+        if self._server is not None and _measures(self._settings()):
+            self.server_reading = await self._server.read()
+
+    async def close(self) -> None:
+        """Close the connection to the model server, in the loop that reads."""
+        if self._server is not None:
+            await self._server.close()
 
     def run_once(self) -> None:
         """Decide and apply, in the jobs' event loop."""
@@ -192,6 +236,7 @@ class AdaptiveSlots:
             used=self._slots.used,
             overloads=overloads,
             gpus=self.readings,
+            server=self.server_reading,
             **recorded,
         )
 

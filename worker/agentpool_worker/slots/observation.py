@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from agentpool_worker.slots.gpu import GpuReading
+    from agentpool_worker.slots.server import ServerReading
 
 
 class Reason(StrEnum):
@@ -26,6 +27,7 @@ class Reason(StrEnum):
     GPU_IDLE = "gpu_idle"  # no job has ended yet; utilisation and memory leave room, and every slot is in use
     GPU_MEMORY = "gpu_memory"  # memory is nearly full
     OVERLOADED = "overloaded"  # the handler raised Overloaded
+    SERVER = "server"  # the model server's cache is nearly full, or requests wait inside of it
     RECOVERED = "recovered"  # nothing overloaded, and every slot is in use: slots that were given up come back
     SETTINGS = "settings"  # the AgentPool changed
 
@@ -53,6 +55,7 @@ class Observation:
     samples: Sequence[Sample] = ()  # of jobs that ended since the last decision, and of units
     running: Sequence[Sample] = ()  # of jobs that run: their run time so far
     gpus: Sequence[GpuReading] = ()  # empty: no GPU, or none could be read
+    server: ServerReading | None = None  # of the model server; None: there is none, or it could not be read
 
     @property
     def is_full(self) -> bool:
