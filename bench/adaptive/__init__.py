@@ -141,7 +141,7 @@ def _measured(trace: Trace, window: tuple[float, float]) -> Measures:
         throughput=sum(each.work for each in ended) / (end - begin),
         p95_s=times[int(0.95 * len(times))],
         slots=median,
-        steady=near / (end - begin),
+        steady=round(near / (end - begin), 6),  # without the error of sums of seconds
         changes=60 * sum(begin <= at < end for at, _ in trace.changes) / (end - begin),
         out_of_memory=trace.out_of_memory,
     )

@@ -36,6 +36,7 @@ class Plant:
     max_slots: int = 64
     changes: tuple[tuple[float, float], ...] = ()  # times, and the knee from then on
     bursts: tuple[float, int] | None = None  # seconds between bursts, and jobs in each; None: always jobs
+    neighbour: float = 0.05  # standard deviation of the logarithm of the speed, from one spell to the next
     seconds: float = 240.0  # of the simulation
 
     def speed(self, running: int, at: float) -> float:
@@ -73,6 +74,7 @@ PLANTS = (
         base_gib=20,
         seconds=420.0,
     ),
+    Plant(name="GPU with a noisy neighbour", knee=16, neighbour=0.15, total_gib=80, base_gib=20),
     Plant(name="batching GPU, equal jobs", knee=32, kinds=(Kind(seconds=2.0, spread=0.0),), total_gib=80, base_gib=20),
     Plant(name="compute-bound GPU", knee=2, kinds=(Kind(seconds=0.5, spread=0.3),), total_gib=80, base_gib=10),
     Plant(

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bench.adaptive.plants import Kind, Plant
 
 GIB = 2**30
+SPELL_SECONDS = 3.0  # for which a neighbour's load stays
 REFUSAL_SECONDS = 0.2  # until an upstream has refused
 BUSY = 0.9  # utilisation that NVML shows with a single job already
 
@@ -85,6 +86,8 @@ class Simulation:
         self._numbers = itertools.count()
         self._memory = plant.base_gib
         self._claimed = 0  # jobs of bursts
+        self._neighbour = random.Random(seed)  # apart, so that every number of slots has the same spells
+        self._spell, self._spell_ends = 1.0, 0.0
         self._tokens, self._filled_at = 1.0, 0.0
         mode = AdaptiveMode.OFF if fixed else AdaptiveMode.GPU if plant.total_gib else AdaptiveMode.GOODPUT
         settings = PoolSettings(
@@ -157,16 +160,23 @@ class Simulation:
 
     def _advance(self, until: float) -> None:
         """Move to the next end, refusal, or `until`."""
-        speed = self.plant.speed(len(self._ends), self.now) if self._ends else 1.0
+        speed = self._spell * self.plant.speed(len(self._ends), self.now) if self._ends else 1.0
         to_end = (self._ends[0][0] - self.done) / speed if self._ends else math.inf
         to_refusal = self._refusals[0][0] - self.now if self._refusals else math.inf
-        step = min(to_end, to_refusal, until - self.now, self._to_burst())
+        step = min(to_end, to_refusal, until - self.now, self._to_burst(), self._to_spell())
         self.now = until if step == until - self.now else self.now + step
         self.done += step * speed
         if step == to_end:
             self._end(heapq.heappop(self._ends)[2])
         elif step == to_refusal:
             self._end(heapq.heappop(self._refusals)[2])
+
+    def _to_spell(self) -> float:
+        """Return the time until the neighbour's load changes; it changes when that time has come."""
+        if self.now >= self._spell_ends:
+            self._spell = math.exp(self._neighbour.gauss(0.0, self.plant.neighbour))
+            self._spell_ends = self.now + SPELL_SECONDS
+        return self._spell_ends - self.now
 
     def _is_offered(self) -> bool:
         """Take a job from the backlog, if there is one."""

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 SHARPNESSES = (1.0, 2.0, 5.0, 20.0)
 KNEE_STEPS = 8  # knees of the grid for each doubling
-LATENCY_PRICE = 0.2  # of goodput, as a share, for run time: 1 % more goodput may cost 5 % more run time
-MISFIT, MISFIT_OF_POINT = 14.0, 2.0  # sum of squared errors above which measurements contradict each other
-LEAST_ERROR = 0.03  # of a level, in logarithms: the model is no better than that
+LATENCY_PRICE = 0.4  # of goodput, as a share, for run time: 1 % more goodput may cost 2.5 % more run time
+MISFIT, MISFIT_OF_POINT = 14.0, 3.0  # sum of squared errors above which measurements contradict each other
+LEAST_ERROR = 0.06  # of a level, in logarithms: the model is no better than that
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

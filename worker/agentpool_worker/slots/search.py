@@ -31,6 +31,7 @@ TRIAL_UP, TRIAL_DOWN = 1.35, 1.5  # ratio of a trial's slots and the number held
 CLEAR_ERRORS = 2.0  # standard errors by which a trial is decided early
 FIRST_PAUSE_SECONDS = 10.0  # between trials
 LONGEST_PAUSE_SECONDS = 24.0
+CONFIRM_SECONDS = 5.0  # of samples before a step is refused
 CLIMB_DOUBT = 0.7  # standard errors by which a step must miss its gain to be refused
 PRECISE = 0.05  # standard error of a level that needs no more samples
 NEAR = 1.15  # ratio of two numbers of slots from which they count as different
@@ -38,7 +39,7 @@ MOST_TESTED = 14  # numbers of slots in one search
 FEWEST_SAMPLES, MOST_CLIMB_SAMPLES, FEWEST_NARROW_SAMPLES = 6, 64, 12
 LONGEST_LOOK_SECONDS = 10.0  # or the run times below, whichever is longer
 LONGEST_LOOK_RUNS = 4.0
-DRIFT, DRIFT_ERRORS = 0.22, 3.0  # change of the speed at the same slots that starts a new search
+DRIFT, DRIFT_ERRORS = 0.3, 3.0  # change of the speed at the same slots that starts a new search
 DRIFT_SECONDS = 8.0  # of samples that are compared with those before
 
 
@@ -69,11 +70,13 @@ class Search:
         self._pause = FIRST_PAUSE_SECONDS
         self._next_trial_at = 0.0
         self._trials = 0
+        self._least = 1  # slots, at the last decision
         self._down_at, self._down_gap = 1, 3  # the next trial with fewer slots, and trials from there to the next
 
     def decide(self, seen: Observation, least: int, most: int) -> Change | None:
         """Return the next number of slots, within the bounds, or None."""
         level = self._note(seen)
+        self._least = least
         if not seen.is_full:
             return None
         match self.phase:
@@ -82,9 +85,9 @@ class Search:
             case Phase.NARROW:
                 change = self._narrow(seen, level, most)
             case Phase.HOLD:
-                change = self._hold(seen, level, least, most)
+                change = self._hold(seen, level, most)
             case Phase.TRIAL:
-                change = self._judge_trial(seen, level, least, most)
+                change = self._judge_trial(seen, level, most)
         return change
 
     def is_blind(self, seen: Observation) -> bool:
@@ -121,6 +124,8 @@ class Search:
             if any(slowdown(self._levels[slots], level) is None for slots in self._tested):
                 return None
             refused = self._refusal(level)
+            if refused is not None and seen.at - level.since < CONFIRM_SECONDS:
+                return None  # a short disturbance must not end the climb
             self._tested.append(level.slots)
             if refused is not None:
                 return self._go_on(seen, most, _words(self._levels[refused], level))
@@ -158,7 +163,7 @@ class Search:
     def _go_on(self, seen: Observation, most: int, words: str) -> Change | None:
         """Test the number that should suffice, or hold it where it was tested."""
         if contradict(self._points(), most):
-            return self._start_again(seen, max(1, seen.slots // 4), "the measurements contradict each other")
+            return self._start_again(seen, seen.slots // 4, "the measurements contradict each other")
         target = self._best(most)
         if self._is_tested(target) or len(self._tested) > MOST_TESTED:
             self._begin_hold(seen.at, target, FIRST_PAUSE_SECONDS)
@@ -170,7 +175,7 @@ class Search:
     def _best(self, most: int) -> int:
         """Return the best number of slots among those up to the most that were tested."""
         measured = self._points()
-        return best(measured, min(most, max(point.slots for point in measured)))
+        return max(best(measured, min(most, max(point.slots for point in measured))), self._least)
 
     def _points(self) -> list[Point]:
         return points([self._levels[slots] for slots in self._tested])
@@ -213,14 +218,14 @@ class Search:
         self._next_trial_at = at + pause
         self._recent = Level(slots, at)
 
-    def _hold(self, seen: Observation, level: Level, least: int, most: int) -> Change | None:
+    def _hold(self, seen: Observation, level: Level, most: int) -> Change | None:
         if (drift := self._drift(seen, level)) is not None:
-            return self._follow_drift(seen, drift, least)
+            return self._follow_drift(seen, drift)
         if seen.at < self._next_trial_at or level.count < FEWEST_NARROW_SAMPLES:
             return None
         self._trials += 1
         up = min(max(seen.slots + 1, math.ceil(seen.slots * TRIAL_UP)), most)
-        down = max(min(seen.slots - 1, math.ceil(seen.slots / TRIAL_DOWN)), least)
+        down = max(min(seen.slots - 1, math.ceil(seen.slots / TRIAL_DOWN)), self._least)
         target = up
         if self._trials >= self._down_at:
             target = down
@@ -229,8 +234,10 @@ class Search:
             self._next_trial_at = seen.at + self._pause
             return None
         self.phase = Phase.TRIAL
-        if seen.slots not in self._tested:
-            self._tested.append(seen.slots)
+        self._held = seen.slots
+        newest = self._tested[-MOST_TESTED // 2 :]  # older measurements may be of a different time of day
+        self._tested = [slots for slots in newest if slots != seen.slots] + [seen.slots]
+        self._measured &= set(self._tested)
         self._test(target, seen.at)
         return Change(slots=target, reason=Reason.TRIAL, detail=f"testing {target} slots beside {seen.slots}")
 
@@ -248,17 +255,18 @@ class Search:
         return drift if drift is not None and abs(drift.log) > max(DRIFT, DRIFT_ERRORS * drift.error) else None
 
     def _start_again(self, seen: Observation, slots: int, words: str) -> Change | None:
-        """Forget all measurements, and search again from this number."""
+        """Forget all measurements, and search again from this number, or from the fewest that are allowed."""
+        slots = max(slots, self._least)
         self._forget()
         return _change(seen, slots, Reason.CHANGED, f"{words}; searching again")
 
-    def _follow_drift(self, seen: Observation, slower: Slowdown, least: int) -> Change | None:
+    def _follow_drift(self, seen: Observation, slower: Slowdown) -> Change | None:
         """Search again, from fewer slots if the jobs have become slower."""
-        fewer = max(least, math.floor(seen.slots / slower.factor / 2))
+        fewer = math.floor(seen.slots / slower.factor / 2)
         words = f"jobs take {slower.factor:.2f} times as long as {seen.slots} slots explain"
         return self._start_again(seen, fewer if slower.log > 0 else seen.slots, words)
 
-    def _judge_trial(self, seen: Observation, level: Level, least: int, most: int) -> Change | None:
+    def _judge_trial(self, seen: Observation, level: Level, most: int) -> Change | None:
         held = self._levels[self._held]
         slower = slowdown(held, level)
         if slower is None:
@@ -273,7 +281,7 @@ class Search:
             self._tested, self._measured = [held.slots, level.slots], {held.slots, level.slots}
             return _change(seen, min(2 * level.slots, most), Reason.GOODPUT, words)
         if slower.log - max(steps, 0.0) > max(DRIFT, DRIFT_ERRORS * slower.error):  # slower than any number explains
-            return self._follow_drift(seen, slower, least)
+            return self._follow_drift(seen, slower)
         self._keep(level)
         target = self._best(min(most, 2 * held.slots))  # levels far away were measured long ago
         if 1 / NEAR <= target / held.slots <= NEAR:
