@@ -151,8 +151,17 @@ async def test_cancel_reports_the_outcome(agentpool, consumer):
     """A waiting job ends at once; an ended job stays unchanged."""
     job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
     assert f"job {job} cancelled" in (await agentpool("cancel", job)).output
-    assert f"job {job} had ended before" in (await agentpool("cancel", job)).output
+    assert f"job {job} had ended before" in (await agentpool("cancel", job, "--tree")).output
     assert (await agentpool("wait", job)).return_value == 3
+
+
+async def test_a_submit_replaces_the_earlier_job_of_its_key(agentpool):
+    """An earlier job that waits is cancelled; a submit that keeps it names it."""
+    newest = ("submit", "greet", "--key", "index", "--on-conflict", "replace", "--delay", "1h", "-o", "name")
+    first, second = [(await agentpool(*newest)).output.strip() for _ in range(2)]
+    assert f"replaced by job {second}" in (await agentpool("get", first)).output
+    kept = await agentpool("submit", "greet", "7", "--key", "index", "--on-conflict", "keep", "-o", "name")
+    assert kept.output.strip() == second
 
 
 async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer, redis, pool: PoolRef):
