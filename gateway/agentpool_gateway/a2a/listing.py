@@ -1,7 +1,7 @@
 """The list of tasks: newest change first, with filters and a cursor.
 
-The queue lists jobs that wait, run or failed; the pool's events name those that succeeded, were cancelled or expired.
-Of each state at most `MOST_LISTED` jobs are looked at, and the newest `MOST_ENDED` of those that only events name.
+Of each state at most `MOST_LISTED` jobs are looked at: the newest that succeeded, were cancelled or expired, and the
+oldest of any other state.
 """
 
 from __future__ import annotations
@@ -9,28 +9,24 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from a2a.types import ListTasksRequest, ListTasksResponse, Task
 
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, JobState
-from agentpool_core.queue.inspector import LISTABLE
 from agentpool_gateway.a2a.errors import invalid
 from agentpool_gateway.a2a.reading import read_output, read_plain_task, with_artifacts
-from agentpool_gateway.a2a.tasks import changed_at_ms, context_of, history_length_of, state_of
+from agentpool_gateway.a2a.tasks import STATES_OF, changed_at_ms, context_of, history_length_of, state_of
 
 if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
 
 MOST_LISTED = 1_000
-MOST_ENDED = 200
 PAGE, LARGEST_PAGE = 50, 100
 MOST_OUTPUT_BYTES = 2**16  # of each task of a page
 CHUNK = 50  # whole records that are read at once
 Place: TypeAlias = tuple[int, JobId]  # of a task in the list: time of its last change, id
-_ENDED = frozenset(state.value for state in JobState if state.terminal and state not in LISTABLE)
 
 
 async def list_tasks(admission: Admission, params: ListTasksRequest) -> ListTasksResponse:
@@ -40,7 +36,7 @@ async def list_tasks(admission: Admission, params: ListTasksRequest) -> ListTask
         raise invalid("pageSize", f"{size} is not from 1 to {LARGEST_PAGE}")
     history = history_length_of(params)
     after = _place_of(params.page_token)
-    found = sorted((_place(job) for job in await _heads(admission) if _wanted(job, params)), reverse=True)
+    found = sorted((_place(job) for job in await _heads(admission, params) if _wanted(job, params)), reverse=True)
     if params.context_id:
         found = await _of_context(admission, found, params.context_id)
     rest = [place for place in found if after is None or place < after]
@@ -60,17 +56,12 @@ async def _row(admission: Admission, job: Job, history_length: int | None, *, ar
     return with_artifacts(task, job, await read_output(admission.queue, job, most_bytes=MOST_OUTPUT_BYTES))
 
 
-async def _heads(admission: Admission) -> list[Job]:
+async def _heads(admission: Admission, params: ListTasksRequest) -> list[Job]:
     """Return the tasks without payloads and results, which may have a MiB each."""
     inspector, pool = admission.queue.inspector, admission.pool
-    listed = [await inspector.jobs(pool, state, limit=MOST_LISTED, bodies=False) for state in LISTABLE]
-    by_id = {job.job_id: job for jobs in listed for job in jobs}
-    newest = await inspector.newest_events(pool, limit=MOST_LISTED)
-    ended = dict.fromkeys(event.job_id for event in newest if event.type in _ENDED and event.job_id not in by_id)
-    places: list[Place] = [(0, job_id) for job_id in list(ended)[:MOST_ENDED]]
-    for chunk in _chunks(places):
-        by_id |= {job.job_id: replace(job, payload=None, result=None) for job in await _records(admission, chunk)}
-    return list(by_id.values())
+    states = [state for state in JobState if not params.status or params.status in STATES_OF[state]]
+    listed = [await inspector.jobs(pool, state, limit=MOST_LISTED, bodies=False) for state in states]
+    return list({job.job_id: job for jobs in listed for job in jobs}.values())  # a job may move in between
 
 
 async def _of_context(admission: Admission, places: Sequence[Place], context: str) -> list[Place]:

@@ -29,6 +29,11 @@ from agentpool_gateway.a2a.values import UNFIT, data_part, struct_of, timestamp_
 
 NAMESPACE = "agentpool.dev/job"  # of our entries in free-form metadata
 RESULT = "result"  # id of the artifact of a result
+_ALSO = {  # of jobs that have begun, or that ask for input
+    JobState.SCHEDULED: (TaskState.TASK_STATE_WORKING,),
+    JobState.QUEUED: (TaskState.TASK_STATE_WORKING,),
+    JobState.WAITING: (TaskState.TASK_STATE_INPUT_REQUIRED,),
+}
 STATES = {
     JobState.SCHEDULED: TaskState.TASK_STATE_SUBMITTED,
     JobState.BLOCKED: TaskState.TASK_STATE_SUBMITTED,
@@ -39,6 +44,9 @@ STATES = {
     JobState.FAILED: TaskState.TASK_STATE_FAILED,
     JobState.CANCELLED: TaskState.TASK_STATE_CANCELED,
     JobState.EXPIRED: TaskState.TASK_STATE_FAILED,
+}
+STATES_OF = {  # all states that a task may have with a job in this state
+    state: {found, *_ALSO.get(state, ())} for state, found in STATES.items()
 }
 _BETWEEN = frozenset({JobState.SCHEDULED, JobState.QUEUED})  # states before the start, and between two attempts
 _ASKING = TaskState.TASK_STATE_INPUT_REQUIRED

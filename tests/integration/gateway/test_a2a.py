@@ -10,6 +10,7 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings
+from agentpool_core.queue.completions import Succeeded
 from tests.fixtures.gateways import SUBMITTER
 
 AT_ONCE = {"configuration": {"returnImmediately": True}}
@@ -345,3 +346,15 @@ async def test_a_follow_up_has_only_the_signal_as_option(http, workers, options:
     assert (error["code"], expected in error["message"]) == (-32602, True), error
     job = (await http.get(f"/jobs/{task_id}")).json()
     assert (job["state"], job["waits_for"]) == ("waiting", ["approval"])
+
+
+async def test_a_list_has_all_tasks_that_ended(http, consumer):
+    """Also those that ended long ago; a filter by state reads the jobs of that state only."""
+    await http.post("/jobs", json=[{"kind": "greet"}] * 250)
+    while leases := await consumer.claim(100):
+        await consumer.settle([Succeeded(job_id=each.job_id, token=each.token, result=None) for each in leases])
+    query = {"status": "TASK_STATE_COMPLETED", "pageSize": 100}
+    first = (await posted(http, "ListTasks", query, "1.0"))["result"]
+    assert (first["totalSize"], len(first["tasks"]), bool(first["nextPageToken"])) == (250, 100, True)
+    query["status"] = "TASK_STATE_INPUT_REQUIRED"
+    assert (await posted(http, "ListTasks", query, "1.0"))["result"]["tasks"] == []
