@@ -27,7 +27,7 @@ A2A_ANSWER: Schema = {
     "properties": {
         "jsonrpc": {"const": "2.0"},
         "id": ANYTHING,
-        "result": {"type": "object"},
+        "result": ANYTHING,  # mostly an object; of 0.3 also a list, or null
         "error": {
             "type": "object",
             "required": ["code", "message"],
@@ -71,6 +71,7 @@ A2A_MESSAGE: Schema = {
     },
 }
 A2A_ERROR = record(error=record(code={"type": "integer"}, status=TEXT, message=TEXT, details=rows({"type": "object"})))
+KEYS = record(keys=rows({"type": "object", "description": "A JSON Web Key."}))
 AGENTS = record(agents=rows(record(name=TEXT, url=TEXT, card=TEXT)))
 CARD = record(
     name=TEXT, description=TEXT, supportedInterfaces=rows({"type": "object"}), skills=rows({"type": "object"})

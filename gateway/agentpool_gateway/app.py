@@ -26,6 +26,7 @@ from agentpool_gateway.access.admission import Gateway, guard
 from agentpool_gateway.access.authority import AllowAll, Authority
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.addresses import AllowedHosts, TrustedProxies
+from agentpool_gateway.card_signing import CardSigner
 from agentpool_gateway.delivery.cloudevents import write_cloudevent
 from agentpool_gateway.delivery.deliveries import Deliveries, Format
 from agentpool_gateway.delivery.signing import SigningKeys
@@ -140,6 +141,7 @@ def _gateway(settings: GatewaySettings, locations: Locations, authority: Authori
         metrics=metrics,
         draining=Draining(),
         deliveries=Deliveries(settings=settings, queues=queues, metrics=metrics, formats=FORMATS, keys=keys),
+        card_signer=CardSigner.read(settings.a2a_card_key) if settings.a2a_card_key else None,
     )
 
 

@@ -93,6 +93,12 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     help="File of keys that sign webhooks, one in a line, the newest first.",
 )
 @click.option(
+    "--a2a-card-key",
+    type=click.Path(path_type=Path),
+    envvar="AGENTPOOL_A2A_CARD_KEY",
+    help="File of the EC key (P-256, PEM) that signs agent cards. Default: cards are not signed.",
+)
+@click.option(
     "--recheck",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,

@@ -33,6 +33,7 @@ class GatewayOptions:
     webhook_host: tuple[str, ...]  # to which webhooks may go
     webhook_network: tuple[str, ...]  # private networks to which webhooks may go
     webhook_keys: Path | None  # file of keys
+    a2a_card_key: Path | None  # file of the key that signs agent cards
     recheck: float  # seconds
     drain: float  # seconds
     log_format: str  # text or json
@@ -51,6 +52,7 @@ class GatewayOptions:
             webhook_hosts=self.webhook_host,
             webhook_networks=self.webhook_network,
             webhook_keys=self.webhook_keys,
+            a2a_card_key=self.a2a_card_key,
             cors_origins=tuple(map(origin_of, self.cors_origin)),
         )
         return replace(found, max_body_bytes=self.max_body) if self.max_body else found

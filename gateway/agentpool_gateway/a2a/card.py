@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from agentpool_gateway.access.admission import Admission
 
 MODES = ("text/plain", "application/json")
+KEYS = "/v1/a2a/jwks.json"  # where the public keys are
 EXTENSION = "https://agentpool.dev/a2a/job"
 _ABOUT_OPTIONS = f"Fields of the job, in a message's metadata under {NAMESPACE!r}; the extended card has their schema."
 _OPTIONS = {name: field for name, field in JOB_REQUEST["properties"].items() if name not in NOT_FOR_SENDERS}
@@ -55,6 +56,9 @@ async def read_card(admission: Admission, *, extended: bool = False) -> AgentCar
     )
     if extended:
         extend(card, settings)
+    if (signer := admission.gateway.card_signer) is not None:
+        base, _, _ = admission.request.url.partition("/v1/namespaces/")
+        signer.sign(card, base + KEYS)
     return card
 
 

@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
 from agentpool_gateway import openapi
-from agentpool_gateway.a2a.card import read_card
+from agentpool_gateway.a2a.card import KEYS, read_card
 from agentpool_gateway.a2a.legacy_answers import with_legacy_fields
 from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import speaks_current
@@ -49,6 +49,13 @@ def _served_since(queue: PoolQueue, card: AgentCard) -> float:
     if queue not in _SERVED or _SERVED[queue][0] != digest:
         _SERVED[queue] = (digest, time.time())
     return _SERVED[queue][1]
+
+
+@router.get(KEYS, responses=openapi.READ_KEYS)
+async def card_keys(request: Request) -> JsonResponse:
+    """Return the public keys that verify the signatures of cards; none if cards are not signed."""
+    signer = gateway_of(request).card_signer
+    return JsonResponse({"keys": signer.public_keys() if signer else []})
 
 
 @router.get(CATALOGUE, responses=openapi.READ_AGENTS)

@@ -19,6 +19,7 @@ from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Authority, Caller, Verb, forbidden
 from agentpool_gateway.access.rate import RateLimit
 from agentpool_gateway.access.table import Rule
+from agentpool_gateway.card_signing import CardSigner
 from agentpool_gateway.delivery.deliveries import Deliveries
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.draining import Draining
@@ -44,6 +45,7 @@ class Gateway:
     metrics: Metrics
     draining: Draining
     deliveries: Deliveries
+    card_signer: CardSigner | None = None  # None: cards are not signed
 
     async def close(self) -> None:
         """Close all connections."""

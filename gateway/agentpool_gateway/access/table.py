@@ -77,6 +77,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("DELETE", f"{_A2A}/tasks/{{job_id}}/pushNotificationConfigs/{{config_id}}"): Verb.MANAGE,
     ("GET", f"{_A2A}/extendedAgentCard"): Verb.READ,
     ("GET", "/v1/a2a/agents"): Rule.KNOWN,
+    ("GET", "/v1/a2a/jwks.json"): Rule.PUBLIC,
     ("GET", "/v1/pools"): Rule.KNOWN,
     ("GET", "/healthz"): Rule.PUBLIC,
     ("GET", "/readyz"): Rule.PUBLIC,

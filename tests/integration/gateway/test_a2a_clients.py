@@ -20,6 +20,10 @@ from a2a.utils.errors import (
     TaskNotFoundError,
     UnsupportedOperationError,
 )
+from a2a.utils.signing import InvalidSignaturesError, create_signature_verifier
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt import PyJWK
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Route
@@ -400,3 +404,19 @@ async def test_the_extended_card_has_limits_and_options(remote: Remote, redis, p
     card = await remote.client.get_extended_agent_card(pb.GetExtendedAgentCardRequest())
     (skill,) = [skill for skill in card.skills if skill.id == "greet"]
     assert "At most 2 at once." in skill.description
+
+
+async def test_a_signed_card_verifies_with_the_public_keys(gateway_factory, http, tmp_path):
+    """The official verifier accepts the card as it is, and no changed card; the same card keeps its signature."""
+    file = tmp_path / "card-key.pem"
+    pem, pkcs8 = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8
+    file.write_bytes(ec.generate_private_key(ec.SECP256R1()).private_bytes(pem, pkcs8, serialization.NoEncryption()))
+    signing = await gateway_factory(a2a_card_key=file)
+    url = f"{signing.url}/v1/namespaces/{http.base_url.path.split('/')[3]}/pools/{http.base_url.path.split('/')[5]}/a2a"
+    keys = {key["kid"]: PyJWK(key) for key in (await http.get(f"{signing.url}/v1/a2a/jwks.json")).json()["keys"]}
+    verify = create_signature_verifier(lambda kid, jku: keys[kid], ["ES256"])
+    card = await A2ACardResolver(http, url).get_agent_card(signature_verifier=verify)
+    assert (await A2ACardResolver(http, url).get_agent_card()).signatures == card.signatures
+    card.description = "another"
+    with pytest.raises(InvalidSignaturesError):
+        verify(card)
