@@ -20,13 +20,16 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import JobEvent
     from agentpool_core.queue.settings import PoolSettings
     from agentpool_core.queue.snapshots import QueueSnapshot
+    from agentpool_core.queue.webhooks import Delivery, Webhook
 
 LONGEST_VALUE = 4_000  # characters of a payload or result; `get -o json` has all
 INDENT = "  "
 
 
-def describe_job(job: Job, pool: PoolRef, queue: QueueSnapshot) -> str:
-    """Return a job: its fields, values, history and steps."""
+def describe_job(
+    job: Job, pool: PoolRef, queue: QueueSnapshot, webhooks: Sequence[Webhook] = (), deliveries: Sequence[Delivery] = ()
+) -> str:
+    """Return a job: its fields, values, history, steps and webhooks."""
     now_ms = queue.taken_at_ms
     parts = [
         _fields(
@@ -62,8 +65,22 @@ def describe_job(job: Job, pool: PoolRef, queue: QueueSnapshot) -> str:
         *(_block(name, f"cannot be read: {render_value(raw)}") for name, raw in job.undecodable.items()),
         _block("History", history_table(job)),
         *([_block("Steps", steps_table(job))] if job.steps else []),
+        *([_block("Webhooks", _webhooks_table(webhooks, deliveries, now_ms))] if webhooks else []),
     ]
     return "\n".join(parts)
+
+
+def _webhooks_table(webhooks: Sequence[Webhook], deliveries: Sequence[Delivery], now_ms: int) -> str:
+    """Return each webhook with the latest try of each message; without one, it waits for its change."""
+    rows: list[tuple[object, ...]] = []
+    for webhook in webhooks:
+        sent = [each for each in deliveries if each.webhook == webhook.name]
+        for each in sent:
+            age = format_duration(now_ms - each.at_ms)
+            rows.append((webhook.name, webhook.url, each.change, each.outcome, each.tries, age, one_line(each.answer)))
+        if not sent:
+            rows.append((webhook.name, webhook.url, None, "not sent", 0, None, None))
+    return table(("webhook", "url", "change", "outcome", "tries", "last try", "answer"), rows)
 
 
 def describe_pool(

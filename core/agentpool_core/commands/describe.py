@@ -39,7 +39,7 @@ def describe() -> None:
 @click.argument("jobs", nargs=-1, required=True, metavar="JOB...")
 @pool_options
 def job(*, jobs: tuple[str, ...], target: Target) -> None:
-    """Show jobs: their fields, payload, result, error, history and steps."""
+    """Show jobs: their fields, payload, result, error, history, steps and webhooks."""
     say("\n\n".join(run(_jobs(target, [JobId(job_id) for job_id in jobs]))))
 
 
@@ -53,11 +53,14 @@ def pool(*, target: Target) -> None:
 async def _jobs(target: Target, ids: list[JobId]) -> list[str]:
     from agentpool_core.cli.descriptions import describe_job
     from agentpool_core.queue.inspector import Inspector
+    from agentpool_core.queue.webhooks import Webhooks
 
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
         queue = await inspector.snapshot(target.pool)
-        return [describe_job(await inspector.job(target.pool, job_id), target.pool, queue) for job_id in ids]
+        webhooks = Webhooks(redis, target.pool)
+        jobs = [(await inspector.job(target.pool, job_id), await webhooks.of_job(job_id)) for job_id in ids]
+        return [describe_job(job, target.pool, queue, *hooks) for job, hooks in jobs]
 
 
 async def _pool(target: Target) -> str:

@@ -19,6 +19,7 @@ from agentpool_core.cli.root import root
 from agentpool_core.errors import AgentPoolError
 from agentpool_core.jobs import JobRequest, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route
+from agentpool_core.queue.webhooks import Change, DeliveryOutcome, Webhook, Webhooks
 from tests.fixtures.redis import wait_until
 
 BIN = Path(sys.executable).parent
@@ -200,6 +201,20 @@ async def test_a_job_is_described(cli, redis, pool: PoolRef):
     assert re.search(r"Pending:\s+the job is due in (1h|59m)", shown)
     assert "\x1b" not in shown
     assert str((await cli("describe", "job", "stranger")).exception).startswith("job 'stranger'")
+
+
+async def test_a_failed_webhook_is_described(cli, redis, pool: PoolRef, consumer):
+    """With the last answer of the receiver; a webhook without a message is listed too."""
+    webhooks = Webhooks(redis, pool)
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="greet"))
+    for name, change in (("mine", Change.SUCCEEDED), ("other", Change.FAILED)):
+        await webhooks.put(receipt.job_id, Webhook(name=name, url="https://a.example/", changes=(change,)))
+    await consumer.serve_one()
+    (message,) = await webhooks.take(limit=5, reserve_ms=1_000)
+    await webhooks.report(message, DeliveryOutcome.FAILED, "410 Gone")
+    shown = printed(await cli("describe", "job", receipt.job_id))
+    assert re.search(r"mine +https://a.example/ +succeeded +failed +1 +\S+ +410 Gone", shown)
+    assert re.search(r"other +https://a.example/ +- +not sent +0", shown)
 
 
 async def test_a_pool_is_described(cli, redis, pool: PoolRef, consumer):
