@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from agentpool_core.documents import Document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, Receipt
+from agentpool_core.queue.webhooks import Webhook
 from agentpool_gateway.a2a import push
 from agentpool_gateway.a2a.card import read_card
 from agentpool_gateway.a2a.follow_ups import deliver, ended
@@ -31,6 +32,7 @@ from agentpool_gateway.a2a.tasks import bare_task, closed_by_sender, history_len
 from agentpool_gateway.a2a.values import document_of, parsed
 from agentpool_gateway.a2a.versions import CURRENT
 from agentpool_gateway.access.admission import Admission
+from agentpool_gateway.access.conflicts import check_conflicts
 from agentpool_gateway.routes.long_polling import job_after, job_at_rest
 
 MOST_REPEATS = 100  # of a message whose tasks its sender has closed
@@ -125,26 +127,27 @@ async def get_extended_card(admission: Admission, _params: pb.GetExtendedAgentCa
 async def _submit(admission: Admission, params: pb.SendMessageRequest, version: str) -> Receipt:
     history_length_of(params.configuration)
     config = params.configuration.task_push_notification_config
-    wants_push = params.configuration.HasField("task_push_notification_config")
-    if wants_push:
-        push.webhook_of(admission, config, version)  # refuses before anything is submitted
+    hook = None
+    if params.configuration.HasField("task_push_notification_config"):
+        hook = push.webhook_of(admission, config, version)  # refuses before anything is submitted
     if params.message.task_id:
         receipt = await deliver(admission, params, _id_of(admission, params.message.task_id))
     else:
-        receipt = await _submit_once(admission, params)
+        receipt = await _submit_once(admission, params, hook)
         admission.gateway.metrics.count_submitted(admission.pool, [receipt])
-    if wants_push:
+    if hook is not None:
         await push.put_config(admission, receipt.job_id, config, version)
     return receipt
 
 
-async def _submit_once(admission: Admission, params: pb.SendMessageRequest) -> Receipt:
+async def _submit_once(admission: Admission, params: pb.SendMessageRequest, hook: Webhook | None) -> Receipt:
     """Submit the job of a message; return the receipt of the first one for a message that was sent again."""
     inspector, caller = admission.queue.inspector, admission.request.caller.name
     kind = default_kind(await inspector.settings(admission.pool))
     closed: list[JobId] = []
     while True:
         request = job_request(params, caller=caller, kind=kind, closed=closed[-1:])
+        await check_conflicts(admission, [(request, hook)])
         receipt = await admission.queue.producer.submit(request)
         if not receipt.duplicate or len(closed) >= MOST_REPEATS:
             return receipt

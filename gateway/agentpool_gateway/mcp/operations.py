@@ -32,6 +32,7 @@ from agentpool_core.queue.usage_totals import DEFAULT_COLUMNS, UsageQuery
 from agentpool_core.text import first_line_of
 from agentpool_core.usage_documents import totals_document
 from agentpool_gateway.access.admission import Admission
+from agentpool_gateway.access.conflicts import check_conflicts
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.mcp.waiting import WAIT_SECONDS, Report, wait_for_end
 from agentpool_gateway.routes.long_polling import job_at_rest
@@ -83,6 +84,7 @@ async def submit(call: Call) -> Document:
 
 async def _submit(call: Call, request: JobRequest, wait_s: float) -> Document:
     admission = call.admission
+    await check_conflicts(admission, [(request, None)])
     receipt = await admission.queue.producer.submit(request)
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     if not await admission.may_read():

@@ -23,6 +23,7 @@ from agentpool_core.queue.webhooks import Webhook
 from agentpool_core.tracing import trace_in
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
+from agentpool_gateway.access.conflicts import check_conflicts
 from agentpool_gateway.http.answers import JsonResponse, tagged
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError
@@ -50,6 +51,7 @@ async def submit(admission: Admitted, request: Request, durability: Durability =
         return await _submit_many(admission, request, body, durability)
     document, hook = take_webhook(admission, body)
     wanted = _complete_from_headers(request_from(document), request)
+    await check_conflicts(admission, [(wanted, hook)])
     receipt = await admission.queue.producer.durable(durability).submit(wanted)
     await put_webhooks(admission, [(receipt.job_id, hook)])
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
@@ -91,6 +93,7 @@ async def _submit_many(
             remedy="send them in several requests",
         )
     parsed = [_parse_numbered(admission, place, document) for place, document in enumerate(documents)]
+    await check_conflicts(admission, parsed)
     wanted = [job for job, _ in parsed]
     trace = trace_in(request.headers)
     producer = admission.queue.producer.durable(durability)

@@ -20,6 +20,7 @@ from agentpool_core.queue import PoolSettings, Route
 from agentpool_devcluster.api.access.tokens import service_account
 from agentpool_devcluster.api.http.server import ApiServer
 from agentpool_gateway.a2a import jsonrpc, legacy, methods
+from agentpool_gateway.a2a.tasks import NAMESPACE
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import AllowAll, Verb
 from agentpool_gateway.access.rate import ReviewLimit
@@ -235,6 +236,29 @@ async def test_a_submitter_sees_the_receipt_and_no_result(doors: Doors, pool: Po
     assert first["job_id"] == again[0].json()["job_id"]
     assert again[2].json()["result"] == {**task, "status": {"state": "completed"}}
     assert not [answer.text for answer in again if "for readers only" in answer.text]
+
+
+@pytest.mark.parametrize("door", ["jobs", "list", "a2a", "mcp"])
+async def test_a_submitter_cancels_no_job_by_its_key(doors: Doors, pool: PoolRef, consumer, door):
+    """A key may be the key of a different caller: to replace its job needs `manage`, as to cancel it, at each door."""
+    at = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+    job = {"kind": "greet", "idempotency_key": "k"}
+    options = job | {"on_conflict": "replace" if door == "list" else "cancel_running"}
+    message = {**SEND["message"], "metadata": {NAMESPACE: options}}
+    rpc = {"jsonrpc": "2.0", "id": 1}
+    bodies = {
+        "jobs": ("/jobs", options | {"payload": 2}),
+        "list": ("/jobs", [{"kind": "greet"}, options | {"payload": 2}]),
+        "a2a": ("/a2a", rpc | {"method": "message/send", "params": {"message": message}}),
+        "mcp": ("/mcp", rpc | {"method": "tools/call", "params": {"name": "submit", "arguments": options}}),
+    }
+    path, body = bodies[door]
+    async with doors.served.client(doors.of_verb[Verb.SUBMIT]) as client:
+        first = (await client.post(f"{at}/jobs", json=job)).json()
+        answer = await client.post(f"{at}{path}", json=body, headers={"Accept": "application/json, text/event-stream"})
+    assert "may not manage" in answer.text
+    assert (await consumer.serve_one()).job_id == first["job_id"]
+    assert await consumer.claim(5) == []
 
 
 async def test_a_route_outside_the_table_is_refused(redis_url: str, monkeypatch: pytest.MonkeyPatch):

@@ -155,3 +155,21 @@ async def test_a_slow_receiver_delays_no_other(gateway_factory, delivering, rece
             await consumer.serve_one()
             await consumer.serve_one()
             await deliveries_of(client, quick["job_id"], "delivered")
+
+
+async def test_a_submitter_gets_no_result_of_a_kept_job(gateway_factory, delivering, receiver, pool, consumer):
+    """`keep` returns the job of a key whatever its body: a webhook then needs `manage`; without one the job is kept."""
+    gateway = await gateway_factory(**delivering)
+    at = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/jobs"
+    job = {"kind": "greet", "idempotency_key": "k", "webhook": {"url": f"{receiver.url}?mine"}}
+    other = job | {"payload": 2, "on_conflict": "keep", "webhook": {"url": receiver.url}}
+    async with gateway.client() as owner, gateway.client(tokens.SUBMITTER) as stranger:
+        first = (await owner.post(at, json=job)).json()
+        refusal = await stranger.post(at, json=other)
+        assert (refusal.status_code, refusal.json()["type"]) == (403, "urn:agentpool:problem:forbidden")
+        del other["webhook"]
+        assert (await stranger.post(at, json=other)).json()["job_id"] == first["job_id"]
+        await consumer.serve_one(result="mine")
+        owner.base_url = f"{gateway.url}/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+        await deliveries_of(owner, first["job_id"], "delivered")
+    assert [request.path_qs for request, _ in receiver.requests] == ["/hook?mine"]
