@@ -22,6 +22,7 @@ from agentpool_core.errors import InvalidJobError, SettingError
 Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 LONGEST_URL = 2_000  # characters
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
+_PUBLIC_IPV6 = (ipaddress.ip_network("2000::/3"), _NAT64)  # others are not assigned, or lead to IPv4 in local ways
 _HOST = re.compile(r"(\*\.)?[a-z0-9]([a-z0-9.:-]*[a-z0-9])?")
 _PRINTABLE = re.compile(r"[!-~]+")
 
@@ -58,7 +59,7 @@ class Destinations:
         found = _embedded(ipaddress.ip_address(address))
         if all(any(each in network for network in self.networks) for each in found):
             return True
-        return secure and all(each.is_global and not each.is_multicast for each in found)
+        return secure and all(map(_is_public, found))
 
 
 class CheckedResolver(AbstractResolver):
@@ -126,6 +127,12 @@ def _embedded(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> list[An
     if address in _NAT64:
         inner.append(ipaddress.IPv4Address(int(address) & 0xFFFF_FFFF))
     return [address, *(each for each in inner if each is not None)]
+
+
+def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    if not address.is_global or address.is_multicast:
+        return False
+    return address.version == 4 or any(address in network for network in _PUBLIC_IPV6)  # noqa: PLR2004  # IPv4
 
 
 def _host(text: str) -> str:

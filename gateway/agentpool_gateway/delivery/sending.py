@@ -91,14 +91,15 @@ def _sent(answer: aiohttp.ClientResponse) -> Sent:
     answer.close()
     ok = 200 <= answer.status < 300  # noqa: PLR2004  # the class of success
     text = f"{answer.status} {answer.reason or ''}".strip()
+    return Sent(ok=ok, answer=text, final=answer.status == GONE, retry_after_s=_retry_after_s(answer))
+
+
+def _retry_after_s(answer: aiohttp.ClientResponse) -> int:
+    """Return the seconds for which the receiver asks; 0: none, or a date, which needs the receiver's clock."""
     after = answer.headers.get("Retry-After", "")
-    wanted = int(after) if answer.status in {TOO_MANY, UNAVAILABLE} and after.isascii() and after.isdigit() else 0
-    return Sent(
-        ok=ok,
-        answer=text,
-        final=answer.status == GONE,
-        retry_after_s=min(wanted, LONGEST_RETRY_AFTER_SECONDS) if len(after) < 10 else LONGEST_RETRY_AFTER_SECONDS,  # noqa: PLR2004  # digits
-    )
+    if answer.status not in {TOO_MANY, UNAVAILABLE} or not (after.isascii() and after.isdigit()):
+        return 0
+    return min(int(after[:10]), LONGEST_RETRY_AFTER_SECONDS)
 
 
 def _reason(error: Exception) -> str:

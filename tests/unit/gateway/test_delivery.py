@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from agentpool_core.errors import InvalidJobError, SettingError
 from agentpool_core.jobs import PoolRef
 from agentpool_gateway.delivery.deliveries import LONGEST_RETRY_SECONDS, MOST_TRIES, retry_s
 from agentpool_gateway.delivery.destinations import Destinations
+from agentpool_gateway.delivery.sending import _retry_after_s
 from agentpool_gateway.delivery.signing import SigningKeys
 
 POOL = PoolRef("research", "analysts")
@@ -76,7 +78,8 @@ def test_a_gateway_without_hosts_delivers_nothing():
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1", "fd00::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.1.2.3",
-        "64:ff9b::a01:203", "2002:a01:203::1", "192.0.2.1",
+        "64:ff9b::a01:203", "2002:a01:203::1", "192.0.2.1", "64:ff9b:1::a01:203", "::ffff:0:10.1.2.3", "::10.1.2.3",
+        "fec0::1", "5f00::1",
     ],
 )  # fmt: skip
 def test_private_addresses_are_never_reached(address):
@@ -89,6 +92,7 @@ def test_public_addresses_need_tls_and_allowed_networks_do_not():
     """Without TLS only an allowed network will do, for each address in which a packet may end."""
     assert OPEN.allows("93.184.216.34", secure=True)
     assert OPEN.allows("2606:2800:220:1::1", secure=True)
+    assert OPEN.allows("64:ff9b::93.184.216.34", secure=True)
     assert not INSIDE.allows("93.184.216.34", secure=False)
     for address in ("10.1.2.3", "fd00::1", "::ffff:10.1.2.3"):
         assert INSIDE.allows(address, secure=False), address
@@ -137,3 +141,20 @@ def test_the_time_between_tries_grows_to_an_hour():
     assert 4 <= times[0] <= 6
     assert max(times) <= 1.2 * LONGEST_RETRY_SECONDS
     assert 4 * 3_600 < sum(times) < 24 * 3_600
+
+
+@pytest.mark.parametrize(
+    ("status", "after", "wanted"),
+    [
+        (503, "7", 7),
+        (429, "9" * 5_000, 3_600),
+        (503, "Fri, 31 Dec 1999 23:59:59 GMT", 0),
+        (503, "-1", 0),
+        (503, "\u0661", 0),
+        (500, "99999999999", 0),
+        (200, "7", 0),
+    ],
+)
+def test_a_receiver_delays_only_by_a_number_of_seconds_when_it_is_busy(status, after, wanted):
+    """At most an hour; a date, which needs the clock of the receiver, and other answers delay nothing."""
+    assert _retry_after_s(SimpleNamespace(status=status, headers={"Retry-After": after})) == wanted
