@@ -20,8 +20,10 @@ class ConditionType(StrEnum):
     SCALING_LIMITED = "ScalingLimited"  # more workers are needed than allowed or possible
 
 
-# Reasons of a pool that is not Ready and needs no action: it is being created or deleted.
-ON_ITS_WAY = frozenset({"Creating", "Deleting", "NotReadYet", "SettingsMissing"})
+# Reasons of a pool that is not Ready and needs no action: the pool is being created or deleted.
+ON_ITS_WAY = frozenset(
+    {"Creating", "Deleting", "DeploymentLeaving", "NotReadYet", "PodDisruptionBudgetLeaving", "SettingsMissing"}
+)
 
 
 class Condition(SpecModel):

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from agentpool_core.spec import ConditionType
+from agentpool_core.spec import ON_ITS_WAY, ConditionType
 from agentpool_operator.scaling.decision import LIMITS
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -15,6 +15,7 @@ PAGE = (ROOT / "docs/reference/conditions.md").read_text()
 OPERATOR = ROOT / "operator/agentpool_operator"
 WORD = re.compile(r"(?:[A-Z]+[a-z]+)+(?:URL)?")
 STATUSES = {"Normal", "Warning", "True", "False", "Unknown"}
+OF_READY_POOLS = {"Serving", "Paused", "Starting"}
 CHILDREN = ("Deployment", "PodDisruptionBudget")
 SHOWN_UNCHANGED = {
     "CrashLoopBackOff",
@@ -83,3 +84,10 @@ def test_the_conditions_are_the_resources_own():
     """The first table has the conditions in their order."""
     table = PAGE.partition("|---|---|---|\n")[2].partition("\n\n")[0]
     assert re.findall(r"^\| `(\w+)`", table, re.MULTILINE) == list(ConditionType)
+
+
+def test_a_pool_that_is_not_ready_and_needs_no_action_is_on_its_way():
+    """`agentpool doctor` and the events report no failure for the reasons of `Ready` under "No action needed"."""
+    table = PAGE.partition("## No action needed")[2].partition("\n## ")[0]
+    listed = {reason for reason, of in re.findall(r"^\| `(\w+)` \| ([^|]*) \|", table, re.MULTILINE) if "`Ready`" in of}
+    assert listed - OF_READY_POOLS == ON_ITS_WAY
