@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from agentpool_core.document_fields import check_fields
+from agentpool_core.document_fields import check_fields, read_text, read_texts
 from agentpool_core.documents import Document
-from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Json
 from agentpool_core.queue.webhooks import ENDS, Change, Delivery, Webhook
 from agentpool_core.submission import choice_of
@@ -23,13 +22,13 @@ def webhook_document(webhook: Webhook) -> Document:
 def webhook_from(name: str, document: Json) -> Webhook:
     """Return the webhook of a document. Raises InvalidJobError naming the field."""
     fields = check_fields("webhook", document, ("url", "changes"), 'send an object such as {"url": "https://…"}')
-    url, changes = fields.get("url"), fields.get("changes", list(ENDS))
-    if not isinstance(url, str) or not url:
-        raise InvalidJobError(field="url", value=url, problem="not a text", remedy="send an https URL")
-    if not isinstance(changes, list):
-        raise InvalidJobError(field="changes", value=changes, problem="not a list", remedy="send a JSON array of texts")
+    changes = read_texts("changes", fields.get("changes", list(ENDS)))
     read_change = choice_of(Change)
-    return Webhook(name=name, url=url, changes=tuple(read_change("changes", change) for change in changes))
+    return Webhook(
+        name=name,
+        url=read_text("url", fields.get("url")),
+        changes=tuple(read_change("changes", change) for change in changes),
+    )
 
 
 def delivery_document(delivery: Delivery) -> Document:

@@ -48,7 +48,7 @@ class BlockingContext:
         options: StepOptions | None = None,
         **keywords: Any,
     ) -> Any:
-        """Run a durable step; see `Context.step`. Raises CancelledError in a job that is to stop."""
+        """Run a durable step; see `Context.step`. Raises CancelledError in a job that must stop."""
         self._raise_if_cancelled()
         if self._in_loop():
             return self._ctx.step(name, function, *args, options=options, **keywords)
@@ -61,11 +61,11 @@ class BlockingContext:
             steps.end(call)
 
     def sleep(self, delay: timedelta | float) -> Any:
-        """Waits without a slot; see `Context.sleep`."""
+        """Wait without a slot; see `Context.sleep`. Raises CancelledError in a job that must stop."""
         return self._wait_durably(None, delay)
 
     def wait_for(self, signal: str, *, timeout: timedelta | float | None = None, question: Any = None) -> Any:
-        """Waits for a signal without a slot; see `Context.wait_for`."""
+        """Wait for a signal without a slot; see `Context.wait_for`. Raises CancelledError in a job that must stop."""
         check_signal(signal)
         return self._wait_durably(signal, timeout, question)
 
@@ -91,7 +91,7 @@ class BlockingContext:
         return_exceptions: bool = False,
         name: str | None = None,
     ) -> Any:
-        """Start a child job for each payload; see `Context.map`."""
+        """Start a child job for each payload; see `Context.map`. Raises CancelledError in a job that must stop."""
         children = [Child(kind=kind, payload=payload, options=options) for payload in payloads]
         return self.gather(*children, max_running=max_running, return_exceptions=return_exceptions, name=name or kind)
 
@@ -102,7 +102,7 @@ class BlockingContext:
         return_exceptions: bool = False,
         name: str = "gather",
     ) -> Any:
-        """Start children, and return their results; see `Context.gather`."""
+        """Start children, return their results; see `Context.gather`. Raises CancelledError in a job that must stop."""
         self._raise_if_cancelled()
         if self._in_loop():
             return self._ctx.gather(*children, max_running=max_running, return_exceptions=return_exceptions, name=name)
@@ -114,19 +114,19 @@ class BlockingContext:
             self._ctx.steps.end(call)
 
     def emit(self, value: Any) -> Any:
-        """Appends a chunk to the job's output; see `Context.emit`. Raises CancelledError in a job that is to stop."""
+        """Append a chunk to the job's output; see `Context.emit`. Raises CancelledError in a job that must stop."""
         self._raise_if_cancelled()
         return self._wait(self._ctx.emit(value))
 
     def usage(
         self, *, input_tokens: int = 0, output_tokens: int = 0, cost: float | None = None, model: str | None = None
     ) -> Any:
-        """Report the usage of a call of a model; see `Context.usage`. Does not end a job that is to stop."""
+        """Report the usage of a call of a model; see `Context.usage`. Does not end a job that must stop."""
         report = self._ctx.usage(input_tokens=input_tokens, output_tokens=output_tokens, cost=cost, model=model)
         return self._wait(report)
 
     def charge(self, cost: float = 0.0) -> Any:
-        """Reserve money for a call; see `Context.charge`. Raises CancelledError in a job that is to stop."""
+        """Reserve money for a call; see `Context.charge`. Raises CancelledError in a job that must stop."""
         self._raise_if_cancelled()
         return self._wait(self._ctx.charge(cost))
 

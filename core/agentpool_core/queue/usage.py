@@ -29,7 +29,7 @@ class UsageReport:
 
     @property
     def cost_billionths(self) -> int:
-        """The cost as a whole number of billionths."""
+        """Return the cost as a whole number of billionths."""
         return billionths(self.cost)
 
 
@@ -53,7 +53,7 @@ def check_usage(*, input_tokens: Any, output_tokens: Any, cost: Any, model: Any)
 
 
 def check_cost(value: Any) -> float:
-    """Return a cost. Raises InvalidJobError."""
+    """Return a cost, in units of money. Raises InvalidJobError."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 <= value <= MOST_COST:
         raise _refused("cost", value, f"not a number of 0 to {MOST_COST}", "send the money that the call has cost")
     return float(value)

@@ -1,7 +1,7 @@
 """The operations of A2A 1.0 on a pool, independent of their binding.
 
-`OPERATIONS` has each by its JSON-RPC name. An operation takes the protocol's request and returns the protocol's answer,
-or an open stream. `jsonrpc` and `rest` call them after admission, which reads their verbs in `access.table`.
+`OPERATIONS` has each operation by JSON-RPC name. An operation takes the protocol's request and returns the protocol's
+answer, or an open stream. `jsonrpc` and `rest` call them after admission, which reads their verbs in `access.table`.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; mo
 async def send_message(
     admission: Admission, params: pb.SendMessageRequest, *, version: str = CURRENT
 ) -> pb.SendMessageResponse:
-    """Submit a message; wait until its task ends or asks for input, unless the caller wants to return immediately."""
+    """Submit a message; wait until the task ends or asks for input, unless the caller asks for an immediate return."""
     receipt = await _submit(admission, params, version)
     if not await admission.may_read():
         return pb.SendMessageResponse(task=bare_task(receipt.job_id, receipt.state))
@@ -57,7 +57,7 @@ async def send_message(
 async def send_streaming_message(
     admission: Admission, params: pb.SendMessageRequest, *, version: str = CURRENT
 ) -> Updates:
-    """Submit a message and follow its task."""
+    """Submit a message and follow the task."""
     if await admission.may_read():
         history_length = history_length_of(params.configuration)
         return await open_stream(follow_new(admission, partial(_submit, admission, params, version), history_length))
@@ -114,7 +114,7 @@ async def list_push_configs(
 
 
 async def delete_push_config(admission: Admission, params: pb.DeleteTaskPushNotificationConfigRequest) -> Empty:
-    """Delete a configuration of push notifications, also one that is gone already."""
+    """Delete a configuration of push notifications; a deleted configuration is no error."""
     await push.delete_config(admission, _id_of(admission, params.task_id), params.id)
     return Empty()
 
@@ -141,7 +141,7 @@ async def _submit(admission: Admission, params: pb.SendMessageRequest, version: 
 
 
 async def _submit_once(admission: Admission, params: pb.SendMessageRequest, hook: Webhook | None) -> Receipt:
-    """Submit the job of a message; return the receipt of the first one for a message that was sent again."""
+    """Submit the job of a message; return the receipt of the first job for a repeated message."""
     inspector, caller = admission.queue.inspector, admission.request.caller.name
     kind = default_kind(await inspector.settings(admission.pool))
     closed: list[JobId] = []
@@ -161,7 +161,7 @@ async def _job(admission: Admission, task_id: str) -> Job:
 
 
 def _id_of(admission: Admission, task_id: str) -> JobId:
-    """Return the id of a task's job; no job has another form. Raises UnknownJobError."""
+    """Return the id of a task's job; ids are printable ASCII. Raises UnknownJobError."""
     if not task_id.isascii() or not task_id.isprintable():
         raise UnknownJobError(str(admission.pool), task_id[:100])
     return JobId(task_id)

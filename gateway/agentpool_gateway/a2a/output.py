@@ -1,7 +1,7 @@
 """A job's output as artifacts: one for each run of the handler, to which the run's chunks are appended. Pure.
 
-A run that goes on after a wait, or after the loss of its worker, has an artifact of its own. `streams` sends the chunks
-as they come; the task has those that are kept.
+A run that continues after a wait, or after the loss of its worker, has a separate artifact. `streams` sends the chunks
+as they come; the task has the stored chunks.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ def output_of(chunks: Iterable[Chunk]) -> list[Artifact]:
 
 
 class SentOutput:
-    """The output that a stream has sent: decides whether a chunk begins an artifact, and when the last one ends."""
+    """The output that a stream has sent: decides whether a chunk begins an artifact, and when an artifact ends."""
 
     def __init__(self, job: Job, sent: Sequence[Chunk] = ()) -> None:
         self._job = job

@@ -1,7 +1,7 @@
 """Push notifications: a configuration is a webhook of the task's job, whose messages have the protocol's own form.
 
-The outbox of webhooks delivers them: signed, retried, and to allowed hosts only. A message has the whole task, when it
-has ended or waits. Credentials and tokens of a configuration are never shown again.
+The outbox of webhooks delivers notifications: signed, retried, and to allowed hosts only. A notification has the whole
+task, after the end or at a question. Credentials and tokens of a configuration are never shown again.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ async def delete_config(admission: Admission, job_id: JobId, identity: str) -> N
     if any(webhook.options["id"] == identity for webhook in await _webhooks(admission, job_id)):
         try:
             await admission.queue.webhooks.delete(job_id, PREFIX + _digest(identity))
-        except InvalidJobError:  # deleted by another request meanwhile
+        except InvalidJobError:  # deleted by a concurrent request
             return
 
 

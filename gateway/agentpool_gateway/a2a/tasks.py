@@ -69,13 +69,13 @@ def asks(job: Job) -> bool:
 
 
 def closed_by_sender(job: Job) -> bool:
-    """Return whether a task has ended after a follow-up or by a cancellation, so that its sender has known of it."""
+    """Return whether a task has ended after a follow-up or by a cancellation, so that the sender knows the task."""
     answered = any(step.name.startswith(WAIT) and step.outcome is StepOutcome.SUCCEEDED for step in job.steps)
     return job.state.terminal and (answered or job.state is JobState.CANCELLED)
 
 
 def state_of(job: Job) -> TaskState:
-    """Return the state of a task; one that has begun works, also while it waits for a slot again."""
+    """Return the state of a task; a task that has begun is working, also while its job waits for a slot again."""
     if job.state in _BETWEEN and job.claimed_at_ms:
         return TaskState.TASK_STATE_WORKING
     return _ASKING if asks(job) else STATES[job.state]
@@ -106,7 +106,7 @@ def _newest(messages: list[Message], most: int | None) -> list[Message]:
 
 
 def metadata_of(job: Job) -> dict[str, Json]:
-    """Return what AgentPool knows beyond the protocol."""
+    """Return fields of the job beyond the protocol."""
     return {"kind": job.kind, "state": job.state.value, "attempt": job.attempt, "progress": job.progress}
 
 
@@ -241,7 +241,7 @@ def _turn_of(job: Job, wait: SignalWait, number: int) -> list[Message]:
 
 
 def _message_of(value: Json) -> Message | None:
-    """Return the message in a payload or a signal, or None for one that came by another way."""
+    """Return the message in a payload or a signal, or None for a job that was no message."""
     found = value.get("message") if isinstance(value, dict) else None
     if not isinstance(found, dict) or not found.get("messageId"):
         return None

@@ -1,7 +1,7 @@
 """The loop that delivers: for each pool, take due messages of the outbox, send them, report the outcome.
 
-All replicas of the gateway run the loop; the outbox reserves each message for one of them. A pool has a task of its own
-and a bound of messages in flight, so neither an unreachable Redis nor a slow receiver of one pool delays another pool.
+All replicas of the gateway run the loop; the outbox reserves each message for a single replica. Each pool has its own
+task and a bound of messages in flight, so an unreachable Redis or a slow receiver of a pool delays no other pool.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Deliveries:
             self._pools[pool] = asyncio.create_task(self._run_pool(pool), name=f"webhooks of {pool}")
 
     async def _run_pool(self, pool: PoolRef) -> None:
-        """Deliver for a pool until cancelled. A message that ends makes room for another."""
+        """Deliver for a pool until cancelled. The end of a message makes room for the next."""
         pause_s, sends = FIRST_POLL_SECONDS, set[asyncio.Task[None]]()
         try:
             while True:
@@ -136,7 +136,7 @@ class Deliveries:
         return [asyncio.create_task(self._deliver(queue, message), name=message.key) for message in messages]
 
     async def _woken(self, pool: PoolRef, pause_s: float) -> bool:
-        """Wait; return whether `wake` ended the wait."""
+        """Wait at most `pause_s` seconds; return whether `wake` ended the wait."""
         event = self._wakes[pool]
         try:
             async with asyncio.timeout(pause_s):
@@ -183,6 +183,6 @@ class Deliveries:
 
 
 def retry_s(tries: int) -> float:
-    """Return the time until the next try: 5 s, 20 s, 80 s, … up to an hour, with jitter."""
+    """Return the seconds until the next try: 5, 20, 80, … up to an hour, ±20 %."""
     plain: float = min(FIRST_RETRY_SECONDS * GROWTH ** min(tries - 1, 10), LONGEST_RETRY_SECONDS)
     return plain * random.uniform(0.8, 1.2)  # noqa: S311  # jitter

@@ -51,7 +51,7 @@ class Destinations:
         if scheme != "https" and not (scheme == "http" and self.networks):
             raise _refused(url, "not an https URL", "use https")
         if not any(_matches(host, allowed) for allowed in self.hosts):
-            remedy = "use an allowed host, or ask the gateway's owner for another --webhook-host"
+            remedy = "use an allowed host, or ask the gateway's owner for a further --webhook-host"
             raise _refused(url, f"the host {host[:100]!r} is not allowed", remedy)
 
     def allows(self, address: str, *, secure: bool) -> bool:

@@ -20,7 +20,7 @@ from agentpool_gateway.delivery.destinations import (
 
 CONNECTIONS_A_HOST = 8
 LONGEST_RETRY_AFTER_SECONDS = 3_600
-GONE = 410  # the receiver wants no more messages
+GONE = 410  # the receiver takes no further messages
 TOO_MANY, UNAVAILABLE = 429, 503
 
 

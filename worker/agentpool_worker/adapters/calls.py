@@ -1,7 +1,7 @@
 """The base of all adapters: calls of models and tools as durable steps of a job.
 
 An adapter translates a framework's calls into `model` and `tool` of `DurableCalls`, which name the steps and store the
-results as JSON. A call inside of a running step, as of an agent that is a tool of an agent, is a part of that step.
+results as JSON. A call inside a running step, such as a call of an agent that is a tool, is a part of that step.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ class DurableCalls:
     async def tool(self, name: str, call_id: str | None, function: Callable[[], Any]) -> Any:
         """Return the result of a tool (a JSON value), from the store if an earlier attempt has it.
 
-        The step is `tool NAME CALL`: calls that run at once are told apart by the id that the model gave to each call.
+        The step is `tool NAME CALL`: concurrent calls differ by the id that the model gave to each call.
         """
         return await self.step(f"tool {name} {call_id or ''}", function)
 
     async def step(self, name: str, function: Callable[[], Any]) -> Any:
-        """Run a step, or a part of the step that the caller is inside of."""
+        """Run a step, or a part of the caller's step."""
         if running_step.get():
             return await run_once(function)
         plain = name.strip().replace("#", "-").lstrip("~")[:MAX_NAME_CHARS]

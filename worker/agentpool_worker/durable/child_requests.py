@@ -1,6 +1,6 @@
-"""Requests of children: what a handler says about a child, combined with the lease of the parent.
+"""Requests of children: the options of a child, combined with the lease of the parent.
 
-`context` submits single children, `children` groups of them.
+`context` submits single children, `children` submits groups.
 """
 
 from __future__ import annotations

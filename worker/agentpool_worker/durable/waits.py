@@ -70,7 +70,7 @@ class Waits:
 
     def begin(self, signal: str | None, limit: timedelta | float | None) -> StepCall:
         """Name a wait, in the caller's task. Raises WaitRefusedError inside a step."""
-        self._check(signal, limit)
+        _check_has_end(signal, limit)
         _refuse_inside_step()
         return self._steps.begin_wait(_name_of(signal))
 
@@ -80,8 +80,11 @@ class Waits:
         return self._steps.begin_own(name)
 
     def call_outside(self, signal: str | None, name: str, limit: timedelta | float | None) -> StepCall:
-        """Return the call of a wait in a program outside this process; `name` is the wait's own name, or empty."""
-        self._check(signal, limit)
+        """Return the call of a wait in a program outside this process; `name` is the wait's own name, or empty.
+
+        Raises StepNameError, WaitRefusedError.
+        """
+        _check_has_end(signal, limit)
         if name:
             check_name(name)
         return StepCall(name=f"{_name_of(signal)}#{name}" if name else _name_of(signal), after="", sequential=False)
@@ -120,10 +123,6 @@ class Waits:
         await self._steps.wait_idle()
         self._suspend()
         raise asyncio.CancelledError
-
-    def _check(self, signal: str | None, limit: timedelta | float | None) -> None:
-        if signal is None and limit is None:
-            raise _no_time(limit)
 
     def open_waits(self) -> tuple[tuple[tuple[str, int], ...], int | None]:
         """Return the awaited signals, and the ms until the first wait ends; None: no wait has a limit."""
@@ -190,6 +189,11 @@ class Waits:
         step = self._steps.step_of(call, outcome, wait.begun, result, begun=stored)
         await self._steps.journal.write(step)
         return step
+
+
+def _check_has_end(signal: str | None, limit: timedelta | float | None) -> None:
+    if signal is None and limit is None:
+        raise _no_time(limit)
 
 
 def _refuse_inside_step() -> None:

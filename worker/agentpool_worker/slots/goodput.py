@@ -1,7 +1,7 @@
 """Goodput as a function of the slots, from the run times at the numbers that were tested.
 
 The model has a knee: `time = alone * (1 + (slots / knee) ** sharpness) ** (1 / sharpness)`. Below the knee further jobs
-cost nothing, far above it they share a fixed capacity; the sharpness says how suddenly one turns into the other. All
+cost nothing, far above it they share a fixed capacity; the sharpness says how sudden the transition is. All
 knees and sharpnesses of a grid are weighed by how well they explain the measurements, so noisy levels count together
 and none of them decides alone. `agentpool_worker.slots.search` asks for the best number.
 """

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from agentpool_worker.slots.server import ServerReading
 
 
+FULL = 0.9  # share of the slots in use, on average over the period, from which a worker counts as full
+
+
 class Reason(StrEnum):
     """Reason of a change of the slots: a metric's label, so the values are few and fixed."""
 
@@ -27,7 +30,7 @@ class Reason(StrEnum):
     GPU_IDLE = "gpu_idle"  # no job has ended yet; utilisation and memory leave room, and every slot is in use
     GPU_MEMORY = "gpu_memory"  # memory is nearly full
     OVERLOADED = "overloaded"  # the handler raised Overloaded
-    SERVER = "server"  # the model server's cache is nearly full, or requests wait inside of it
+    SERVER = "server"  # the model server's cache is nearly full, or requests wait inside the server
     RECOVERED = "recovered"  # nothing overloaded, and every slot is in use: slots that were given up come back
     SETTINGS = "settings"  # the AgentPool changed
 
@@ -72,6 +75,3 @@ class Change:
     slots: int
     reason: Reason
     detail: str  # for the log line
-
-
-FULL = 0.9  # share of the slots in use, on average over the period, from which a worker counts as full

@@ -19,7 +19,7 @@ MOST_SAMPLES = 1_000  # of a period, and running jobs that are looked at
 
 
 class Work(Enum):
-    """What an attempt says about the speed of its kind."""
+    """Information of an attempt about the speed of its kind."""
 
     DONE = "done"  # it ran to its end: a sample
     REFUSED = "refused"  # the handler was overloaded: its time was wasted
