@@ -54,9 +54,13 @@ def check_usage(*, input_tokens: Any, output_tokens: Any, cost: Any, model: Any)
 
 def check_cost(value: Any) -> float:
     """Return a cost, in units of money. Raises InvalidJobError."""
-    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not 0 <= value <= MOST_COST:
+    if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not _is_within(value):
         raise _refused("cost", value, f"not a number of 0 to {MOST_COST}", "send the money that the call has cost")
     return float(value)
+
+
+def _is_within(value: float | Decimal) -> bool:
+    return not (isinstance(value, Decimal) and value.is_nan()) and 0 <= value <= MOST_COST
 
 
 def _tokens(field: str, value: Any) -> int:

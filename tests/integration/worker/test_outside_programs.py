@@ -102,6 +102,8 @@ REFUSED = {
     "sleeps/a": "None is not a time of 0 s to 366 days",
     "sleeps/a?seconds=nan": "nan is not a time of 0 s to 366 days",
     "chunks": "chunk: not JSON (",
+    "charges": "charge: not JSON (",
+    "usage": "usage: not JSON (",
     "waits/x": "question: not JSON (",
 }
 

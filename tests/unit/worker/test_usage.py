@@ -65,6 +65,8 @@ async def test_reports_of_one_turn_share_a_write():
         ("output_tokens", 1.5),
         ("output_tokens", True),
         ("cost", float("nan")),
+        ("cost", Decimal("NaN")),
+        ("cost", Decimal("sNaN")),
         ("cost", -0.1),
         ("cost", "1"),
         ("cost", 1e7),

@@ -114,8 +114,8 @@ class ContextServer:
     async def _charge(self, request: web.Request) -> web.Response:
         """Reserve money for a call; 402 if a budget has too little left."""
         ctx = self._context_of(request)
+        body = await _json_of(request, "charge")
         with _as_answers():
-            body = parse("charge", await request.read())
             await ctx.charge(**check_fields("charge", body, ("cost",), 'send {"cost": 0.05}'))
         return web.Response(status=HTTPStatus.NO_CONTENT)
 
