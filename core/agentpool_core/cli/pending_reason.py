@@ -54,7 +54,8 @@ def _in_wait(job: Job, queue: QueueSnapshot) -> str:
     signals = " or ".join(f"signal {name!r}" for name in job.waits_for)
     if job.question is not None:
         signals += f" to the question {render_value(job.question)}"
-    return f"the job waits for {signals}{at_longest}: agentpool signal {job.job_id}"
+    name = job.waits_for[0] if len(job.waits_for) == 1 else "NAME"
+    return f"the job waits for {signals}{at_longest}: agentpool signal {job.job_id} {name} VALUE"
 
 
 def _queued(job: Job, queue: QueueSnapshot) -> str:

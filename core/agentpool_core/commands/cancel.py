@@ -33,7 +33,7 @@ waits for. --tree cancels all jobs that a job's handler has started."""
 )
 _MESSAGES = {
     "cancelled": "cancelled",
-    "requested": "its worker was asked to stop it",
+    "requested": "still runs; its worker was asked to stop it",
     "finished": "had ended before",
 }
 

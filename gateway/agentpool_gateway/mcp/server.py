@@ -111,7 +111,10 @@ def _check(tool: Tool, arguments: Mapping[str, Json]) -> None:
     if error is not None:
         field = ".".join(["arguments", *(str(part) for part in error.absolute_path)])
         problem = error.message.replace(repr(error.instance), render_value(error.instance))
+        names = ", ".join(tool.arguments.get("properties", ()))
         remedy = f"call {tool.name} with arguments of its input schema in tools/list"
+        if names:
+            remedy += f": {one_line(names)[:PROBLEM_CHARS]}"
         raise InvalidJobError(field=field, value=None, problem=one_line(problem)[:PROBLEM_CHARS], remedy=remedy)
 
 

@@ -292,6 +292,7 @@ async def test_a_repeated_submit_with_a_key_is_the_same_job(agent: Agent):
         ("list_jobs", {"kind": [""]}, "arguments.kind.0"),
         ("dead_letters", {"state": ["queued"]}, "'state' was unexpected"),
         ("replay", {"job_id": "stranger"}, "stranger"),
+        ("signal_job", {"job_id": "a", "name": "go"}, "in tools/list: job_id, signal, value, signal_id"),
     ],
 )
 async def test_arguments_that_do_not_fit_are_refused_by_name(gateway, connect_agent, tool, arguments, expected):

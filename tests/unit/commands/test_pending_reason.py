@@ -77,13 +77,17 @@ UNKNOWN = {
         (
             {"state": JobState.WAITING, "waits_for": ("a", "b"), "due_at_ms": NOW_MS + 30_000},
             {},
-            "the job waits for signal 'a' or signal 'b', for 30s at the longest: agentpool signal a",
+            "the job waits for signal 'a' or signal 'b', for 30s at the longest: agentpool signal a NAME VALUE",
         ),
-        ({"state": JobState.WAITING, "waits_for": ("go",)}, {}, "the job waits for signal 'go': agentpool signal a"),
+        (
+            {"state": JobState.WAITING, "waits_for": ("go",)},
+            {},
+            "the job waits for signal 'go': agentpool signal a go VALUE",
+        ),
         (
             {"state": JobState.WAITING, "waits_for": ("message",), "question": "Which city?"},
             {},
-            "the job waits for signal 'message' to the question 'Which city?': agentpool signal a",
+            "the job waits for signal 'message' to the question 'Which city?': agentpool signal a message VALUE",
         ),
         ({"state": JobState.BLOCKED, "after": (JobId("p"), JobId("q"))}, {}, "the job waits for p, q"),
     ],
