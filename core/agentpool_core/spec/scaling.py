@@ -86,13 +86,15 @@ class MinimumSchedule(SpecModel):
 
     @model_validator(mode="after")
     def _check(self) -> MinimumSchedule:
-        """Check the time zone and both expressions."""
+        """Check the time zone and both expressions, which must differ."""
         try:
             zone = zone_of(self.time_zone)
             check_cron(self.start, zone, field="start")
             check_cron(self.end, zone, field="end")
         except InvalidJobError as error:
             raise ValueError(str(error)) from error
+        if self.start.split() == self.end.split():
+            raise ValueError(f"end: {self.end!r}: the same as start, so the minimum never applies; give a later time")
         return self
 
 

@@ -50,6 +50,7 @@ def test_the_highest_minimum_applies():
     [
         ("start", "45 7 * *", "start"),
         ("end", "0 25 * * *", "end"),
+        ("end", "45 7  * * 1-5", "end"),  # the same as start: never active
         ("timeZone", "Europe/Nowhere", "time_zone"),
     ],
 )
