@@ -284,6 +284,37 @@ async def test_a_short_exchange_leaves_an_unusual_pool_to_the_whole_script(redis
     assert await is_left_to_the_whole_script(redis, pool, "w", 1, 1, lease.job_id, lease.token, "succeeded", "null", "")
 
 
+@pytest.mark.parametrize("change", ["SETID $", "SETID 0", "DESTROY"])
+async def test_a_short_exchange_starts_only_jobs_that_the_group_has_delivered(redis, pool, change):
+    """After a change of the group by hand no job is ended or started by halves: the whole script decides."""
+    consumer, (lease, second) = await two_running(redis, pool)
+    verb, *at = change.split()
+    await redis.execute_command("XGROUP", verb, Keys(pool).stream("one", Priority.TASK), "pool", *at)
+    jobs = [Keys(pool).job(JobId(f"x-{number}")) for number in range(5)]
+    before = [await redis.hgetall(key) for key in jobs] + [await redis.hgetall(Keys(pool).counters)]
+    args = ("w", 1, 1, lease.job_id, lease.token, "succeeded", "null", "")
+    assert await scripts.EXCHANGE_PLAIN.run(redis, Keys(pool).conf, args) == ["other"]
+    assert [await redis.hgetall(key) for key in jobs] + [await redis.hgetall(Keys(pool).counters)] == before
+    await consumer.settle([Succeeded(job_id=each.job_id, token=each.token) for each in (lease, second)])
+    assert (await Inspector(redis).job(pool, second.job_id)).state is JobState.SUCCEEDED
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_jobs_end_though_a_hand_has_trimmed_their_stream(redis, pool, plain):
+    """The counters and the events have both ends; no script stops between its writes."""
+    await Inspector(redis).configure(pool, PoolSettings(routes=NARROW))
+    consumer = Consumer(redis, pool, WorkerId("w"))
+    await consumer.register(slots=5, host="h")
+    await Producer(redis, pool).submit_many([JobRequest(kind="x") for _ in range(2)])
+    leases = await consumer.claim(2)
+    await redis.xtrim(Keys(pool).stream("one", Priority.TASK), 0, approximate=False)
+    args = [part for each in leases for part in (each.job_id, each.token, "succeeded", "null", "")]
+    script = scripts.EXCHANGE_PLAIN if plain else scripts.EXCHANGE
+    outcomes, _ = await script.run(redis, Keys(pool).conf, ("w", 2, 1, *args))
+    assert outcomes == ["applied", "applied"]
+    assert await redis.hmget(Keys(pool).counters, "running", "finished", "succeeded") == ["0", "2", "2"]
+
+
 async def test_a_short_exchange_leaves_unusual_completions_to_the_whole_script(redis, pool):
     """A stale token, a foreign lease, a repeated or named-twice completion, a failure, and no free slot."""
     consumer, (lease, second) = await two_running(redis, pool)

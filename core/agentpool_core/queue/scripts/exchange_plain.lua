@@ -3,7 +3,7 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 limit (free slots after the settle), 3 seed (unused), then five for each completion (lib/settle.lua)
--- Returns as exchange.lua | {'other'}: nothing was written, and exchange.lua must decide: a completion that has not
+-- Returns as exchange.lua | {'other'}: no job was changed, and exchange.lua must decide: a completion that has not
 --        succeeded, a job with marks, special flags or of a different place, ready jobs of several places, requeued jobs, tombstones,
 --        limits of the pool, a route at its limit, a paused route, a pause, a cordon, a reserved worker, a lost lease
 -- Events succeeded, started.
@@ -101,6 +101,20 @@ end
 if want > 0 and #started == 0 then return OTHER end
 
 call('HDEL', counters_key, '-') -- a first write that takes no memory: jobs end although memory is full
+
+-- Returns whether the group has delivered the entries of the jobs that start. Otherwise a hand has changed or destroyed the
+-- group: delivered entries are requeued, and maintenance finds their places.
+local function has_delivered()
+  if #started == 0 then return true end
+  local read = redis.pcall('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', #started, 'STREAMS', stream, '>')
+  local entries = read and not read.err and read[1][2] or {}
+  local same = #entries == #started
+  for i, entry in ipairs(entries) do same = same and entry[1] == started[i][3] end
+  for _, entry in ipairs(same and {} or entries) do call('XCLAIM', stream, 'pool', '~ready', 0, entry[1], 'JUSTID') end
+  return same
+end
+
+if not has_delivered() then return OTHER end
 local texts = {}
 local now_text = string.format('%.0f', now)
 local keep_ms = setting_or(conf[7], 86400000)
@@ -116,7 +130,6 @@ end
 
 local reply = { 'ok', conf[1], clock, setting_or(conf[3], 5), setting_or(conf[4], 900000) }
 if #started > 0 then
-  call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', #started, 'STREAMS', stream, '>')
   local lease = '1 1 ' .. now_text .. ' ' .. worker
   local n = #reply
   for _, job in ipairs(started) do
@@ -137,7 +150,8 @@ for _, entry in ipairs(gone) do
   if entry == cursor then last = entry else deleted[#deleted + 1] = entry end
 end
 if #deleted > 0 then call('XDEL', stream, unpack(deleted)) end
-if last and call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1] == last then
+local oldest = last and call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+if last and (not oldest or oldest[1] == last) then
   call('XDEL', stream, last)
   last = nil
 end

@@ -148,7 +148,8 @@ local function write_acks()
     end
     each_slice(ids, 'XACK', stream, GROUP)
     each_slice(gone, 'XDEL', stream)
-    if last and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1][1] == last then
+    local oldest = last and redis.call('XRANGE', stream, '-', '+', 'COUNT', 1)[1]
+    if last and (not oldest or oldest[1] == last) then -- no entry: a hand has trimmed the stream
       redis.call('XDEL', stream, last)
       last = nil
     end
