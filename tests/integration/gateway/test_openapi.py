@@ -41,6 +41,7 @@ STREAMS = (
     ":stream",
     ":subscribe",
 )  # streams do not end by themselves; separate tests cover them
+PUBLIC_KEYS = "/v1/a2a/jwks.json"  # verify signed cards, so they need no token
 EFFORT = hypothesis.settings(
     max_examples=CASES,
     deadline=None,
@@ -112,7 +113,9 @@ def test_the_description_is_whole(schema_of: dict[str, Any]):
     """Every operation of the API describes permissions, input and answers."""
     for path, operations in schema_of["paths"].items():
         for method, operation in operations.items():
-            if path.startswith("/v1/"):
+            if path == PUBLIC_KEYS:
+                assert operation["security"] == [], path
+            elif path.startswith("/v1/"):
                 assert operation["security"] == [{"bearer": []}], path
                 assert {"401", "403"} <= operation["responses"].keys(), path
             if method in {"post", "put"} and not any(part in path for part in ("/dead/", "/a2a/tasks/", "/signals/")):
