@@ -9,10 +9,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from agentpool_gateway.access.authority import AllowAll
-from agentpool_gateway.app import build
-from agentpool_gateway.pools.locations import SingleRedis
-from agentpool_gateway.settings import GatewaySettings
+from openapi_document import description
 
 BANNER = (
     "// Generated from the gateway's OpenAPI description by `make generate`; change schemas.py there, not this file.\n"
@@ -23,7 +20,7 @@ LEFT_OUT = ("A2A", "HTTPValidationError", "ValidationError")  # prefixes of name
 
 def types() -> str:
     """Return the whole file."""
-    found = build(GatewaySettings(), SingleRedis("redis://127.0.0.1"), AllowAll()).openapi()  # nothing is connected
+    found = description()
     schemas = {name: each for name, each in found["components"]["schemas"].items() if not name.startswith(LEFT_OUT)}
     return "\n".join((BANNER, *(_declaration(name, schema) for name, schema in sorted(schemas.items()))))
 
