@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 
 from fastapi import Depends, FastAPI
@@ -94,7 +94,20 @@ def build(
         await end(delivering)
         await gateway.close()
 
-    app = FastAPI(
+    app = _bare_app(lifespan)
+    app.state.gateway = gateway
+    problems.install(app, methods_at=table.methods_at)
+    for module in ROUTES:
+        app.include_router(module.router)
+    pages.install(app)
+    table.verify([*app.routes, *(route for module in ROUTES for route in module.router.routes)])
+    openapi.add_security_schemes(app)
+    _add_middleware(app, gateway, names=own_hosts(settings) if isinstance(authority, AllowAll) else None)
+    return app
+
+
+def _bare_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) -> FastAPI:
+    return FastAPI(
         title="AgentPool gateway",
         version=version(DISTRIBUTION),
         description=DESCRIPTION,
@@ -108,16 +121,14 @@ def build(
         contact=openapi.CONTACT,
         servers=openapi.SERVERS,
     )
-    app.state.gateway = gateway
-    problems.install(app, methods_at=table.methods_at)
-    for module in ROUTES:
-        app.include_router(module.router)
-    pages.install(app)
-    table.verify([*app.routes, *(route for module in ROUTES for route in module.router.routes)])
-    openapi.add_security_schemes(app)
+
+
+def _add_middleware(app: FastAPI, gateway: Gateway, *, names: AllowedHosts | None) -> None:
+    """Wrap the app; the last middleware is the outermost. `names`: accepted hosts; None: any."""
+    settings = gateway.settings
     app.add_middleware(
         Intake,
-        names=own_hosts(settings) if isinstance(authority, AllowAll) else None,
+        names=names,
         proxies=TrustedProxies(settings.trusted_proxies),
         external=settings.external_url,
     )
@@ -126,7 +137,6 @@ def build(
         app.add_middleware(CORSMiddleware, **openapi.CORS, allow_origins=settings.cors_origins)
     app.add_middleware(Head)
     app.add_middleware(RequestMiddleware, metrics=gateway.metrics, draining=gateway.draining)
-    return app
 
 
 def _gateway(settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None) -> Gateway:

@@ -32,34 +32,7 @@ def describe_job(
     """Return a job: its fields, values, history, steps and webhooks."""
     now_ms = queue.taken_at_ms
     parts = [
-        _fields(
-            {
-                "Job": job.job_id,
-                "Pool": pool,
-                "Kind": job.kind,
-                "Route": job.route,
-                "Priority": job.priority,
-                "Tenant": job.tenant,
-                "Started by": job.started_by,
-                "Limit key": job.limit_key,
-                "Tags": ", ".join(job.tags),
-                "State": f"{job.state}, attempt {job.attempt} of {job.max_attempts}",
-                "Worker": job.worker,
-                "Pending": pending_reason(job, queue),
-                "Waits for": ", ".join(job.after),
-                "Key": job.idempotency_key,
-                "Submitted": _moment(job.submitted_at_ms, now_ms),
-                "Started": _moment(job.claimed_at_ms, now_ms),
-                "Ended": _moment(job.finished_at_ms, now_ms),
-                "Due": _moment(job.due_at_ms, now_ms),
-                "Expires": _moment(job.expires_at_ms, now_ms),
-                "Usage": usage_text(job),
-                "Timeout": format_duration(job.timeout_ms),
-                "Worker losses": job.losses or None,
-                "Cancellation": "requested" if job.cancel_requested else None,
-                "Outcome": next(iter(end_of(job)), None),
-            }
-        ),
+        _fields(_job_fields(job, pool, queue)),
         *(_value(name, value) for name, value in _values(job) if value is not None),
         *([_block("Error", job.error)] if job.error else []),
         *(_block(name, f"cannot be read: {render_value(raw)}") for name, raw in job.undecodable.items()),
@@ -70,8 +43,38 @@ def describe_job(
     return "\n".join(parts)
 
 
+def _job_fields(job: Job, pool: PoolRef, queue: QueueSnapshot) -> dict[str, object]:
+    now_ms = queue.taken_at_ms
+    return {
+        "Job": job.job_id,
+        "Pool": pool,
+        "Kind": job.kind,
+        "Route": job.route,
+        "Priority": job.priority,
+        "Tenant": job.tenant,
+        "Started by": job.started_by,
+        "Limit key": job.limit_key,
+        "Tags": ", ".join(job.tags),
+        "State": f"{job.state}, attempt {job.attempt} of {job.max_attempts}",
+        "Worker": job.worker,
+        "Pending": pending_reason(job, queue),
+        "Waits for": ", ".join(job.after),
+        "Key": job.idempotency_key,
+        "Submitted": _moment(job.submitted_at_ms, now_ms),
+        "Started": _moment(job.claimed_at_ms, now_ms),
+        "Ended": _moment(job.finished_at_ms, now_ms),
+        "Due": _moment(job.due_at_ms, now_ms),
+        "Expires": _moment(job.expires_at_ms, now_ms),
+        "Usage": usage_text(job),
+        "Timeout": format_duration(job.timeout_ms),
+        "Worker losses": job.losses or None,
+        "Cancellation": "requested" if job.cancel_requested else None,
+        "Outcome": next(iter(end_of(job)), None),
+    }
+
+
 def _webhooks_table(webhooks: Sequence[Webhook], deliveries: Sequence[Delivery], now_ms: int) -> str:
-    """Return each webhook with the latest try of each message; without one, it waits for its change."""
+    """Return each webhook with the latest try of each message; a webhook without a message waits for its change."""
     rows: list[tuple[object, ...]] = []
     for webhook in webhooks:
         sent = [each for each in deliveries if each.webhook == webhook.name]
