@@ -24,7 +24,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.errors import BudgetExceededError, StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, InvalidJobError, StaleLeaseError
 from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt, Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.queue.codec.signals import check_signal
@@ -33,6 +33,7 @@ from agentpool_core.queue.groups import ChildEnd, GroupChange
 from agentpool_core.queue.settings import DAY_MS
 from agentpool_core.queue.usage import BILLION, billionths
 from agentpool_worker.handlers.shapes import run_job_of
+from agentpool_worker.jobs.completion_buffer import replacement_for
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.threads import HandlerThreads
 
@@ -134,7 +135,7 @@ class JobUnderTest:
             if self.state.terminal:
                 return self.state.value
             if self.state is not JobState.WAITING or self._wait_is_over():
-                self._apply(await self._run_once())
+                self._apply(_storable(await self._run_once()))
             elif not await self._run_children():
                 return self.state.value
         raise AssertionError(f"the job has not ended after {_RUNS_MAX} runs of its handler")
@@ -217,6 +218,16 @@ class JobUnderTest:
                 self._store.saved = completion.checkpoint or self._store.saved
             case _:
                 self.state = JobState.CANCELLED
+
+
+def _storable(completion: Completion | None) -> Completion | None:
+    """Return the completion, or the failure that the worker sends in place of a result that is not JSON."""
+    if isinstance(completion, Succeeded):
+        try:
+            encode("result", completion.result)
+        except InvalidJobError as error:
+            return replacement_for(completion, error)
+    return completion
 
 
 class _Store:

@@ -106,3 +106,15 @@ async def test_the_rest_of_a_context_is_recorded_too():
     assert await job.run() == "succeeded"
     assert job.result == [{"n": 2}, "child-1"]
     assert (job.progress, [child.payload for child in job.children]) == (["half", "half"], [5])
+
+
+async def test_a_result_that_is_not_json_fails_the_job_for_good():
+    """As in a pool: the test sees the error of the job, and no exception."""
+
+    async def handler(payload, ctx):
+        return {payload}
+
+    job = JobUnderTest(handler, "x")
+    assert await job.run() == "failed"
+    assert (job.attempt, job.runs) == (1, 1)
+    assert "returned a result that cannot be stored" in job.error
