@@ -288,3 +288,30 @@ async def test_an_audit_finds_nothing_wrong_with_groups(redis, pool, family):
     assert await audit(redis, pool, repair=False) == []
     await group.end(succeed, succeed)
     assert await audit(redis, pool, repair=False) == []
+
+
+async def test_a_parent_submitted_again_waits_for_no_child_that_has_ended(inspector, pool, family):
+    """Ends of children that outlive the deleted record of their parent count in the new group, each once."""
+    group = await family(2)
+    await group.start()
+    await group.end(succeed, fail)
+    await group.consumer.settle([fail(group.lease)])
+    await inspector.discard(pool, [JobId("p")])
+    again = await family(2)
+    for _ in range(2):  # the second call repeats the first
+        assert all(receipt.duplicate for receipt in await again.start())
+    assert await again.wait() == [SettleOutcome.WAITING]
+    (lease,) = await again.consumer.claim(5)
+    assert lease.job_id == "p"
+    assert await again.ends() == [("succeeded", "[0]"), ("failed", "no")]
+
+
+async def test_a_child_that_somebody_has_submitted_before_counts(producer, family):
+    """The id of a child can be computed: a job of that id and body joins the group, and its end resumes the parent."""
+    group = await family(2)
+    await producer.submit(JobRequest(kind="child", payload=0, job_id=JobId("p:0")))
+    assert [receipt.duplicate for receipt in await group.start()] == [True, False]
+    assert await group.wait() == [SettleOutcome.WAITING]
+    await group.end(succeed, succeed)
+    assert [lease.job_id for lease in await group.consumer.claim(5)] == ["p"]
+    assert await group.ends() == [("succeeded", "[0]"), ("succeeded", "[1]")]

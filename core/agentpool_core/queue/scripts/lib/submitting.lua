@@ -141,6 +141,29 @@ local function starter_of(child)
   return starters[id]
 end
 
+local function enter_group(key, child)
+  redis.call('HSET', key, 'group', child.by .. ' ' .. child.group .. ' ' .. child.number)
+  if not groups.read(child.by, child.group) then
+    groups.write(child.by, child.group, { left = child.size, run = 1, fast = child.fast, most = child.most or 0 })
+  end
+end
+
+-- Enters an earlier job of a child's id and body into the group of its running starter, which would wait for ever otherwise:
+-- the record of the starter was deleted, and its id submitted again, or the child was submitted by hand.
+local function readopt(job, child)
+  if job.broken or not child.group or not STATES[starter_of(child).state or ''] then return end
+  enter_group(job.key, child)
+  redis.call('SADD', PREFIX .. 'started:' .. child.by, job.id)
+  redis.call('HSET', starter_of(child).key, 'started', starter_of(child).started or '1', 'mark', '1')
+  if ENDS[job.state] then
+    local v = redis.call('HMGET', job.key, 'result', 'error', 'reason')
+    local text = job.state == 'succeeded' and v[1] or job.state == 'failed' and v[2] or v[3]
+    groups.ended[#groups.ended + 1] = { job.key, job.state, text or 'null' }
+  elseif not has_flag(job, 'g') then
+    redis.call('HSET', job.key, 'spec', redis.call('HGET', job.key, 'spec') .. 'g', 'started_by', child.by)
+  end
+end
+
 -- Enters a new job among the jobs that its starter has started, and into its group. The job inherits tenant and tags of
 -- its starter, as `child` says. Returns the reason to cancel the job at once, or nil.
 local function adopt(job, extras)
@@ -155,10 +178,7 @@ local function adopt(job, extras)
   starter.started = '1'
   redis.call('SADD', PREFIX .. 'started:' .. child.by, job.id)
   if not child.group then return nil end
-  redis.call('HSET', job.key, 'group', child.by .. ' ' .. child.group .. ' ' .. child.number)
-  if not groups.read(child.by, child.group) then
-    groups.write(child.by, child.group, { left = child.size, run = 1, fast = child.fast, most = child.most or 0 })
-  end
+  enter_group(job.key, child)
 end
 
 local function write_extras(job, extras, ttl)
@@ -244,6 +264,7 @@ local function submit(first)
   for i, job in ipairs(jobs) do
     if job.known then
       local kept = load(job.known)
+      if kept and job.extras and job.extras.child then readopt(kept, job.extras.child) end
       reply[i + 2] = '=' .. job.known .. ' ' .. (kept and not kept.broken and kept.state or 'failed')
     else
       if job.replaces then conflicts.replace(job) end
