@@ -78,7 +78,6 @@ A2A_TYPE = "application/a2a+json"
 _VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
 A2A_BODY = _body(agent_schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}
 A2A_MESSAGE = _body(agent_schemas.A2A_MESSAGE, (A2A_TYPE, agent_schemas.A2A_MESSAGE)) | {"parameters": [_VERSION]}
-A2A_PLAIN = {"parameters": [_VERSION]}
 _HISTORY = _parameter("query", "historyLength", type="integer", minimum=0, maximum=1_000)
 A2A_GET = {"parameters": [_VERSION, _HISTORY]}
 A2A_LIST = {

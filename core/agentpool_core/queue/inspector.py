@@ -52,7 +52,6 @@ JOBS_A_SLICE = 500  # deleted by a script
 MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
 HEAR_SECONDS = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
-LISTABLE = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.RUNNING, JobState.WAITING, JobState.FAILED)
 
 
 class Inspector:

@@ -4,8 +4,9 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 limit (free slots after the settle), 3 seed (unused), then five for each completion (lib/settle.lua)
 -- Returns as exchange.lua | {'other'}: no job was changed, and exchange.lua must decide: a completion that has not
---        succeeded, a job with marks, special flags or of a different place, ready jobs of several places, requeued jobs, tombstones,
---        limits of the pool, a route at its limit, a paused route, a pause, a cordon, a reserved worker, a lost lease
+--        succeeded, a job with marks, special flags or of a different place, ready jobs of several places, requeued jobs,
+--        tombstones, limits of the pool, a route at its limit, a paused route, a pause, a cordon, a reserved worker, a lost
+--        lease
 -- Events succeeded, started.
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua

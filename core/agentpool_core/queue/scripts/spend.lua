@@ -6,8 +6,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 token, 3 worker, 4 number of the first report or of the reservation, 5 money (billionths): to reserve, or
---        reserved before for the reported calls; then four for each report: model, input tokens, output tokens, cost (billionths).
---        No report: a reservation
+--        reserved before for the reported calls; then four for each report: model, input tokens, output tokens, cost
+--        (billionths). No report: a reservation
 -- Returns {'ok'} | {'stale'}: the lease is no longer current; nothing was written
 --        | {'over', budget, amount, money left, ms until its next window}: nothing was reserved.
 -- Events none: a budget with money again makes jobs ready, which are queued already.

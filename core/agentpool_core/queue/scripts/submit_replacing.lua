@@ -7,7 +7,8 @@
 -- Returns {'ok', depth before, state of each job, or '=id state' of an earlier job with the same key or id}
 --        | {'unknown_pool'} | {'retired'} | {'full', depth, limit, retry after ms} | {'conflict', index, job id}
 --        | {'unknown_parent', index, parent index} | {'unknown_kind', index, accepted kinds} (indexes from 0)
--- Events queued, scheduled, blocked; cancelled for a child whose parent has already failed; cancelled, cancelling for a replaced job.
+-- Events queued, scheduled, blocked; cancelled for a child whose parent has already failed; cancelled, cancelling for a
+--        replaced job.
 
 --- include: pool
 --- include: clock

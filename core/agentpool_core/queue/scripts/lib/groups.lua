@@ -2,8 +2,8 @@
 --
 -- The field `group` of a child is PARENT GROUP NUMBER. The hash group:PARENT holds for each GROUP its text
 -- "left run fast most" (children that have not ended; number of the run; 1: the run ends with the first child that did not
--- succeed; most children that run at once, 0: no limit, lib/limits.lua), for each ended child GROUP:NUMBER -> its state, a blank, and its result or error, and `bytes`, the size of all
--- of these. A run ends as a signal of the parent: ~GROUP=RUN. A child that is replayed after its end changes nothing.
+-- succeed; most children that run at once, 0: no limit, lib/limits.lua), for each ended child GROUP:NUMBER -> its state, a
+-- blank, and its result or error, and `bytes`, the size of all of these. A run ends as a signal of the parent: ~GROUP=RUN. A child that is replayed after its end changes nothing.
 --
 -- The end of a cancelled job cancels its groups; a cancelled tree, all that the job has started. The jobs with children left
 -- to cancel are in `stopping`; their field `stop` holds "MODE CURSOR REASON", and lib/cancelling.lua continues.
