@@ -45,7 +45,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
 
 
 def test_the_test_on_the_page_passes(tmp_path: Path):
-    """As a reader saves it, beside the example."""
+    """The test passes in a file beside the example, as a reader saves both."""
     (source,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     shutil.copy(EXAMPLE, tmp_path)
     (tmp_path / "test_writer.py").write_text(source)

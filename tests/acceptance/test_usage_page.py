@@ -46,7 +46,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
 
 
 def test_the_test_on_the_page_passes(tmp_path: Path):
-    """As a reader saves it, beside the example."""
+    """The test passes in a file beside the example, as a reader saves both."""
     (tmp_path / "biller.py").write_text(SOURCES[0])
     (tmp_path / "test_biller.py").write_text(SOURCES[-1])
     command = [sys.executable, "-m", "pytest", "-q", "-o", "asyncio_mode=auto", "-p", "no:randomly", "--rootdir=."]

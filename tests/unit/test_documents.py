@@ -72,7 +72,7 @@ def test_times_are_seconds_or_a_text_with_a_unit(value, ms):
     ],
 )
 def test_the_detail_of_an_event_is_an_object(kind, text, detail):
-    """Its name says the meaning, and JSON is not a text in JSON."""
+    """The field's name has the meaning of the detail, and JSON is not a text in JSON."""
     event = JobEvent(id="1-0.0", type=kind, job_id=JobId("j"), at_ms=1, kind="greet", route="default",
                      priority=Priority.TASK, attempt=1, worker=None, detail=text)  # fmt: skip
     assert event_document(event)["detail"] == detail

@@ -130,7 +130,7 @@ async def serve(consumer, jobs: int) -> None:
 
 
 async def test_the_snippets_of_the_readme_work(package, gateway, pool, worker):
-    """In the README's order, in one module; the output is that of each call."""
+    """The snippets run in the README's order in one module; each call prints the expected output."""
     snippets = "\n".join(re.findall(r"```js\n(.*?)```", README, re.DOTALL)).replace("default/greeter", str(pool))
     async with node(package, gateway, pool, snippets) as program:
         serving = asyncio.create_task(serve(worker, 3))

@@ -45,7 +45,7 @@ async def charge(worker, lease, cost, *, number=1):
 
 
 async def test_a_spent_budget_starts_no_further_job_of_its_tenant(limited):
-    """The job that runs goes on; other tenants start; the reason is told; the next window starts the job."""
+    """A running job continues, other tenants start, the pending reason is shown, and the next window starts the job."""
     acme = await limited.submit(3, tenant="acme")
     worker = await limited.worker()
     (lease,) = await worker.claim(1)
@@ -151,7 +151,7 @@ async def test_a_thousand_parallel_jobs_end_at_the_budget(limited, reserves):
 
 
 async def test_a_budget_over_whole_routes_leaves_its_jobs_in_the_stream(limited):
-    """Nobody can start them; the operator sees no free start, and any number as soon as money is left."""
+    """No worker can start the jobs; the operator sees no free start, and any number as soon as money is left."""
     await limited.limit(WHOLE)
     await limited.submit(3)
     worker = await limited.worker()

@@ -72,7 +72,7 @@ async def test_replace_cancels_a_job_that_has_not_started(consumer, submit, stat
 
 
 async def test_cancel_running_stops_the_earlier_job(redis, pool, consumer, submit, state):
-    """Its worker gets the order; its end does not touch the key of the new job."""
+    """The worker of the earlier job gets the order; the end of that job does not touch the key of the new job."""
     first = await submit(1)
     (lease,) = await consumer.claim(5)
     second = await submit(2, OnConflict.CANCEL_RUNNING)
@@ -95,7 +95,7 @@ async def test_a_repeated_call_replaces_nothing(redis, pool, submit, state):
 
 
 async def test_jobs_of_one_call_replace_each_other(redis, pool, consumer):
-    """As if they had come one after the other."""
+    """Jobs of a single call have the outcomes of separate calls in the same order."""
 
     def jobs(on_conflict):
         requests = [JobRequest(kind="x", payload=n, idempotency_key="k", on_conflict=on_conflict) for n in range(3)]

@@ -230,7 +230,7 @@ async def test_a_cancelled_parent_cancels_the_children_that_it_waits_for(pool, i
 
 
 async def test_a_tree_is_cancelled_to_its_leaves(pool, inspector, producer, consumer, family):
-    """Also leaves of jobs that have ended, and children that a running job starts before it stops."""
+    """Leaves of ended jobs are cancelled too, and so are children that a running job starts before its stop."""
     group = await family(2)
     await group.start()
     (ended, running) = await consumer.claim(2)

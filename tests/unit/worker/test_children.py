@@ -57,7 +57,7 @@ async def test_no_children_give_an_empty_list():
 
 
 def test_a_sync_handler_has_groups():
-    """Its thread blocks where an async handler awaits."""
+    """The thread of a sync handler blocks where an async handler awaits."""
 
     def handler(payload, ctx):
         return ctx.gather(Child(kind="double", payload=1), Child(kind="double", payload=2))
