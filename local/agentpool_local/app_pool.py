@@ -62,7 +62,8 @@ class AppPool:
         return cls(app=app, directory=directory, name=name or "app")
 
     @property
-    def _ref(self) -> PoolRef:
+    def ref(self) -> PoolRef:
+        """The pool's namespace and name."""
         return PoolRef(NAMESPACE, self.name)
 
     @property
@@ -91,7 +92,7 @@ class AppPool:
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         async with open_kubeconfig(kubeconfig) as cluster:
             await self._apply(cluster, None)
-            while not (state := await cluster.pool(self._ref)) or not state.ready:
+            while not (state := await cluster.pool(self.ref)) or not state.ready:
                 if asyncio.get_running_loop().time() > deadline:
                     raise NotReadyError(f"pool {self.name}", READY_SECONDS, state.reason if state else "it is gone")
                 await asyncio.sleep(POLL_SECONDS)
@@ -118,7 +119,7 @@ class AppPool:
 
     async def _report(self, cluster: Cluster, reported: str, say: Callable[[str], None]) -> str:
         """Report a new reason why the pool is not ready; return the reason."""
-        state = await cluster.pool(self._ref)
+        state = await cluster.pool(self.ref)
         if state is None or (not state.ready and not state.reason):
             return reported
         reason = "" if state.ready else state.reason

@@ -82,6 +82,7 @@ def next_steps(stack: Stack, app: AppPool | None = None, *, seconds: float) -> s
         f"  export REDIS_URL={stack.redis_url}",
         f"  export GATEWAY_URL={stack.gateway_url}",
         f"  export TOKEN={stack.token}",
+        *([f"  export AGENTPOOL_POOL={app.ref}"] if app else []),
         "",
     ]
     lines += [f"  {line}".rstrip() for line in (_steps_of_app(app) if app else _steps_of_example())]

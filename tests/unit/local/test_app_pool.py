@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from agentpool_core.errors import SettingError
 from agentpool_core.spec import AgentPoolSpec
 from agentpool_local.app_pool import AppPool
+from agentpool_local.dev import next_steps
 
 
 @pytest.fixture
@@ -49,3 +52,11 @@ def test_a_change_of_the_code_changes_the_pod_template_only(directory):
     assert AgentPoolSpec.model_validate(after["spec"]).worker.template["metadata"]["annotations"]
     del after["spec"]["worker"]["template"]["metadata"]
     assert before == after
+
+
+def test_the_second_terminal_knows_the_pool_of_an_app(directory):
+    """Without an App there is no such pool, and no line."""
+    stack = SimpleNamespace(kubeconfig="k", redis_url="r", gateway_url="g", token="t")
+    app = AppPool.of("my_agent:app", directory)
+    assert "\n  export AGENTPOOL_POOL=default/my-agent\n" in next_steps(stack, app, seconds=1)
+    assert "AGENTPOOL_POOL" not in next_steps(stack, seconds=1)
