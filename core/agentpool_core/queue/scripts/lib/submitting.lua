@@ -160,7 +160,9 @@ local function readopt(job, child)
     local text = job.state == 'succeeded' and v[1] or job.state == 'failed' and v[2] or v[3]
     groups.ended[#groups.ended + 1] = { job.key, job.state, text or 'null' }
   elseif not has_flag(job, 'g') then
-    redis.call('HSET', job.key, 'spec', redis.call('HGET', job.key, 'spec') .. 'g', 'started_by', child.by)
+    local spec = redis.call('HGET', job.key, 'spec')
+    spec = spec .. 'g'
+    redis.call('HSET', job.key, 'spec', spec, 'started_by', child.by)
   end
 end
 
