@@ -43,7 +43,7 @@ def printed(result: Result) -> str:
 
 
 async def test_groups_of_commands_suggest_similar_names(cli):
-    """Also below the first level."""
+    """A group below the first level suggests names too."""
     for group, wrong, right in (("schedules", "pasue", "pause"), ("limits", "lst", "list"), ("dead", "purg", "purge")):
         assert f"did you mean {right}" in str((await cli(group, wrong)).exception)
 
@@ -75,7 +75,7 @@ LOST = "\udcff"  # a byte that is not UTF-8, as Python passes it on
     ],
 )
 async def test_text_that_cannot_be_encoded_is_an_error_and_no_traceback(cli, args):
-    """In every place of an id, a name or a condition."""
+    """The error comes for an id, a name and a condition alike."""
     error = (await cli(*args)).exception
     assert error is None or isinstance(error, click.ClickException | AgentPoolError | SystemExit), repr(error)
 

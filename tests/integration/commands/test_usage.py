@@ -41,7 +41,7 @@ async def used(redis, pool, agentpool):
 
 
 async def test_usage_is_a_table_with_a_total(agentpool, used):
-    """Columns as asked for; the highest cost is first."""
+    """The columns are those of `--by`, and the highest cost is first."""
     lines = [line.split() for line in (await agentpool("usage", "--by", "tenant", "--by", "model")).output.splitlines()]
     assert lines[:4] == [
         ["TENANT", "MODEL", "CALLS", "INPUT", "TOKENS", "OUTPUT", "TOKENS", "COST"],
@@ -64,7 +64,7 @@ async def test_usage_is_a_document_with_the_selected_rows(agentpool, used):
 
 
 async def test_a_job_is_shown_with_its_usage(agentpool, used):
-    """In the short form, in the description, and in the document."""
+    """The short form, the description and the document have the usage."""
     text = "1 call, 1,500 input tokens, 20 output tokens, cost 0.5"
     assert f"usage: {text}" in (await agentpool("get", used[0])).output
     assert text in (await agentpool("describe", "job", used[0])).output

@@ -281,7 +281,7 @@ async def test_results_of_children_are_bounded(consumer, family):
 
 
 async def test_an_audit_finds_nothing_wrong_with_groups(redis, pool, family):
-    """Neither before nor after the ends."""
+    """The audit has no finding before and after the ends of the children."""
     group = await family(2)
     await group.start()
     await group.wait()

@@ -143,5 +143,5 @@ def test_a_query_that_no_row_can_answer_is_refused(wrong):
 
 
 def test_a_day_has_a_key_by_its_number(pool):
-    """As the script computes the number."""
+    """The script computes the same number of the day."""
     assert Keys(pool).usage(date(2026, 11, 28)).endswith("usage:20785")

@@ -33,7 +33,7 @@ INSIDE = Destinations.parse(["hooks.example.org", "10.1.2.3"], ["10.0.0.0/8", "f
     ],
 )
 def test_addresses_of_allowed_hosts_are_taken(url):
-    """By exact name, by the end of the name, by address."""
+    """A host matches by exact name, by the end of the name, or by address."""
     OPEN.check(url)
 
 
@@ -83,7 +83,7 @@ def test_a_gateway_without_hosts_delivers_nothing():
     ],
 )  # fmt: skip
 def test_private_addresses_are_never_reached(address):
-    """Also not in the forms of IPv6 that stand for an IPv4 address."""
+    """The forms of IPv6 that stand for an IPv4 address are refused too."""
     assert not OPEN.allows(address, secure=True)
     assert not OPEN.allows(address, secure=False)
 
@@ -125,7 +125,7 @@ def test_a_receiver_verifies_a_message_by_the_secret_of_the_pool(tmp_path):
 
 @pytest.mark.parametrize("text", ["", "whsec_c2hvcnQ=", "whsec_%%%", "ключ"])
 def test_keys_that_cannot_be_used_are_refused(tmp_path, text):
-    """Without the text of a key in the error."""
+    """The error does not have the text of a key."""
     file = tmp_path / "keys"
     file.write_text(text)
     with pytest.raises(SettingError, match="--webhook-keys") as refusal:

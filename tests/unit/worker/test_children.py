@@ -194,7 +194,7 @@ async def test_options_that_a_group_excludes_are_named(options, field):
 
 
 async def test_too_many_children_are_refused():
-    """Before any is submitted."""
+    """The refusal comes before any child is submitted."""
 
     async def handler(payload, ctx):
         await ctx.map("double", range(10_001))

@@ -74,7 +74,7 @@ async def test_the_example_survives_a_kill_at_every_step(editor, kill):
 
 
 async def test_no_approval_in_time_is_a_failure_and_a_refusal_an_end(editor):
-    """`timeout` is the wait's."""
+    """The `timeout` of the adapter bounds the wait for the approval."""
 
     async def handler(payload, ctx):
         return await durable(editor.graph, ctx, signal="approval", timeout=60).ainvoke({"topic": "queues"})

@@ -89,7 +89,7 @@ async def test_a_sync_handler_reports_usage_in_its_span(finished):
 
 
 async def test_a_failure_is_an_error_of_both_spans(finished):
-    """With the type of the error; the step has the exception itself."""
+    """Both spans have the type of the error, and the span of the step has the exception."""
 
     async def broken():
         raise ValueError("no such model")

@@ -92,7 +92,7 @@ async def test_a_bad_value_is_refused_by_name(field, value):
 
 
 def test_a_cost_is_counted_in_exact_billionths():
-    """Floats and decimals alike."""
+    """Floats and decimals give the same whole numbers."""
     assert UsageReport(cost=0.1).cost_billionths == 100_000_000
     assert UsageReport(cost=0.000_000_05).cost_billionths == 50
     assert UsageReport(cost=float(Decimal("1.1"))).cost_billionths == 1_100_000_000
