@@ -2,7 +2,7 @@
 
 Works with any Prometheus datasource, and with variables for namespace and pool. A line of a fleet panel links to the
 pool. `PANELS` is the only list of queries: the tests run each against a real Prometheus. `generate.py` writes the JSON
-into the chart, whose template adds the link to the runbooks.
+into the chart, and the chart's template adds the link to the runbooks.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ class StepOutcome(StrEnum):
     SUCCEEDED = "succeeded"  # its result is stored, and returned in later attempts
     FAILED = "failed"  # raised an error after its own retries
     WAITING = "waiting"  # a wait that has not ended
-    EXPIRED = "expired"  # a wait whose timeout has passed without a signal
+    EXPIRED = "expired"  # the timeout of a wait has passed without a signal
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -341,7 +341,7 @@ class Job:
     usage: Usage = Usage()  # of all attempts
     limit_key: str | None = None
     tenant: str | None = None
-    started_by: JobId | None = None  # the job whose handler has started this job
+    started_by: JobId | None = None  # the job that has started this job
     held_by: str | None = None  # name of the limit that a queued job waits for
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 

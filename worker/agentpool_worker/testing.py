@@ -120,7 +120,7 @@ class JobUnderTest:
         self._store.groups.end(JobId(job_id), result, error)
 
     def advance(self, by: timedelta | float) -> None:
-        """Move the clock; a wait whose time has come ends with the next `run`."""
+        """Move the clock; a wait that is due ends with the next `run`."""
         seconds = by.total_seconds() if isinstance(by, timedelta) else by
         self.now_ms += round(seconds * 1000)
 

@@ -96,7 +96,7 @@ export interface Job {
   idempotency_key: string | null;
   limit_key: string | null;
   tenant: string | null;
-  /** The job whose handler has started the job. */
+  /** The job that has started this job. */
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;
@@ -191,7 +191,7 @@ export interface JobSummary {
   idempotency_key: string | null;
   limit_key: string | null;
   tenant: string | null;
-  /** The job whose handler has started the job. */
+  /** The job that has started this job. */
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;

@@ -66,7 +66,7 @@ class GroupReports:
     ) -> tuple[int, list[int]]:
         """Change children, in steps of bounded size. `how`: the run, or the reason of a stop.
 
-        Returns the number of children that have not ended, and the numbers of children whose records are gone. Safe to
+        Returns the number of children that have not ended, and the numbers of children without a record. Safe to
         repeat. Raises StaleLeaseError if the lease has passed to a different worker.
         """
         left = 0

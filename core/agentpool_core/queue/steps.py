@@ -2,7 +2,7 @@
 
 A worker writes steps through `Consumer.record_steps`; `codec/layout.py` has the text of a step. An unreadable step is
 left out: the worker runs the step again, and the remaining steps are not affected. Without a readable number of steps
-the list is empty. A wait for a signal is a step too, whose name begins with `WAIT`.
+the list is empty. A wait for a signal is a step too; the name begins with `WAIT`.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ def _send_request(request: old.SendMessageRequest) -> pb.SendMessageRequest:
 
 
 def _speaking_legacy(name: str) -> Operation:
-    """Return an operation whose push notifications have the form of 0.3."""
+    """Return an operation with push notifications in the form of 0.3."""
     call: Callable[..., Awaitable[Any]] = OPERATIONS[name].call
     return replace(OPERATIONS[name], call=partial(call, version=LEGACY_VERSION))
 

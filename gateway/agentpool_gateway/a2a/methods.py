@@ -35,7 +35,7 @@ from agentpool_gateway.access.admission import Admission
 from agentpool_gateway.access.conflicts import check_conflicts
 from agentpool_gateway.routes.long_polling import job_after, job_at_rest
 
-MOST_REPEATS = 100  # of a message whose tasks its sender has closed
+MOST_REPEATS = 100  # of a message after its sender has closed the tasks
 CANCEL_WAIT_SECONDS = 5.0  # for a running job to end after its cancellation; most do within milliseconds
 
 

@@ -33,7 +33,7 @@ class SentOutput:
 
     def __init__(self, job: Job, sent: Sequence[Chunk] = ()) -> None:
         self._job = job
-        self._newest = sent[-1] if sent else None  # whose artifact is open
+        self._newest = sent[-1] if sent else None  # has the open artifact
 
     @property
     def place(self) -> str:

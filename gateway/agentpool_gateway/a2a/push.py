@@ -1,4 +1,4 @@
-"""Push notifications: a configuration is a webhook of the task's job, whose messages have the protocol's own form.
+"""Push notifications: a configuration is a webhook of the task's job, with messages in the protocol's own form.
 
 The outbox of webhooks delivers notifications: signed, retried, and to allowed hosts only. A notification has the whole
 task, after the end or at a question. Credentials and tokens of a configuration are never shown again.

@@ -87,7 +87,7 @@ class Sender:
 
 
 def _sent(answer: aiohttp.ClientResponse) -> Sent:
-    """Return the outcome of an answer, whose body is not read."""
+    """Return the outcome of an answer; the body is not read."""
     answer.close()
     ok = 200 <= answer.status < 300  # noqa: PLR2004  # the class of success
     text = f"{answer.status} {answer.reason or ''}".strip()

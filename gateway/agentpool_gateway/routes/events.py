@@ -156,7 +156,7 @@ async def _place(admission: Admission, last: str) -> str:
 
 
 async def _gap(admission: Admission, last: str) -> str | None:
-    """Return the event `gap` for a client whose next events may have been deleted; None for any other."""
+    """Return the event `gap` for a client if the next events may have been deleted; else None."""
     if last in {START, BEGINNING}:
         return None
     oldest = await admission.queue.inspector.events(admission.pool, after=BEGINNING, limit=1)

@@ -151,7 +151,7 @@ class _Copies:
 
 
 class _Provider(ModelProvider):
-    """A provider whose models answer in steps."""
+    """A provider of models that run each request as a step."""
 
     def __init__(self, wrapped: ModelProvider, calls: DurableCalls) -> None:
         self._wrapped = wrapped
@@ -167,7 +167,7 @@ class _Provider(ModelProvider):
 
 
 class _Model(Model):
-    """A model whose requests are steps."""
+    """A model that runs each request as a step."""
 
     def __init__(self, wrapped: Model, calls: DurableCalls) -> None:
         self._wrapped = wrapped

@@ -77,7 +77,7 @@ def durable(
 
 
 class _Model(WrapperModel):
-    """A model whose requests are steps."""
+    """A model that runs each request as a step."""
 
     def __init__(self, wrapped: Model | Any, calls: DurableCalls) -> None:
         super().__init__(wrapped)
@@ -112,7 +112,7 @@ class _Model(WrapperModel):
 
 @dataclass
 class _Toolset(WrapperToolset[Any]):
-    """Tools whose calls are steps."""
+    """Tools that run each call as a step."""
 
     calls: DurableCalls
 

@@ -75,7 +75,7 @@ class Waits:
         return self._steps.begin_wait(_name_of(signal))
 
     def begin_own(self, name: str) -> StepCall:
-        """Begin a wait of ours whose name the program chooses. Raises WaitRefusedError inside a step."""
+        """Begin a wait of ours with a name that the program chooses. Raises WaitRefusedError inside a step."""
         _refuse_inside_step()
         return self._steps.begin_own(name)
 
