@@ -53,7 +53,7 @@ def read_duration_ms(field: str, value: Json) -> int | None:
     """Return milliseconds of a number of seconds, or of a text such as 30s."""
     if value is None:
         return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < math.inf:
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value * 1_000 < math.inf:
         return round(value * 1_000)
     if isinstance(value, str) and (found := milliseconds(value)) is not None:
         return found

@@ -5,6 +5,7 @@ A common list of options for all submitting calls of the client. The producer ch
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Any, Protocol, Required, TypedDict, TypeVar, Unpack
@@ -85,8 +86,9 @@ def _ids(field: str, value: Iterable[object]) -> tuple[JobId, ...]:
     return tuple(JobId(str(getattr(parent, "job_id", parent))) for parent in value)
 
 
-def _milliseconds(field: str, value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+def whole_milliseconds(field: str, value: object) -> int:
+    """Return the milliseconds of a number of seconds. Raises InvalidJobError naming the field."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value * 1000 < math.inf:
         raise InvalidJobError(
             field=field, value=value, problem="not a number of seconds from 0", remedy="use seconds, such as 1.5"
         )
@@ -94,7 +96,7 @@ def _milliseconds(field: str, value: object) -> int:
 
 
 def _optional_milliseconds(field: str, value: object) -> int | None:
-    return None if value is None else _milliseconds(field, value)
+    return None if value is None else whole_milliseconds(field, value)
 
 
 def _headers(field: str, value: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -122,7 +124,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: Job
     "tenant": ("tenant", _as_it_is),
     "after": ("after", _ids),
     "after_condition": ("after_condition", choice_of(AfterCondition)),
-    "delay": ("delay_ms", _milliseconds),
+    "delay": ("delay_ms", whole_milliseconds),
     "ttl": ("ttl_ms", _optional_milliseconds),
     "timeout": ("timeout_ms", _optional_milliseconds),
     "max_attempts": ("max_attempts", _as_it_is),

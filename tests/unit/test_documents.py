@@ -83,6 +83,7 @@ def test_the_detail_of_an_event_is_an_object(kind, text, detail):
     [
         ([], "send an object"),
         ({"kind": "a", "delay": "soon"}, "delay: 'soon': not a duration"),
+        ({"kind": "a", "delay": 1e306}, r"delay: 1e\+306: not a duration"),
         ({"kind": "a", "ttl": -1}, "ttl: -1: not a duration"),
         ({"kind": "a", "timeout": True}, "timeout: True: not a duration"),
         ({"kind": "a", "ttl": 1, "ttl_ms": 5}, "ttl_ms is given too"),

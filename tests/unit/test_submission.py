@@ -82,7 +82,7 @@ def test_an_unknown_option_is_a_wrong_call():
         request_of("greet", **cast("Any", {"prio": "task"}))
 
 
-@pytest.mark.parametrize("seconds", [-1, True, "5", float("inf"), float("nan")])
+@pytest.mark.parametrize("seconds", [-1, True, "5", float("inf"), float("nan"), 1e306])
 def test_a_value_that_is_no_time_is_refused_by_name(seconds: Any):
     """Seconds are numbers from zero up."""
     with pytest.raises(InvalidJobError, match=r"timeout: .*not a number of seconds"):

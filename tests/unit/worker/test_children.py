@@ -212,3 +212,17 @@ def test_ids_of_children_fit_for_any_parent():
     assert len(group.child_id(9_999)) < 128
     short = Group(lease=lease(), name="ab" * 8, requests=[None], policy=GroupPolicy())
     assert short.child_id(7) == f"job-1:{'ab' * 8}:7"
+
+
+@pytest.mark.parametrize("field", ["delay_seconds", "timeout_seconds"])
+@pytest.mark.parametrize("value", [float("nan"), 1e306, "5", -1])
+async def test_a_time_of_a_child_that_is_no_time_is_refused_by_name(field, value):
+    """The error of the parent has the field and the value; no child starts."""
+
+    async def handler(payload, ctx):
+        await ctx.map("double", [1], ChildOptions(**{field: value}))
+
+    job = JobUnderTest(handler)
+    await job.run()
+    assert f"{field}: {value!r}: not a number of seconds" in job.error
+    assert not job.children

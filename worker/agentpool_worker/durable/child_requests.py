@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.jobs import JobRequest, Priority, StartedBy
+from agentpool_core.submission import whole_milliseconds
 from agentpool_core.tracing import child_of
 from agentpool_worker.exceptions import WaitRefusedError
 
@@ -41,15 +42,19 @@ class Child:
 
 
 def child_request(lease: Lease, kind: str, payload: Any, options: ChildOptions) -> JobRequest:
-    """Return the request of a child, which has priority, tenant and tags of its parent unless the options differ."""
+    """Return the request of a child, which has priority, tenant and tags of its parent unless the options differ.
+
+    Raises InvalidJobError for a delay or a timeout that is no number of seconds.
+    """
+    timeout = options.timeout_seconds
     return JobRequest(
         kind=kind,
         payload=payload,
         priority=options.priority or lease.priority,
         idempotency_key=None if options.key is None else f"{lease.job_id}/{options.key}",
         after=options.after,
-        delay_ms=round(options.delay_seconds * 1000),
-        timeout_ms=None if options.timeout_seconds is None else round(options.timeout_seconds * 1000),
+        delay_ms=whole_milliseconds("delay_seconds", options.delay_seconds),
+        timeout_ms=timeout if timeout is None else whole_milliseconds("timeout_seconds", timeout),
         max_attempts=options.max_attempts,
         preemptible=options.preemptible,
         trace=child_of(lease.trace),
