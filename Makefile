@@ -23,7 +23,7 @@ RUNS ?= 1000
 .PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos kills mutants servers a2a-js tck release clean
 
 help: ## Show this help
-	@awk 'BEGIN {FS = ":.*## "} /^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make the virtual environment and install everything into it
 

@@ -40,7 +40,7 @@ _NUMBERS = ("calls", "input tokens", "output tokens", "cost")
               help="Columns that divide the rows; repeatable.")  # fmt: skip
 @output_option
 def usage(*, target: Target, output: Output, day: datetime | None, by: tuple[str, ...], **choice: str | int) -> None:
-    """Show what the jobs of a pool have used: calls of models, tokens and cost.
+    """Show the tokens and the cost of a pool's jobs.
 
     Handlers report usage with ctx.usage; the cost is in their unit of money.
     """

@@ -32,7 +32,7 @@ async def run_limited(load: Callable[[], Awaitable[T]], *, seconds: float) -> T:
         return await asyncio.to_thread(loop.run_limited, load, seconds)
     except asyncio.CancelledError:
         with contextlib.suppress(RuntimeError):  # the loop is closed already
-            loop.call_soon_threadsafe(loop.kill_processes)  # the end of the plugin ends the thread
+            loop.call_soon_threadsafe(loop.cancel)  # which ends the thread
         raise
 
 
@@ -42,6 +42,8 @@ class _PluginLoop(_Loop):
     def __init__(self) -> None:
         super().__init__()
         self._processes: list[asyncio.SubprocessTransport] = []
+        self._loading: asyncio.Task[Any] | None = None
+        self._cancelled = False
 
     async def subprocess_exec(self, *args: Any, **options: Any) -> Any:
         """Start a process and remember it."""
@@ -51,23 +53,28 @@ class _PluginLoop(_Loop):
 
     def run_limited(self, load: Callable[[], Awaitable[T]], seconds: float) -> T:
         """Run `load()`, end all processes and close the loop. Raises TimeoutError after `seconds`."""
-
-        async def limited() -> T:
-            try:
-                async with asyncio.timeout(seconds):
-                    return await load()
-            finally:
-                await self._end_processes()
-
         with asyncio.Runner(loop_factory=lambda: self) as runner:
-            return runner.run(limited())
+            return runner.run(self._limited(load, seconds))
 
-    def kill_processes(self) -> None:
-        """Kill the processes that still run, and close their pipes."""
-        for transport in self._processes:
-            transport.close()
+    def cancel(self) -> None:
+        """Cancel the present or next `run_limited`; also while a process is being started."""
+        self._cancelled = True
+        if self._loading is not None:
+            self._loading.cancel()
+
+    async def _limited(self, load: Callable[[], Awaitable[T]], seconds: float) -> T:
+        self._loading = asyncio.current_task()
+        if self._cancelled:
+            raise asyncio.CancelledError
+        try:
+            async with asyncio.timeout(seconds):
+                return await load()
+        finally:
+            await self._end_processes()
 
     async def _end_processes(self) -> None:
-        self.kill_processes()
+        """Kill the processes that still run, close their pipes, and return after their ends."""
+        for transport in self._processes:
+            transport.close()
         while any(transport.get_returncode() is None for transport in self._processes):  # noqa: ASYNC110 - no event
             await asyncio.sleep(EXIT_POLL_SECONDS)

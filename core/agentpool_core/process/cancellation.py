@@ -20,11 +20,16 @@ ASK_AGAIN_SECONDS = 0.05
 
 async def end(task: asyncio.Task[Any]) -> None:
     """Cancel a task and return after the end. Errors of the task are not raised; a cancellation of the caller is."""
+    task.add_done_callback(_mark_retrieved)  # also if the caller is cancelled first
     while not task.done():
         task.cancel()
         await asyncio.wait([task], timeout=ASK_AGAIN_SECONDS)
+    _mark_retrieved(task)
+
+
+def _mark_retrieved(task: asyncio.Task[Any]) -> None:
     if not task.cancelled():
-        task.exception()  # marks the exception as retrieved
+        task.exception()
 
 
 def raise_lost() -> None:

@@ -87,8 +87,10 @@ async def job_at_rest(admission: Admission, job_id: JobId, wait_s: float) -> Job
             return job
         finally:
             asking.cancel()
-            await end(ended)
-            await end(asking)
+            try:
+                await end(ended)
+            finally:
+                await end(asking)
 
 
 async def _until_it_asks(admission: Admission, job_id: JobId, events: AsyncIterator[JobEvent]) -> Job | None:
