@@ -132,7 +132,10 @@ READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the quer
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
 READ_CARD: Responses = {**_read(agent_schemas.CARD, "An A2A agent card."), **_UNCHANGED}
-READ_KEYS: Responses = {200: _json(agent_schemas.KEYS, "Public JSON Web Keys.")}
+READ_KEYS: Responses = {
+    200: _json(agent_schemas.KEYS, "Public JSON Web Keys."),
+    400: _problem("The request cannot be read."),
+}
 READ_AGENTS = _read(agent_schemas.AGENTS, "Agents, and where their cards are.")
 DISCARDED = _read(schemas.OUTCOME, "Deleted.")
 PURGED = _read(schemas.PURGED, "Numbers of removed and remaining jobs.")
