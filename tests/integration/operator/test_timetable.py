@@ -13,6 +13,6 @@ async def test_a_schedule_sets_the_minimum_until_its_end(start_operator, pool_of
     await until(look.replicas, 3)
     await until(lambda: look.condition("ScalingLimited"), ("True", "Schedule"))
     assert (await look.status())["lastDecision"]["reason"].endswith("the schedule now keeps 3")
-    await pool_of(scaling={**scaling, "schedules": [{**NOW, "end": "* * * * *"}]})
+    await pool_of(scaling={**scaling, "schedules": [{**NOW, "start": "0 0 1 1 *", "end": "* * * * *"}]})
     await until(look.replicas, 0)
     await until(lambda: look.condition("ScalingLimited"), ("False", "WithinLimits"))
