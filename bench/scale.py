@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import redis
 
 from bench.peers import node, versions
-from bench.queue.contender import CHECKOUT, contender_command, peer_command, redis_server
+from bench.queue.contender import CHECKOUT, DONE, contender_command, peer_command, redis_server
 from bench.report import CannotRunError, Figure, Report, quick
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ NAME = "scale"
 ROUNDS = 5
 PROCESSES = (1, 2, 4, 8, 14)
 JOBS_A_WORKER, JOBS_QUICK = 12_000, 2_000
-DONE = "bench:done"
 FROM, TO = 0.1, 0.9  # of the jobs
 SAMPLE_SECONDS = 0.01
 RUN_WITHIN_SECONDS = 300.0

@@ -31,6 +31,7 @@ from bench.report import CannotRunError
 START_WITHIN_SECONDS = 20.0
 RUN_WITHIN_SECONDS = 300.0
 COUNT_SECONDS = 0.02
+DONE = "bench:done"  # jobs that all processes of the bench of scale have ended
 Figures: TypeAlias = Mapping[str, float]
 Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
@@ -82,7 +83,7 @@ async def count_done(url: str, done: Callable[[], int]) -> None:
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             now = done()
-            await client.incrby("bench:done", now - told)
+            await client.incrby(DONE, now - told)
             told = now
 
 

@@ -43,7 +43,7 @@ def check_usage(*, input_tokens: Any, output_tokens: Any, cost: Any, model: Any)
     named = "" if model is None else model
     if not isinstance(named, str) or len(named) > LONGEST_MODEL or not (named.isprintable() and named.isascii()):
         problem = f"not a name of at most {LONGEST_MODEL} printable ASCII characters"
-        raise _refused("model", model, problem, "send the name of the model, without its settings")
+        raise refused("model", model, problem, "send the name of the model, without its settings")
     return UsageReport(
         model=named,
         input_tokens=_tokens("input_tokens", input_tokens),
@@ -55,7 +55,7 @@ def check_usage(*, input_tokens: Any, output_tokens: Any, cost: Any, model: Any)
 def check_cost(value: Any) -> float:
     """Return a cost, in units of money. Raises InvalidJobError."""
     if isinstance(value, bool) or not isinstance(value, int | float | Decimal) or not _is_within(value):
-        raise _refused("cost", value, f"not a number of 0 to {MOST_COST}", "send the money that the call has cost")
+        raise refused("cost", value, f"not a number of 0 to {MOST_COST}", "send the money that the call has cost")
     return float(value)
 
 
@@ -65,9 +65,10 @@ def _is_within(value: float | Decimal) -> bool:
 
 def _tokens(field: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= MOST_TOKENS:
-        raise _refused(field, value, f"not a whole number of 0 to {MOST_TOKENS}", "send the tokens of the call")
+        raise refused(field, value, f"not a whole number of 0 to {MOST_TOKENS}", "send the tokens of the call")
     return value
 
 
-def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
+def refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
+    """Return the error for a value of a report or a query."""
     return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)

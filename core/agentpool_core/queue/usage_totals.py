@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Usage
 from agentpool_core.queue.codec.layout import read_usage_row
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
+from agentpool_core.queue.usage import refused
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
@@ -57,10 +57,10 @@ class UsageQuery:
     def __post_init__(self) -> None:
         """Refuse a query that no row can answer. Raises InvalidJobError."""
         if not 1 <= self.days <= MOST_DAYS:
-            raise _refused("days", self.days, f"not 1 to {MOST_DAYS}", "usage is kept for that long; export it daily")
+            raise refused("days", self.days, f"not 1 to {MOST_DAYS}", "usage is kept for that long; export it daily")
         for column in self.by:
             if column not in COLUMNS:
-                raise _refused("by", column, "no such column", f"use {', '.join(COLUMNS)}")
+                raise refused("by", column, "no such column", f"use {', '.join(COLUMNS)}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -125,7 +125,3 @@ def _selects(query: UsageQuery, row: UsageRow) -> bool:
 def _ordered(by: Sequence[str], sums: Iterable[tuple[tuple[Any, ...], Usage]]) -> tuple[UsageRow, ...]:
     ordered = sorted(sums, key=lambda each: (-each[1].cost_billionths, -each[1].tokens, each[0]))
     return tuple(UsageRow(usage=usage, **dict(zip(by, values, strict=True))) for values, usage in ordered)
-
-
-def _refused(field: str, value: object, problem: str, remedy: str) -> InvalidJobError:
-    return InvalidJobError(field=field, value=value, problem=problem, remedy=remedy)

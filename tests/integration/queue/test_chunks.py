@@ -8,17 +8,10 @@ import pytest
 
 from agentpool_core.client import Client
 from agentpool_core.errors import PayloadTooLargeError, StaleLeaseError, UnknownJobError
-from agentpool_core.jobs import JobId, JobRequest, WorkerId
-from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.jobs import JobId, JobRequest
+from agentpool_core.queue import Inspector, Producer
 from agentpool_core.queue.chunks import encode_chunk
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
-
-
-@pytest.fixture
-async def consumer(redis, pool):
-    consumer = Consumer(redis, pool, WorkerId("w"))
-    await consumer.register(slots=5, host="h")
-    return consumer
 
 
 @pytest.fixture

@@ -7,17 +7,10 @@ import asyncio
 import pytest
 
 from agentpool_core.errors import IdempotencyConflictError, InvalidJobError
-from agentpool_core.jobs import JobId, JobRequest, JobState, OnConflict, WorkerId
-from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.jobs import JobId, JobRequest, JobState, OnConflict
+from agentpool_core.queue import Inspector, Producer
 from agentpool_core.queue.completions import Cancelled, Succeeded
 from agentpool_core.queue.keys import Keys
-
-
-@pytest.fixture
-async def consumer(redis, pool):
-    consumer = Consumer(redis, pool, WorkerId("w"))
-    await consumer.register(slots=5, host="h")
-    return consumer
 
 
 @pytest.fixture

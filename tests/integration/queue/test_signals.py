@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from agentpool_core.errors import InvalidJobError, PayloadTooLargeError, SignalRefusedError, UnknownJobError
-from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
-from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.jobs import JobId, JobRequest, JobState, Priority
+from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_core.queue.audit import audit
 from agentpool_core.queue.codec.signals import MAX_SIGNALS
 from agentpool_core.queue.completions import SettleOutcome, SignalOutcome, Succeeded, Waiting
@@ -22,13 +22,6 @@ def producer(redis, pool):
 @pytest.fixture
 def inspector(redis, pool):
     return Inspector(redis)
-
-
-@pytest.fixture
-async def consumer(redis, pool):
-    consumer = Consumer(redis, pool, WorkerId("w"))
-    await consumer.register(slots=5, host="h")
-    return consumer
 
 
 @pytest.fixture
@@ -219,7 +212,7 @@ async def test_a_waiting_critical_job_asks_for_a_slot_when_it_resumes(redis, poo
     await producer.submit(JobRequest(kind="x", preemptible=True))
     assert len(await consumer.claim(1)) == 1
     await producer.signal(lease.job_id, "go")
-    assert any("yield" in order for order in await redis.lrange(f"ap:{{{pool}}}:ctl:w", 0, -1))
+    assert any("yield" in order for order in await redis.lrange(f"ap:{{{pool}}}:ctl:{consumer.worker}", 0, -1))
 
 
 async def test_purge_and_settings_leave_nothing_of_waiting_jobs(redis, pool, inspector, wait):

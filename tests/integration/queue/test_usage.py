@@ -8,19 +8,12 @@ import pytest
 
 from agentpool_core.client import Client
 from agentpool_core.errors import InvalidJobError, StaleLeaseError
-from agentpool_core.jobs import JobRequest, Usage, WorkerId
-from agentpool_core.queue import Consumer, Inspector, Producer
+from agentpool_core.jobs import JobRequest, Usage
+from agentpool_core.queue import Inspector, Producer
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason, Succeeded
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.usage import UsageReport
 from agentpool_core.queue.usage_totals import MOST_DAYS, MOST_ROWS, OTHERS, UsageQuery
-
-
-@pytest.fixture
-async def consumer(redis, pool):
-    consumer = Consumer(redis, pool, WorkerId("w"))
-    await consumer.register(slots=5, host="h")
-    return consumer
 
 
 @pytest.fixture
