@@ -458,6 +458,8 @@ async def test_a_job_for_failures_runs_after_a_failure_only(redis, pool, late):
     assert (lease.job_id, dict(lease.parents)) == (children[0], dict.fromkeys(ids[:2], 1))
     unneeded = await Inspector(redis).job(pool, children[1])
     assert (unneeded.state, unneeded.reason) == (JobState.CANCELLED, "upstream: every parent succeeded")
+    after_unneeded = await submit(children[1])  # whose parent was cancelled, and so did not succeed
+    assert [lease.job_id for lease in await consumer.claim(3)] == [after_unneeded]
 
 
 async def test_a_cancelled_descendant_names_the_ancestor_and_its_error(redis, pool):

@@ -229,9 +229,9 @@ local function store(request)
   local waits, orphaned = 0, failed
   if request.extras or ttl then write_extras(job, extras, ttl) end
   if parents then waits, failed = attach(job, parents) end
-  if parents and not failed and waits == 0 and has_flag(job, 'f') then failed = upstream.unneeded end
-  failed = orphaned or failed
-  if failed and (orphaned or not has_flag(job, 'u') or failed == upstream.unneeded) then
+  local unneeded = parents and not failed and waits == 0 and has_flag(job, 'f')
+  failed = orphaned or failed or unneeded and upstream.unneeded
+  if failed and (orphaned or unneeded or not has_flag(job, 'u')) then
     redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
     for _, parent in ipairs(parents or {}) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
     finish(job, 'cancelled', 'reason', failed, failed)
