@@ -23,17 +23,28 @@ else:
 
 
 async def run_limited(load: Callable[[], Awaitable[T]], *, seconds: float) -> T:
-    """Await `load()` on a loop in a thread of its own; no process that it started outlives the call.
+    """Await `load()` on a loop in a thread of its own; neither loop nor process outlives the call.
 
     Raises TimeoutError after `seconds`, and the errors of `load`.
     """
     loop = _PluginLoop()
+    # A future that nobody cancels, unlike the task of `to_thread`: a thread that never starts would not close the loop.
+    thread = asyncio.get_running_loop().run_in_executor(None, loop.run_limited, load, seconds)
     try:
-        return await asyncio.to_thread(loop.run_limited, load, seconds)
+        return await asyncio.shield(thread)
     except asyncio.CancelledError:
         with contextlib.suppress(RuntimeError):  # the loop is closed already
             loop.call_soon_threadsafe(loop.cancel)  # which ends the thread
+        await _wait_for_end(thread)
         raise
+
+
+async def _wait_for_end(thread: asyncio.Future[Any]) -> None:
+    """Return after the end, however often the caller is cancelled meanwhile."""
+    while not thread.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait([thread])
+    thread.exception()  # asyncio logs an exception that nobody has looked at
 
 
 class _PluginLoop(_Loop):
@@ -70,6 +81,7 @@ class _PluginLoop(_Loop):
             async with asyncio.timeout(seconds):
                 return await load()
         finally:
+            self._loading = None  # the end of the processes is not cancelled
             await self._end_processes()
 
     async def _end_processes(self) -> None:
