@@ -11,6 +11,8 @@ RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=
 CONSTRAINTS ?= constraints.txt
 PINS = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos
+# Tests wait for processes and clocks: three at a time keep two cores busy.
+TEST_PROCESSES ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CASES ?= 10000
@@ -40,7 +42,7 @@ demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_A
 	@$(BIN)/agentpool demo $(DEMO_ARGS)
 
 test: setup ## Run all tests (TESTS=tests/unit for some)
-	$(BIN)/python -m pytest -n auto $(TESTS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TESTS)
 
 lint: setup ## Check style, import directions, retired words, and the Lua scripts (needs luacheck)
 	$(BIN)/ruff check .
