@@ -2,7 +2,8 @@
 
 A script is its file plus the included parts, so luacheck reads the assembled source that Redis runs. A definition of a
 part may be unused in some scripts; it is reported only if no script uses it. Every other warning is reported as is.
-Scripts with almost too many local variables for Lua are reported, too.
+luacheck knows no fields of tables: a function of a part that is called but not defined, or defined but never called, is
+reported here, as are scripts with almost too many local variables for Lua.
 Exit code 1: there are warnings; 2: luacheck is not installed.
 """
 
@@ -21,6 +22,8 @@ from agentpool_core.queue import scripts
 MOST_LOCALS = 190  # of 200; a loop at the top level takes three more
 _GLOBALS = ("redis", "cjson", "KEYS", "ARGV")  # provided by the server
 _UNUSED = re.compile(r"\(W211\) unused (?:variable|function) '(?P<name>\w+)'")
+_DECLARED = re.compile(r"^local (\w+) = setmetatable", re.MULTILINE)  # a part: see scripts.load
+_TEXTS = re.compile(r"--[^\n]*|'(?:\\.|[^'\\\n])*'")  # comments and strings
 _MISSING = "luacheck is missing: apt-get install lua-check, or luarocks install luacheck"
 
 
@@ -43,6 +46,23 @@ def relevant(warnings: list[str]) -> list[str]:
         for line in warnings
         if not (match := _UNUSED.search(line)) or unused[match["name"]] >= defined[match["name"]]
     ]
+
+
+def loose_fields() -> list[str]:
+    """Return a line for each field of a part that scripts use without a definition, or define without a use."""
+    defined: set[str] = set()
+    used: set[str] = set()
+    for script in scripts.ALL:
+        text = _TEXTS.sub("''", script.source)
+        if parts := "|".join(_DECLARED.findall(text)):
+            field = rf"(?<![\w.])(?:{parts})\.\w+\b"
+            assigned = r"(?=(?:, [\w.]+)* = )"
+            defined |= set(re.findall(rf"{field}{assigned}|(?<=function ){field}", text))
+            used |= set(re.findall(rf"(?<!function ){field}(?!{assigned})", text))
+    return sorted(
+        [f"{name}: used, but no part defines it" for name in used - defined]
+        + [f"{name}: defined, but no script uses it" for name in defined - used]
+    )
 
 
 def crowded() -> list[str]:
@@ -74,7 +94,7 @@ def main() -> int:
         print(_MISSING, file=sys.stderr)  # noqa: T201
         return 2
     with tempfile.TemporaryDirectory() as folder:
-        found = [*relevant(warnings_of(Path(folder))), *crowded()]
+        found = [*relevant(warnings_of(Path(folder))), *loose_fields(), *crowded()]
     for line in found:
         print(line)  # noqa: T201
     return 1 if found else 0

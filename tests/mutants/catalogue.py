@@ -79,7 +79,7 @@ CATALOGUE = (
     Mutant(
         name="lost-worker-is-free",
         wrong="the attempt of a lost worker does not count",
-        old="job.attempt = math.min(job.attempt, max_attempts_of(job) - 1)",
+        old="job.attempt = math.min(job.attempt, jobs.max_attempts_of(job) - 1)",
         new="job.attempt = job.attempt - 1",
     ),
     Mutant(
@@ -112,7 +112,7 @@ CATALOGUE = (
     Mutant(
         name="leaving-costs-an-attempt",
         wrong="a job leased to a leaving worker that never received the answer has lost an attempt",
-        old="if ARGV[2] == 'these' then agree(worker, 3) end",
+        old="if ARGV[2] == 'these' then agreement.reach(worker, 3) end",
     ),
     Mutant(
         name="a-line-for-each-state",
@@ -169,19 +169,19 @@ CATALOGUE = (
     Mutant(
         name="a-key-keeps-its-slot",
         wrong="the slot under a key is not free again when an attempt ends",
-        old="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)\n    limits.freed[bucket] = true",
-        new="limits.freed[bucket] = true",
+        old="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)\n    collected.freed[bucket] = true",
+        new="collected.freed[bucket] = true",
     ),
     Mutant(
         name="a-key-is-not-opened",
         wrong="a slot that is free under a key is given to no job that waits for it",
-        old="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)\n    limits.freed[bucket] = true",
+        old="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)\n    collected.freed[bucket] = true",
         new="redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)",
     ),
     Mutant(
         name="a-full-key-stays-full",
         wrong="a script that has found a key full does not look again after it has freed a slot",
-        old="if not limits.charged[bucket] then limits.rooms[bucket] = nil end",
+        old="if not collected.charged[bucket] then limits.rooms[bucket] = nil end",
     ),
     Mutant(
         name="a-full-route-keeps-the-key",
@@ -256,13 +256,13 @@ CATALOGUE = (
         name="children-twice",
         wrong="a released child is put into the queue twice",
         old=(
-            "redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n"
-            "    append_event('queued', job)"
+            "redis.call('HSET', job.key, 'state', 'queued', 'entry', jobs.append_entry(job))\n"
+            "    jobs.append_event('queued', job)"
         ),
         new=(
-            "append_entry(job)\n"
-            "    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))\n"
-            "    append_event('queued', job)"
+            "jobs.append_entry(job)\n"
+            "    redis.call('HSET', job.key, 'state', 'queued', 'entry', jobs.append_entry(job))\n"
+            "    jobs.append_event('queued', job)"
         ),
     ),
     Mutant(
@@ -279,7 +279,7 @@ CATALOGUE = (
     Mutant(
         name="release-outruns-a-replay",
         wrong="the rest of the children ends with a failure that was replayed",
-        old="elseif not STATES[v[1] or ''] then",
+        old="elseif not jobs.STATES[v[1] or ''] then",
         new="else",
     ),
     Mutant(
@@ -291,7 +291,7 @@ CATALOGUE = (
     Mutant(
         name="orphans-run",
         wrong="children of a failed parent run all the same",
-        old="if state ~= 'succeeded' and not has_flag(child, 'u') then",
+        old="if state ~= 'succeeded' and not jobs.has_flag(child, 'u') then",
         new="if false then",
     ),
     Mutant(
@@ -446,7 +446,7 @@ CATALOGUE = (
     Mutant(
         name="a-schedule-runs-twice",
         wrong="a caller that was overtaken submits a schedule's job again",
-        old="if redis.call('ZSCORE', SCHEDULES.due, name) ~= expected then return { 'stale' } end",
+        old="if redis.call('ZSCORE', schedules.due, name) ~= expected then return { 'stale' } end",
     ),
     Mutant(
         name="runs-overlap",
@@ -456,8 +456,8 @@ CATALOGUE = (
     Mutant(
         name="a-pause-is-ignored",
         wrong="a paused schedule stays due",
-        old="    redis.call('SADD', SCHEDULES.paused, name)\n    redis.call('ZREM', SCHEDULES.due, name)\n",
-        new="    redis.call('SADD', SCHEDULES.paused, name)\n",
+        old="    redis.call('SADD', schedules.paused, name)\n    redis.call('ZREM', schedules.due, name)\n",
+        new="    redis.call('SADD', schedules.paused, name)\n",
     ),
     Mutant(
         name="every-missed-run-comes-late",
@@ -480,7 +480,7 @@ CATALOGUE = (
     Mutant(
         name="ended-jobs-are-lost",
         wrong="a job that succeeded, was cancelled or expired is in no list",
-        old="table.insert(finished[state], job.id)",
+        old="table.insert(collected.ended[state], job.id)",
     ),
     Mutant(
         name="a-purge-takes-a-needed-result",
@@ -496,7 +496,7 @@ CATALOGUE = (
     Mutant(
         name="a-job-for-failures-runs-anyway",
         wrong="a job that is for failures runs although every parent has succeeded",
-        old="if has_flag(job, 'f') and upstream.all_succeeded(job) then",
+        old="if jobs.has_flag(job, 'f') and all_succeeded(job) then",
         new="if false then",
     ),
     Mutant(
@@ -507,11 +507,11 @@ CATALOGUE = (
     Mutant(
         name="unfenced-step",
         wrong="a step of a lease that has passed on is stored",
-        old="local job = load(id)\n"
+        old="local job = jobs.load(id)\n"
         "if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end\n"
         "if job.worker ~= ARGV[5] then return { 'stale' } end",
-        new="local job = load(id)\nif field ~= 'steps' and (not job or job.state ~= 'running' or job.token ~= token "
-        "or job.worker ~= ARGV[5]) then return { 'stale' } end",
+        new="local job = jobs.load(id)\nif field ~= 'steps' and (not job or job.state ~= 'running' or job.token "
+        "~= token or job.worker ~= ARGV[5]) then return { 'stale' } end",
     ),
     Mutant(
         name="a-step-is-forgotten",
@@ -572,14 +572,14 @@ CATALOGUE = (
     Mutant(
         name="wait-keeps-the-slot",
         wrong="a waiting job counts as running",
-        old="  release_slot(job)\n  if verb == 'succeeded' then",
-        new="  if verb ~= 'waiting' then release_slot(job) end\n  if verb == 'succeeded' then",
+        old="  jobs.release_slot(job)\n  if verb == 'succeeded' then",
+        new="  if verb ~= 'waiting' then jobs.release_slot(job) end\n  if verb == 'succeeded' then",
     ),
     Mutant(
         name="wait-counts",
         wrong="a wait uses up an attempt",
-        old="  note_change(job, 'waiting')\n  job.attempt = math.max(0, job.attempt - 1)",
-        new="  note_change(job, 'waiting')",
+        old="  jobs.note_change(job, 'waiting')\n  job.attempt = math.max(0, job.attempt - 1)",
+        new="  jobs.note_change(job, 'waiting')",
     ),
     Mutant(
         name="wait-never-ends",
@@ -611,7 +611,7 @@ CATALOGUE = (
     Mutant(
         name="early-children-are-lost",
         wrong="a parent that waits after the end of all its children waits for ever",
-        old="    redis.call('HSET', job.key, 'sig:~' .. name .. '=' .. run, 'true')\n",
+        old="  redis.call('HSET', job.key, 'sig:~' .. name .. '=' .. run, 'true')\n",
     ),
     Mutant(
         name="failure-waits-for-all",
@@ -633,12 +633,12 @@ CATALOGUE = (
     Mutant(
         name="a-cancelled-tree-grows",
         wrong="a job of a cancelled tree starts further jobs until it stops",
-        old="  if starter.started == 'tree' then return upstream.reason(child.by, 'cancelled', starter.cancel) end\n",
+        old="  if starter.started == 'tree' then return children.reason(child.by, 'cancelled', starter.cancel) end\n",
     ),
     Mutant(
         name="a-group-runs-at-once",
         wrong="more children of a group run at once than it allows",
-        old="if (limits.all or c.kept or has_flag(job, 'm')) and not limits",
+        old="if (limits.all or c.kept or jobs.has_flag(job, 'm')) and not limits",
         new="if (limits.all or c.kept) and not limits",
     ),
     Mutant(

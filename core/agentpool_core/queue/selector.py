@@ -1,7 +1,7 @@
 """A selector of jobs: by state, kind, route, tenant, tags and time; common to lists, counts and changes of many jobs.
 
-Lists of ended jobs read the streams `ended:STATE`, so no call scans the keys of Redis. `scripts/lib/select.lua` reads
-the JSON form. `agentpool_core.queue.selection` takes over next.
+Lists of ended jobs read the streams `ended:STATE`, so no call scans the keys of Redis. `scripts/lib/selection.lua`
+reads the JSON form. `agentpool_core.queue.selection` takes over next.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Usage of models: reports of handlers, checked, and totals of a job.
 
 A cost is money in the unit that the pool's handlers report. The queue counts whole billionths of the unit, so sums are
-exact. `reports` writes reports under a job's lease, `scripts/lib/usage.lua` adds them.
+exact. `reports` writes reports under a job's lease, `scripts/spend.lua` adds them.
 """
 
 from __future__ import annotations

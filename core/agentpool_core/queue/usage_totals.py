@@ -1,4 +1,4 @@
-"""Totals of usage by day, tenant, kind and model: read from `usage:DAY`, which `scripts/lib/usage.lua` writes.
+"""Totals of usage by day, tenant, kind and model: read from `usage:DAY`, which `scripts/spend.lua` writes.
 
 A day is one of UTC, by the pool's clock. The queue keeps MOST_ROWS rows of a day; further combinations of tenant, kind
 and model share a row of the kind OTHERS, so sums stay exact. Days are kept for MOST_DAYS days.

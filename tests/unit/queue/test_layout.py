@@ -71,12 +71,12 @@ def test_every_counter_and_cursor_that_scripts_name_is_in_the_table():
 
 def test_the_patterns_of_the_scripts_take_the_same_texts():
     """Translated to Python, the Lua patterns of spec and lease accept and refuse the same texts as the codec."""
-    lua = dict(re.findall(r"^local (SPEC|LEASE) = '([^']+)'", LUA["job"], re.MULTILINE))
+    lua = dict(re.findall(r"^local (SPEC|LEASE) = '([^']+)'", LUA["jobs"], re.MULTILINE))
     python = {name: re.compile(as_python(pattern), re.ASCII | re.DOTALL) for name, pattern in lua.items()}
-    assert f"DIGITS_MAX = {layout.DIGITS_MAX}" in LUA["job"]
-    assert f"LONGEST_WAIT_MS = {requests.LONGEST_WAIT_MS}" in LUA["job"]
-    assert f"UNREADABLE = '{layout.UNREADABLE_KIND}'" in LUA["job"]
-    assert f"SUSPECT_LOSSES = {layout.SUSPECT_LOSSES}" in LUA["job"]
+    assert f"DIGITS_MAX = {layout.DIGITS_MAX}" in LUA["jobs"]
+    assert f"LONGEST_WAIT_MS = {requests.LONGEST_WAIT_MS}" in LUA["jobs"]
+    assert f"UNREADABLE = '{layout.UNREADABLE_KIND}'" in LUA["jobs"]
+    assert f"SUSPECT_LOSSES = {layout.SUSPECT_LOSSES}" in LUA["jobs"]
     for text in (
         "k|r|task|||",
         "k|r|critical|5|1000|puatxkn",

@@ -41,3 +41,18 @@ def test_a_script_with_almost_too_many_local_variables_is_reported(monkeypatch: 
     monkeypatch.setattr(scripts, "ALL", (script("few", "local a = 1\n  local b = 2\n"), script("many", many)))
     (found,) = lint_lua.crowded()
     assert found == "many.lua: 196 local variables at the top level, more than 190: put some into functions"
+
+
+def test_a_field_of_a_part_without_definition_or_use_is_reported(monkeypatch: pytest.MonkeyPatch):
+    """A function of a part exists, and some script calls it; names in comments and strings do not count."""
+    part = (
+        "local jobs = setmetatable({}, on_demand)\n"
+        "function jobs.load() return jobs.STATES end\nfunction jobs.drop() end\n"
+        "jobs.STATES, jobs.ENDS = {}, {} -- jobs.comment\n"
+    )
+    one = script("one", part + "return jobs.load() or jobs.laod() or 'jobs.string'\n")
+    monkeypatch.setattr(scripts, "ALL", (one, script("two", part + "return jobs.ENDS\n")))
+    assert lint_lua.loose_fields() == [
+        "jobs.drop: defined, but no script uses it",
+        "jobs.laod: used, but no part defines it",
+    ]

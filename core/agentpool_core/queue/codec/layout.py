@@ -1,7 +1,8 @@
 """Layout of the texts inside a pool's hashes and entries: the only Python module that takes them apart.
 
-`scripts/lib/job.lua` writes these texts and has the same patterns; a test compares the two. `agentpool_core.queue.keys`
-lists the fields that hold them. A number has at most DIGITS_MAX digits, so it is exact in Lua and in Python.
+`scripts/lib/jobs.lua` writes these texts and has the same patterns; a test compares the two.
+`agentpool_core.queue.keys` lists the fields that hold them. A number has at most DIGITS_MAX digits, so it is exact in
+Lua and in Python.
 
     SPEC       kind|route|priority|maxAttempts|timeoutMs|flags; an empty number stands for the pool's setting
     LEASE      token attempt claimedMs worker

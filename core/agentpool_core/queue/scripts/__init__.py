@@ -1,7 +1,9 @@
 """The queue's transitions: a Lua file each, the only writers of a pool's keys.
 
-A file names its parts (`--- include: part`, from `lib/`); `load` assembles them, once per process. `Script.run` calls
-by digest and sends the source only if the server does not know it (first use, restart, failover, eviction).
+A file names its parts (`--- include: part`, from `lib/`), and a part those that it needs; `load` assembles them, once
+per process. A script begins with the part `pool`; each other part is a table of that name, whose functions the server
+creates at their first use. `Script.run` calls by digest and sends the source only if the server does not know it (first
+use, restart, failover, eviction).
 `producer`, `consumer` and `inspector` pass the arguments and read the replies. A new script needs its name in `ALL`
 and its roles in `agentpool_core.queue.acl`.
 """
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
 
 Arg: TypeAlias = str | int | float | bytes
 
-_INCLUDE = re.compile(r"^--- include: (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^--- include: (\w+)\n+", re.MULTILINE)
+_BEGINNING = "pool"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -64,11 +67,34 @@ class Script:
 
 
 @cache
+def _read(path: str) -> str:
+    return resources.files(__package__ or __name__).joinpath(path).read_text(encoding="utf-8")
+
+
+def _parts_of(text: str, found: dict[str, str]) -> dict[str, str]:
+    """Add the parts that a text includes, directly or not, to `found`: text by name."""
+    for name in _INCLUDE.findall(text):
+        if name not in found:
+            found[name] = _read(f"lib/{name}.lua")
+            _parts_of(found[name], found)
+    return found
+
+
+def _assemble(text: str) -> str:
+    """Return a script's text with its parts, which are declared before any of them is defined."""
+    parts = _parts_of(text, {})
+    beginning = parts.pop(_BEGINNING, "")
+    declared = "".join(f"local {name} = setmetatable({{}}, on_demand)\n" for name in parts)
+    defined = "".join(
+        f"definitions[{name}] = function()\n{_INCLUDE.sub('', part)}end\n" for name, part in parts.items()
+    )
+    return beginning + declared + defined + _INCLUDE.sub("", text)
+
+
+@cache
 def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
     """Return the script of that file, with the parts."""
-    here = resources.files(__package__ or __name__)
-    text = here.joinpath(f"{name}.lua").read_text(encoding="utf-8")
-    source = _INCLUDE.sub(lambda part: here.joinpath("lib", f"{part[1]}.lua").read_text(encoding="utf-8"), text)
+    source = _assemble(_read(f"{name}.lua"))
     sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
     return Script(name=name, source=source, sha=sha, repeatable=repeatable, returns=returns)
 

@@ -7,21 +7,9 @@
 -- Events with repair: returned, retrying, failed, cancelled; those of children.
 
 --- include: pool
---- include: job
---- include: stray
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
---- include: sweep
---- include: waiting
---- include: kinds
---- include: settle
---- include: workers
---- include: recount
 --- include: audit
+--- include: workers
 
 local PART = 500 -- entries in one script
 local repairs = ARGV[2] == 'repair'
@@ -35,7 +23,7 @@ local function loss_text(worker, ms)
 end
 
 if repairs then write_though_memory_is_full() end
-reply[1] = audit_part(ARGV[1], PART, repairs, found)
+reply[1] = audit.check_part(ARGV[1], PART, repairs, found)
 if ARGV[1] == '' then
   -- Maintenance by any worker recovers the jobs of a lost worker. These are lost workers of a pool without maintenance.
   local lease_ms = setting_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
@@ -44,9 +32,9 @@ if ARGV[1] == '' then
     local silent = now - tonumber(lost[i + 1])
     if silent > lease_ms then
       found('worker_lost', lost[i])
-      if repairs then recover_jobs_of(lost[i], loss_text(lost[i], silent), { explained = false }) end
+      if repairs then workers.recover_jobs_of(lost[i], loss_text(lost[i], silent), { explained = false }) end
     end
   end
-  if repairs then conclude() end
+  if repairs then announce.conclude() end
 end
 return reply

@@ -6,29 +6,23 @@
 -- Events cancelled, or cancelling for a running job; those of children.
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
---- include: sweep
---- include: waiting
 --- include: cancelling
+--- include: children
+--- include: jobs
 
 write_though_memory_is_full()
 local id, reason, how = ARGV[1], ARGV[2], ARGV[3]
-local job = load(id)
+local job = jobs.load(id)
 if not job then return { 'unknown', 0 } end
 local outcome = 'finished'
 if how == 'more' then
-  continue_release()
+  children.continue()
 elseif how == 'tree' then
   outcome = cancelling.cancel_tree(job, reason)
 else
   outcome = cancelling.cancel(job, reason)
 end
 cancelling.continue()
-conclude()
+announce.conclude()
 return { outcome, redis.call('EXISTS', RELEASING, PREFIX .. 'stopping') > 0 and 1 or 0 }

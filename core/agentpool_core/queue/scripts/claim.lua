@@ -9,17 +9,7 @@
 -- Events started; expired for a job whose ttl has ended.
 
 --- include: pool
---- include: job
---- include: stray
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
---- include: announce
---- include: sweep
---- include: quarantine
 --- include: claim
 
 write_though_memory_is_full()
-return claim(ARGV[1], tonumber(ARGV[2]))
+return claim.run(ARGV[1], tonumber(ARGV[2]))

@@ -20,19 +20,19 @@ local function place_schedules()
   for field, definition in pairs(fields) do
     local name = string.match(field, '^schedule:(.+)$')
     if name then
-      redis.call('HDEL', SCHEDULES.defined, name)
-      if before[field] and before[field] ~= definition then redis.call('ZREM', SCHEDULES.due, name) end
-      if first_due[name] and redis.call('SISMEMBER', SCHEDULES.paused, name) == 0 then
-        redis.call('ZADD', SCHEDULES.due, 'NX', first_due[name], name)
+      redis.call('HDEL', schedules.defined, name)
+      if before[field] and before[field] ~= definition then redis.call('ZREM', schedules.due, name) end
+      if first_due[name] and redis.call('SISMEMBER', schedules.paused, name) == 0 then
+        redis.call('ZADD', schedules.due, 'NX', first_due[name], name)
       end
     end
   end
   for field in pairs(before) do
     local name = string.match(field, '^schedule:(.+)$')
     if name and not fields[field] then
-      redis.call('ZREM', SCHEDULES.due, name)
-      redis.call('HDEL', SCHEDULES.last, name)
-      redis.call('SREM', SCHEDULES.paused, name)
+      redis.call('ZREM', schedules.due, name)
+      redis.call('HDEL', schedules.last, name)
+      redis.call('SREM', schedules.paused, name)
     end
   end
 end

@@ -6,9 +6,6 @@
 -- Events none.
 
 --- include: pool
---- include: job
---- include: stray
---- include: workers
 
 local HELD_MAX = 100 -- entries counted for each worker and stream
 write_though_memory_is_full() -- a full pool must still allow scale-in

@@ -1,12 +1,12 @@
 -- count: counts a part of the selected jobs. Only reads.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 selector (JSON, lib/select.lua), 2 cursor ('': from the beginning)
+-- ARGV   1 selector (JSON, lib/selection.lua), 2 cursor ('': from the beginning)
 -- Returns {next cursor ('': all are counted), number of jobs in this part}
 -- Events none.
 
 --- include: pool
---- include: select
+--- include: selection
 
 local number = 0
 
@@ -18,5 +18,5 @@ local function add()
   number = number + 1
 end
 
-local cursor = each_selected(read_selector(ARGV[1]), ARGV[2], MATCH_FIELDS, is_full, add)
+local cursor = selection.each(selection.read(ARGV[1]), ARGV[2], selection.MATCH_FIELDS, is_full, add)
 return { cursor, number }

@@ -11,29 +11,20 @@
 -- Events recovered, quarantined, returned; failed or cancelled where attempts are used up or cancel was requested.
 
 --- include: pool
---- include: job
---- include: stray
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
+--- include: agreement
 --- include: announce
---- include: kinds
---- include: settle
 --- include: workers
---- include: agree
 
 write_though_memory_is_full()
 local worker = ARGV[1]
-if ARGV[2] == 'these' then agree(worker, 3) end
+if ARGV[2] == 'these' then agreement.reach(worker, 3) end
 local error, crash = 'the worker left without ending the job', nil
 if ARGV[2] == 'crashed' or ARGV[2] == 'gone' then
   error, crash = ARGV[3], { explained = ARGV[2] == 'crashed' }
   if #ARGV > 3 then crash.culprits = {} end
   for i = 4, #ARGV do crash.culprits[ARGV[i]] = true end
 end
-local taken = recover_jobs_of(worker, error, crash)
-conclude()
+local taken = workers.recover_jobs_of(worker, error, crash)
+announce.conclude()
 if number_or(redis.call('HGET', COUNTERS, 'queued'), 0) > 0 then ring() end -- the worker may have consumed a bell
-return { taken < RECOVER_MAX and 'ok' or 'more', taken }
+return { taken < workers.RECOVER_MAX and 'ok' or 'more', taken }

@@ -6,21 +6,10 @@
 -- Events those of settle and claim.
 
 --- include: pool
---- include: job
---- include: stray
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
---- include: announce
---- include: kinds
---- include: settle
---- include: sweep
---- include: quarantine
 --- include: claim
+--- include: settle
 
 write_though_memory_is_full()
 math.randomseed(tonumber(ARGV[3]))
-local outcomes = settle(ARGV[1], 4)
-return { outcomes, claim(ARGV[1], tonumber(ARGV[2])) }
+local outcomes = settle.all(ARGV[1], 4)
+return { outcomes, claim.run(ARGV[1], tonumber(ARGV[2])) }

@@ -10,7 +10,7 @@
 -- Events succeeded, started.
 
 local EVENTS_MAX = 10000 -- as in lib/pool.lua
-local EVENTS_AN_ENTRY = 50 -- as in lib/job.lua, like DIGITS_MAX and the patterns
+local EVENTS_AN_ENTRY = 50 -- as in lib/jobs.lua, like DIGITS_MAX and the patterns
 local DIGITS_MAX = 15
 local BYTES_MAX = 4194304 -- as in lib/claim.lua
 local CALL_ARGS_MAX = 1000

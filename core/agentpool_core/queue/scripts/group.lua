@@ -9,16 +9,10 @@
 -- Events those of cancel and replay.
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
---- include: sweep
---- include: waiting
 --- include: cancelling
+--- include: groups
+--- include: jobs
 --- include: replaying
 
 local parent, verb, name = ARGV[1], ARGV[4], ARGV[5]
@@ -40,25 +34,25 @@ local VERBS = {
     if not child then
       gone[#gone + 1] = number
     elseif child.state == 'succeeded' then
-      groups.ended[#groups.ended + 1] = { child.key, child.state, redis.call('HGET', child.key, 'result') or 'null' }
-    elseif ENDS[child.state] then
-      replay_job(child)
+      collected.group_ends[#collected.group_ends + 1] = { child.key, child.state, redis.call('HGET', child.key, 'result') or 'null' }
+    elseif jobs.ENDS[child.state] then
+      replaying.replay(child)
     end
   end,
 }
 
 local function change()
   write_though_memory_is_full()
-  local job = load(parent)
+  local job = jobs.load(parent)
   if not job or job.state ~= 'running' or job.token ~= tonumber(ARGV[2]) or job.worker ~= ARGV[3] then return { 'stale' } end
   local group = groups.read(parent, name)
   if not group then return { 'stale' } end
-  for i = 7, #ARGV, 2 do VERBS[verb](group, ARGV[i], name .. ':' .. ARGV[i], load(ARGV[i + 1])) end
+  for i = 7, #ARGV, 2 do VERBS[verb](group, ARGV[i], name .. ':' .. ARGV[i], jobs.load(ARGV[i + 1])) end
   if verb == 'clear' then
     group.run = math.max(group.run, tonumber(ARGV[6]))
     groups.write(parent, name, group)
   end
-  conclude()
+  announce.conclude()
   return { 'ok', (groups.read(parent, name) or group).left, unpack(gone) }
 end
 

@@ -2,13 +2,13 @@
 -- error, newest first. Only reads.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 selector (JSON, lib/select.lua), 2 cursor ('': from the beginning), 3 most jobs, 4 most bytes: the page ends
+-- ARGV   1 selector (JSON, lib/selection.lua), 2 cursor ('': from the beginning), 3 most jobs, 4 most bytes: the page ends
 --        with the job that reaches a limit, 5 names of the fields to return, separated by blanks; the first is state
 -- Returns {next cursor ('': no more jobs), id, [field, value, ...], ...}
 -- Events none.
 
 --- include: pool
---- include: select
+--- include: selection
 
 local most_jobs, most_bytes = tonumber(ARGV[3]), tonumber(ARGV[4])
 local page = { '' }
@@ -32,5 +32,5 @@ local function add(id, fields, values)
   jobs = jobs + 1
 end
 
-page[1] = each_selected(read_selector(ARGV[1]), ARGV[2], ARGV[5], is_full, add)
+page[1] = selection.each(selection.read(ARGV[1]), ARGV[2], ARGV[5], is_full, add)
 return page

@@ -10,28 +10,22 @@
 -- Events recovered, quarantined, queued, resumed, expired; failed or cancelled for jobs of lost workers; those of children.
 
 --- include: pool
---- include: clock
---- include: job
---- include: stray
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
---- include: sweep
---- include: waiting
---- include: cancelling
---- include: kinds
---- include: settle
---- include: workers
---- include: recount
 --- include: audit
+--- include: cancelling
+--- include: children
+--- include: clock
+--- include: jobs
+--- include: limits
+--- include: pause
+--- include: stray
+--- include: waiting
+--- include: workers
 
 local BATCH = 500 -- due or expired jobs in one script
 
 write_though_memory_is_full()
-keep_time()
+clock.keep_time()
 local recovers = ARGV[1] ~= 'waiting'
 local duties = {} -- functions: a table, because Lua bounds the number of local variables
 
@@ -41,7 +35,7 @@ function duties.audit_in_turn()
   local pause_ms = 250 -- between two duties, by any workers
   local resolved = {}
   if now < number_or(redis.call('HGET', COUNTERS, 'audit_at'), 0) then return resolved end
-  local cursor = audit_part(redis.call('HGET', COUNTERS, 'audit') or '', part, true, function(kind, what)
+  local cursor = audit.check_part(redis.call('HGET', COUNTERS, 'audit') or '', part, true, function(kind, what)
     resolved[#resolved + 1] = kind
     resolved[#resolved + 1] = what
   end)
@@ -54,7 +48,7 @@ function duties.recover_lost()
   local recovered = 0
   for _, worker in ipairs(redis.call('ZRANGEBYSCORE', WORKERS, '-inf', now, 'LIMIT', 0, 10)) do
     local error = 'worker ' .. worker .. ' was lost: its lease expired, and the cause is unknown'
-    if recovered < RECOVER_MAX then recovered = recovered + recover_jobs_of(worker, error, { explained = false }) end
+    if recovered < workers.RECOVER_MAX then recovered = recovered + workers.recover_jobs_of(worker, error, { explained = false }) end
   end
   return recovered
 end
@@ -63,11 +57,11 @@ function duties.expire_waiting()
   local expired = 0
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', TTL, '-inf', now, 'LIMIT', 0, BATCH)) do
     redis.call('ZREM', TTL, id)
-    local job = load(id)
-    if job and is_undecodable(job) then
-      fail_undecodable(job)
+    local job = jobs.load(id)
+    if job and jobs.is_undecodable(job) then
+      jobs.fail_undecodable(job)
     elseif job and (job.state == 'queued' or job.state == 'scheduled' or job.state == 'blocked') then
-      end_waiting(job, 'expired', 'ttl')
+      waiting.end_job(job, 'expired', 'ttl')
       expired = expired + 1
     end
   end
@@ -77,19 +71,19 @@ end
 -- Makes scheduled jobs ready whose time has come, and resumes jobs at the end of a wait. Returns their number.
 function duties.promote_due()
   local function promote(job)
-    note_change(job, 'queued')
-    if job.entry then ready_again(job) else append_entry(job) end
+    jobs.note_change(job, 'queued')
+    if job.entry then jobs.ready_again(job) else jobs.append_entry(job) end
     redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)
     redis.call('HDEL', job.key, 'due')
-    append_event('queued', job)
+    jobs.append_event('queued', job)
   end
   local promoted = 0
   local function each(order, state, apply)
     for _, id in ipairs(redis.call('ZRANGEBYSCORE', order, '-inf', now, 'LIMIT', 0, BATCH)) do
       redis.call('ZREM', order, id)
-      local job = load(id)
+      local job = jobs.load(id)
       if not job or job.broken or job.state ~= state then
-        end_unreachable(job, 'state')
+        stray.end_unreachable(job, 'state')
       else
         apply(job)
         promoted = promoted + 1
@@ -120,7 +114,7 @@ end
 function duties.trim_ended()
   local retention_ms = setting_or(redis.call('HGET', CONF, 'retention_results_ms'), 86400000)
   local oldest = string.format('%.0f', math.max(0, now - ahead - retention_ms))
-  for state in pairs(ENDS) do
+  for state in pairs(jobs.ENDS) do
     if state ~= 'failed' then redis.call('XTRIM', ENDED .. state, 'MINID', '~', oldest) end
   end
 end
@@ -135,8 +129,8 @@ local function maintain()
   redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
   duties.trim_ended()
   local more_children = cancelling.continue()
-  more_children = continue_release() or more_children
-  conclude()
+  more_children = children.continue() or more_children
+  announce.conclude()
   local next_at = duties.next_work(more_children)
   local schedules_due = redis.call('ZCOUNT', PREFIX .. 'schedules-due', '-inf', now)
   return { recovered, promoted, expired, next_at and math.max(0, math.ceil(next_at - now)) or -1, schedules_due, unpack(resolved, 1, 200) }

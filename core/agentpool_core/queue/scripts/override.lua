@@ -7,13 +7,8 @@
 -- Events none: a limit with more room makes jobs ready, which are queued already.
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
+--- include: limits
 
 local name, subject, measure, numbers = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 -- Returns the measure of a limit, as callers name it.
@@ -38,6 +33,6 @@ else
   redis.call('HSET', LIMIT_OVERRIDES, bucket, numbers .. '\n' .. subject)
   changed = 1
 end
-limits.freed[bucket] = true
-conclude()
+collected.freed[bucket] = true
+announce.conclude()
 return { 'ok', changed }

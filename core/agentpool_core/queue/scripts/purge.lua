@@ -10,7 +10,7 @@
 --- include: pool
 --- include: schedules
 
-local EVENTS_AN_ENTRY = 50 -- as in lib/job.lua
+local EVENTS_AN_ENTRY = 50 -- as in lib/jobs.lua
 local left = tonumber(ARGV[1])
 local gone = 0
 
@@ -111,7 +111,7 @@ local function delete_the_rest()
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
   delete_usage()
-  delete({ SCHEDULES.defined, SCHEDULES.due, SCHEDULES.last, SCHEDULES.paused, PREFIX .. 'outbox' })
+  delete({ schedules.defined, schedules.due, schedules.last, schedules.paused, PREFIX .. 'outbox' })
   delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, PREFIX .. 'stopping', YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 

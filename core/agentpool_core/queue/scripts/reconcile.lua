@@ -8,24 +8,13 @@
 -- Events returned; cancelled where cancel was requested. The attempts do not count.
 
 --- include: pool
---- include: job
---- include: stray
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
---- include: announce
---- include: kinds
---- include: settle
---- include: workers
---- include: agree
+--- include: agreement
 --- include: recount
 
 write_though_memory_is_full()
-restore_streams()
-local returned, dropped, unleased = agree(ARGV[1], 2)
+recount.restore_streams()
+local returned, dropped, unleased = agreement.reach(ARGV[1], 2)
 local differs = returned + dropped + #unleased > 0
-local reply = { returned, dropped, differs and correct_books() or 0 }
+local reply = { returned, dropped, differs and recount.correct() or 0 }
 for i = 1, #unleased do reply[i + 3] = unleased[i] end
 return reply

@@ -7,18 +7,16 @@
 
 --- include: pool
 --- include: clock
---- include: job
---- include: stray
 --- include: workers
 
 local conf = redis.call('HGETALL', CONF)
 if #conf == 0 then return { 'unknown_pool' } end
 write_though_memory_is_full() -- without workers, a full queue never drains
-keep_time()
+clock.keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 local lease_ms = setting_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
 redis.call('ZADD', WORKERS, now + lease_ms, worker)
-write_info(worker, slots, 0, now, host, '')
+workers.write_info(worker, slots, 0, now, host, '')
 redis.call('HSET', WORKER_KINDS, worker, ARGV[4] or '*')
 write_books()
 local reply = { 'ok' }

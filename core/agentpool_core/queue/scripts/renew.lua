@@ -8,12 +8,10 @@
 
 --- include: pool
 --- include: clock
---- include: job
---- include: stray
 --- include: workers
 
 write_though_memory_is_full()
-keep_time()
+clock.keep_time()
 local conf = redis.call('HMGET', CONF, 'revision', 'lease_ms')
 local worker, slots, running = ARGV[1], tonumber(ARGV[2]), ARGV[3]
 if not redis.call('ZSCORE', WORKERS, worker) then return { 'lost', conf[1] or '' } end
@@ -21,10 +19,10 @@ local info = redis.call('HGET', WORKER_INFO, worker) or '0 0 0 -'
 local since, host = string.match(info, '^%d+ %d+ (%d+) ([^\n]*)')
 since, host = since or string.format('%.0f', now), host or '-'
 redis.call('ZADD', WORKERS, 'XX', now + setting_or(conf[2], 10000), worker)
-write_info(worker, slots, running, since, host, ARGV[4])
+workers.write_info(worker, slots, running, since, host, ARGV[4])
 write_books()
 local reply = { 'ok', conf[1] or '' }
-each_held(worker, function(stream, entry)
+workers.each_held(worker, function(stream, entry)
   local n = #reply
   reply[n + 1], reply[n + 2] = string.sub(stream, #PREFIX + 3), entry
 end)

@@ -6,24 +6,19 @@
 -- Events queued (detail: replayed).
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
+--- include: jobs
 --- include: replaying
 
 local id = ARGV[1]
-local job = load(id)
+local job = jobs.load(id)
 if not job then return { 'unknown' } end
-if is_undecodable(job) then
-  fail_undecodable(job)
+if jobs.is_undecodable(job) then
+  jobs.fail_undecodable(job)
   job.state = 'failed'
 end
 if job.state ~= 'failed' then return { 'not_dead', job.state } end
 if redis.call('HGET', CONF, 'retired') == '1' then return { 'retired' } end
-replay_job(job)
-conclude()
+replaying.replay(job)
+announce.conclude()
 return { 'ok' }

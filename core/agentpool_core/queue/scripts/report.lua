@@ -9,7 +9,7 @@
 --        for steps and output.
 
 --- include: pool
---- include: job
+--- include: jobs
 
 local DETAIL_MAX_BYTES = 1024
 local CHUNKS_MAX = 10000 -- approximate number of chunks kept of a job, as in chunks.py
@@ -32,11 +32,11 @@ local function append_chunks(job, first)
 end
 
 local id, token, field, value = ARGV[1], tonumber(ARGV[2]), ARGV[3], ARGV[4]
-local job = load(id)
+local job = jobs.load(id)
 if not job or job.state ~= 'running' or job.token ~= token then return { 'stale' } end
 if job.worker ~= ARGV[5] then return { 'stale' } end
 if field == 'checkpoint' then
-  save_state(job, value)
+  jobs.save_state(job, value)
 elseif field == 'steps' then
   for i = 6, #ARGV, 3 do
     redis.call('HSET', job.key, 'step:' .. ARGV[i], ARGV[i + 1], 'out:' .. ARGV[i], ARGV[i + 2])
@@ -47,7 +47,7 @@ elseif field == 'chunks' then
   append_chunks(job, tonumber(value))
 else
   redis.call('HSET', job.key, 'progress', value)
-  append_event('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
-  write_events()
+  jobs.append_event('progress', job, #value <= DETAIL_MAX_BYTES and value or '')
+  jobs.write_events()
 end
 return { 'ok' }

@@ -12,40 +12,40 @@
 local verb, name = ARGV[1], ARGV[2]
 
 local function stand_at(due)
-  if due == '' or redis.call('SISMEMBER', SCHEDULES.paused, name) == 1 then
-    redis.call('ZREM', SCHEDULES.due, name)
+  if due == '' or redis.call('SISMEMBER', schedules.paused, name) == 1 then
+    redis.call('ZREM', schedules.due, name)
   else
-    redis.call('ZADD', SCHEDULES.due, due, name)
+    redis.call('ZADD', schedules.due, due, name)
   end
 end
 
 local VERBS = {
   put = function(declared)
     if declared then return { 'declared' } end
-    local known = redis.call('HGET', SCHEDULES.defined, name)
-    if not known and redis.call('HLEN', SCHEDULES.defined) >= tonumber(ARGV[5]) then return { 'too_many' } end
-    redis.call('HSET', SCHEDULES.defined, name, ARGV[3])
+    local known = redis.call('HGET', schedules.defined, name)
+    if not known and redis.call('HLEN', schedules.defined) >= tonumber(ARGV[5]) then return { 'too_many' } end
+    redis.call('HSET', schedules.defined, name, ARGV[3])
     if known ~= ARGV[3] then stand_at(ARGV[4]) end
     ring() -- an idle worker plans its next maintenance by the due time
     return { 'ok' }
   end,
   delete = function(declared)
     if declared then return { 'declared' } end
-    if redis.call('HDEL', SCHEDULES.defined, name) == 0 then return { 'unknown' } end
-    redis.call('ZREM', SCHEDULES.due, name)
-    redis.call('HDEL', SCHEDULES.last, name)
-    redis.call('SREM', SCHEDULES.paused, name)
+    if redis.call('HDEL', schedules.defined, name) == 0 then return { 'unknown' } end
+    redis.call('ZREM', schedules.due, name)
+    redis.call('HDEL', schedules.last, name)
+    redis.call('SREM', schedules.paused, name)
     return { 'ok' }
   end,
   pause = function(declared)
-    if not declared and redis.call('HEXISTS', SCHEDULES.defined, name) == 0 then return { 'unknown' } end
-    redis.call('SADD', SCHEDULES.paused, name)
-    redis.call('ZREM', SCHEDULES.due, name)
+    if not declared and redis.call('HEXISTS', schedules.defined, name) == 0 then return { 'unknown' } end
+    redis.call('SADD', schedules.paused, name)
+    redis.call('ZREM', schedules.due, name)
     return { 'ok' }
   end,
   resume = function(declared)
-    if not declared and redis.call('HEXISTS', SCHEDULES.defined, name) == 0 then return { 'unknown' } end
-    if redis.call('SREM', SCHEDULES.paused, name) == 1 then stand_at(ARGV[3]) end
+    if not declared and redis.call('HEXISTS', schedules.defined, name) == 0 then return { 'unknown' } end
+    if redis.call('SREM', schedules.paused, name) == 1 then stand_at(ARGV[3]) end
     return { 'ok' }
   end,
 }

@@ -21,6 +21,6 @@ for i = 1, #conf, 2 do
   end
 end
 return {
-  'ok', now, declared, redis.call('HGETALL', SCHEDULES.defined), redis.call('ZRANGE', SCHEDULES.due, 0, -1, 'WITHSCORES'),
-  redis.call('HGETALL', SCHEDULES.last), redis.call('SMEMBERS', SCHEDULES.paused),
+  'ok', now, declared, redis.call('HGETALL', schedules.defined), redis.call('ZRANGE', schedules.due, 0, -1, 'WITHSCORES'),
+  redis.call('HGETALL', schedules.last), redis.call('SMEMBERS', schedules.paused),
 }

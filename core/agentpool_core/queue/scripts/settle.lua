@@ -7,16 +7,8 @@
 --        scheduled, cancelled.
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
---- include: announce
---- include: kinds
 --- include: settle
 
 write_though_memory_is_full()
 math.randomseed(tonumber(ARGV[1]))
-return settle(ARGV[2], 3)
+return settle.all(ARGV[2], 3)

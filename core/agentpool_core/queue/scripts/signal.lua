@@ -6,25 +6,21 @@
 -- Events signalled (detail: the name), resumed.
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
+--- include: jobs
+--- include: pause
 
 local id, name, signal, value = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
-local job = load(id)
+local job = jobs.load(id)
 if not job then return { 'unknown' } end
-if is_undecodable(job) then
-  fail_undecodable(job)
-  conclude()
+if jobs.is_undecodable(job) then
+  jobs.fail_undecodable(job)
+  announce.conclude()
   return { 'ended', 'failed' }
 end
 local v = redis.call('HMGET', job.key, 'sigid:' .. signal, 'signals', 'wait')
 if v[1] then return { 'duplicate' } end
-if ENDS[job.state] then return { 'ended', job.state } end
+if jobs.ENDS[job.state] then return { 'ended', job.state } end
 if number_or(v[2], 0) == tonumber(ARGV[5]) then return { 'full' } end
 -- Returns a count of signals; 0 for a text that this script does not write.
 local function count_of(text)
@@ -36,10 +32,10 @@ local number = count_of(redis.call('HGET', job.key, 'sigs:' .. name)) + 1
 while redis.call('HEXISTS', job.key, 'sig:' .. name .. '=' .. number) == 1 do number = number + 1 end
 redis.call('HSET', job.key, 'sigs:' .. name, number, 'signals', count_of(v[2]) + 1, 'sig:' .. name .. '=' .. number, value,
   'sigid:' .. signal, '1')
-note_change(job, 'signalled')
-append_event('signalled', job, name)
+jobs.note_change(job, 'signalled')
+jobs.append_event('signalled', job, name)
 local wait = v[3] or ''
 local readable = string.find(wait, '^%S+=%d+') -- an unreadable wait ends with any signal: its handler waits again
 if job.state == 'waiting' and (not readable or pause.is_signalled(job, wait)) then pause.resume(job) end
-conclude()
+announce.conclude()
 return { 'stored' }

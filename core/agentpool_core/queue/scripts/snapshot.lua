@@ -77,6 +77,6 @@ return {
   redis.call('ZCARD', DUE), redis.call('SCARD', BLOCKED), redis.call('ZCARD', DEAD),
   oldest < 0 and -1 or oldest + ahead, conf[5] or '[]',
   redis.call('ZCOUNT', DUE, '-inf', now) + redis.call('ZCOUNT', LIMITED, '-inf', now)
-    + redis.call('ZCOUNT', WAITING, '-inf', now) + redis.call('ZCOUNT', SCHEDULES.due, '-inf', now),
+    + redis.call('ZCOUNT', WAITING, '-inf', now) + redis.call('ZCOUNT', schedules.due, '-inf', now),
   use_of_limits(conf[5]), counters, workers, redis.call('ZCARD', WAITING),
 }

@@ -13,13 +13,9 @@
 -- Events none: a budget with money again makes jobs ready, which are queued already.
 
 --- include: pool
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
 --- include: announce
+--- include: jobs
+--- include: limits
 
 local USAGE = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
 local REPORT_ARGS = 4
@@ -102,11 +98,11 @@ local function reserve(job, total, number, money)
   return { 'ok' }
 end
 
-local job = load(ARGV[1])
+local job = jobs.load(ARGV[1])
 if not job or job.state ~= 'running' or job.token ~= tonumber(ARGV[2]) then return { 'stale' } end
 if job.worker ~= ARGV[3] then return { 'stale' } end
 local total, first, money = read_totals(job), tonumber(ARGV[4]), tonumber(ARGV[5])
 if #ARGV < FIRST_REPORT then return reserve(job, total, first, money) end
 record_usage(job, total, first, money)
-if next(limits.freed) then conclude() end
+if next(collected.freed) then announce.conclude() end
 return { 'ok' }

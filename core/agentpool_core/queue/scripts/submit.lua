@@ -11,14 +11,6 @@
 -- Events queued, scheduled, blocked; cancelled for a child whose parent has already failed.
 
 --- include: pool
---- include: clock
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
---- include: announce
 --- include: submitting
 
-return submit(1)
+return submitting.submit(1)

@@ -11,18 +11,6 @@
 --        replaced job.
 
 --- include: pool
---- include: clock
---- include: job
---- include: limits
---- include: lines
---- include: children
---- include: waits
---- include: groups
---- include: announce
---- include: sweep
---- include: waiting
---- include: cancelling
 --- include: submitting
---- include: conflicts
 
-return submit(1)
+return submitting.submit(1)

@@ -1,11 +1,17 @@
 -- Signals that jobs became ready: to one idle worker (bell), to the operator (pressure), and, for a critical job without a
 -- slot, to the least urgent preemptible job (yield order).
 
+--- include: children
+--- include: groups
+--- include: jobs
+--- include: limits
+--- include: lines
+
 -- `route`: the route that is at its limit; nil: a job of any route may yield its slot.
 local function request_yield(route, patience)
   local PREEMPT_LOOK = 20 -- candidates read for each critical job
   for _, id in ipairs(redis.call('ZRANGE', YIELD, 0, PREEMPT_LOOK - 1)) do
-    local job = load(id)
+    local job = jobs.load(id)
     if not job or job.broken or job.state ~= 'running' then
       redis.call('ZREM', YIELD, id)
     elseif (not route or job.spec.route == route) and id_parts(job.entry) + patience[job.spec.priority] > now - ahead then
@@ -13,8 +19,8 @@ local function request_yield(route, patience)
       local orders = PREFIX .. 'ctl:' .. job.worker
       redis.call('RPUSH', orders, 'yield ' .. job.token .. ' ' .. id)
       redis.call('EXPIRE', orders, LIST_TTL_SECONDS)
-      note_change(job, 'yielding')
-      append_event('yielding', job)
+      jobs.note_change(job, 'yielding')
+      jobs.append_event('yielding', job)
       return
     end
   end
@@ -22,7 +28,7 @@ end
 
 local function preempt(free)
   local patience = limits.patience_of()
-  for _, route in ipairs(ready_critical) do
+  for _, route in ipairs(collected.ready_critical) do
     local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
     local running = number_or(redis.call('HGET', COUNTERS, 'r:' .. route), 0)
     if limit and running >= limit then
@@ -55,8 +61,8 @@ local function reserved_slots(worker, alone)
   return math.max(0, slots_of(worker) - (alone and 1 or 0))
 end
 
-local function announce()
-  if ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
+local function signal_ready()
+  if collected.ready_count == 0 or redis.call('HGET', CONF, 'paused') == '1' then return end
   ring()
   local v = redis.call('HMGET', COUNTERS, 'queued', 'slots', 'running', 'pressure_at', 'cordoned', 'alone', 'alone_job')
   local free = number_or(v[2], 0) - number_or(v[3], 0) - (v[5] and cordoned_slots() or 0)
@@ -66,20 +72,20 @@ local function announce()
     -- A user whose ACL lacks the channel can still submit; the operator then sees the backlog at its next poll.
     redis.pcall('PUBLISH', string.match(PREFIX, '^ap:{[^/]*/') .. '}:pressure', string.match(PREFIX, '{(.*)}'))
   end
-  if #ready_critical > 0 then preempt(free) end
+  if #collected.ready_critical > 0 then preempt(free) end
 end
 
 -- Ends every script that moves jobs: writes what the script has collected.
-local function conclude()
-  release_children()
-  groups.note_ends()
-  lines.file_new()
-  limits.open_freed()
-  limits.write()
+function announce.conclude()
+  if collected.parents[1] then children.release_all() end
+  if collected.group_ends[1] then groups.note_ends() end
+  if next(collected.lined) then lines.file_new() end
+  if next(collected.freed) then limits.open_freed() end
+  if next(collected.charged) then limits.write() end
   write_acks()
   write_books()
-  announce()
-  write_events()
-  ready_count = 0
-  ready_critical = {}
+  signal_ready()
+  jobs.write_events()
+  collected.ready_count = 0
+  collected.ready_critical = {}
 end

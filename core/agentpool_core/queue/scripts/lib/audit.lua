@@ -2,9 +2,19 @@
 -- them consistent, but Redis can lose single keys, and a worker can hold a job beyond its timeout.
 --
 -- Each contradiction is reported as found(kind, name) and, with `repairs`, resolved: the job continues, or ends with a
--- reason. Kinds: core/agentpool_core/queue/audit.py. Needs lib/settle.lua, lib/workers.lua and lib/recount.lua.
+-- reason. Kinds: core/agentpool_core/queue/audit.py.
 
-local audit = { leases = {} } -- of this call: left, repairs, any, found, leases of workers (a cache)
+--- include: announce
+--- include: children
+--- include: jobs
+--- include: limits
+--- include: lines
+--- include: recount
+--- include: settle
+--- include: stray
+--- include: waiting
+
+audit.leases = {} -- of workers (a cache), beside left, repairs, any and found of this call
 
 -- Returns the end of the worker's lease (ms); false: the worker is not registered.
 local function lease_of(worker)
@@ -28,7 +38,7 @@ local function check_running(job)
   local lease_ends = lease_of(job.worker)
   if not lease_ends then
     audit.found('worker_gone', job.id)
-    if audit.repairs then settle_one(job.id, job.token, job.worker, 'drain', '', '') end
+    if audit.repairs then settle.one(job.id, job.token, job.worker, 'drain', '', '') end
     return
   end
   local late, allowed = overdue_ms(job)
@@ -36,7 +46,7 @@ local function check_running(job)
   audit.found('overdue', job.id)
   if not audit.repairs then return end
   local error = 'timeout: the attempt ran longer than ' .. allowed / 1000 .. ' s, and its worker did not end it'
-  settle_one(job.id, job.token, job.worker, 'failed', error, '')
+  settle.one(job.id, job.token, job.worker, 'failed', error, '')
 end
 
 local function check_order(job, order, score)
@@ -57,17 +67,17 @@ end
 
 local function check_entry(stream, item, consumer)
   local entry = redis.call('XRANGE', stream, item, item)[1]
-  local job = entry and load(entry[2][2])
-  local expected = job and consumer_of(job)
-  if job and job.entry == item and STATES[job.state] and not expected then
-    job.broken = job.broken or undecodable('state', job.state)
+  local job = entry and jobs.load(entry[2][2])
+  local expected = job and jobs.consumer_of(job)
+  if job and job.entry == item and jobs.STATES[job.state] and not expected then
+    job.broken = job.broken or jobs.undecodable('state', job.state)
   end
-  if job and is_undecodable(job) then
+  if job and jobs.is_undecodable(job) then
     audit.found('unreadable', job.id)
-    if audit.repairs then fail_undecodable(job, stream, item) end
-  elseif not job or job.entry ~= item or ENDS[job.state] then
+    if audit.repairs then jobs.fail_undecodable(job, stream, item) end
+  elseif not job or job.entry ~= item or jobs.ENDS[job.state] then
     audit.found('job_gone', entry and entry[2][2] or item)
-    if audit.repairs then drop_stray(job, stream, item) end
+    if audit.repairs then stray.drop(job, stream, item) end
   elseif consumer == LINED and expected == READY then
     if not lines.check(job, audit.repairs) then audit.found('order_lost', job.id) end
   elseif expected ~= consumer then
@@ -77,14 +87,14 @@ local function check_entry(stream, item, consumer)
     check_holds(job)
     check_running(job)
   elseif job.state == 'scheduled' then
-    check_order(job, DUE, due_of(job))
+    check_order(job, DUE, jobs.due_of(job))
   elseif job.state == 'waiting' then
     check_order(job, WAITING, redis.call('HGET', job.key, 'due') or '+inf')
   elseif consumer == SUSPECT then
-    check_order(job, SUSPECTS, suspect_score(job.entry))
+    check_order(job, SUSPECTS, jobs.suspect_score(job.entry))
   elseif consumer == HELD then
     check_order(job, PREFIX .. 'held:' .. job.held, limits.order_of(job))
-    if audit.repairs then limits.freed[job.held] = true end -- it may have room
+    if audit.repairs then collected.freed[job.held] = true end -- it may have room
   end
 end
 
@@ -124,8 +134,8 @@ local function waits_of(job)
         waits = waits + 1
       elseif v[1] == 'succeeded' and v[2] then
         if audit.repairs then redis.call('HSET', job.key, 'in:' .. parent, v[2]) end
-      elseif not v[1] or ENDS[v[1]] then
-        if not has_flag(job, 'u') then hopeless = hopeless or parent end
+      elseif not v[1] or jobs.ENDS[v[1]] then
+        if not jobs.has_flag(job, 'u') then hopeless = hopeless or parent end
         if audit.repairs then redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
       else
         waits = waits + 1
@@ -141,12 +151,12 @@ local function waits_of(job)
 end
 
 local function check_blocked(id)
-  local job = load(id)
+  local job = jobs.load(id)
   if not job or job.broken or job.state ~= 'blocked' then
-    audit.found(job and is_undecodable(job) and 'unreadable' or 'member_gone', id)
+    audit.found(job and jobs.is_undecodable(job) and 'unreadable' or 'member_gone', id)
     if audit.repairs then
       redis.call('SREM', BLOCKED, id)
-      end_unreachable(job, 'state')
+      stray.end_unreachable(job, 'state')
     end
     return
   end
@@ -155,13 +165,13 @@ local function check_blocked(id)
   audit.found('parent_gone', id)
   if not audit.repairs then return end
   if hopeless then
-    leave_blocked(job)
-    if has_flag(job, 't') then redis.call('ZREM', TTL, id) end
+    waiting.leave_blocked(job)
+    if jobs.has_flag(job, 't') then redis.call('ZREM', TTL, id) end
     local reason = 'upstream: job ' .. hopeless .. ' ended without a result, or is gone'
-    finish(job, 'cancelled', 'reason', reason, reason)
+    jobs.finish(job, 'cancelled', 'reason', reason, reason)
   else
     redis.call('HSET', job.key, 'waits', waits)
-    if waits == 0 then unblock(job) end
+    if waits == 0 then children.unblock(job) end
   end
 end
 
@@ -183,7 +193,7 @@ local function check_ranks(order, state, from)
       audit.found('member_gone', id)
       if audit.repairs then
         redis.call('ZREM', order, id)
-        end_unreachable(load(id), 'state')
+        stray.end_unreachable(jobs.load(id), 'state')
       else
         kept = kept + 1
       end
@@ -212,7 +222,7 @@ local function check_bucket(bucket)
       if audit.repairs then redis.call('ZREM', held, id) end
     end
   end
-  if audit.repairs then limits.freed[bucket] = true end
+  if audit.repairs then collected.freed[bucket] = true end
 end
 
 local function check_limited(from)
@@ -240,7 +250,7 @@ end
 
 -- Audits a part of the pool: about `budget` entries from `cursor` on ('': from the beginning, with the counters). Returns
 -- the next cursor; '': the audit is complete.
-local function audit_part(cursor, budget, repairs, found)
+function audit.check_part(cursor, budget, repairs, found)
   audit.left, audit.repairs, audit.any = budget, repairs, false
   audit.found = function(kind, what)
     audit.any = true
@@ -248,7 +258,7 @@ local function audit_part(cursor, budget, repairs, found)
   end
   if cursor == '' then
     local function wrong(field) found('counter', field) end
-    if repairs then correct_books(wrong) else recount(wrong) end
+    if repairs then recount.correct(wrong) else recount.compare(wrong) end
   end
   local at, from = string.match(cursor, '^(%S+) (.+)$')
   local next_cursor = ''
@@ -263,9 +273,9 @@ local function audit_part(cursor, budget, repairs, found)
       end
     end
   end
-  if repairs and (audit.any or next(limits.freed)) then
-    conclude()
-    correct_books()
+  if repairs and (audit.any or next(collected.freed)) then
+    announce.conclude()
+    recount.correct()
   end
   return next_cursor
 end

@@ -1,14 +1,16 @@
--- Cancels jobs, single ones and what they have started. Needs lib/waiting.lua and lib/groups.lua.
+-- Cancels jobs, single ones and what they have started.
 
-local cancelling = {}
+--- include: groups
+--- include: jobs
+--- include: waiting
 
 -- Orders the worker of a running job to stop the job. Returns whether this is the first order.
 function cancelling.request(job, reason)
   local first = not job.cancel
   if first then
     redis.call('HSET', job.key, 'cancel', reason, 'mark', '1')
-    note_change(job, 'cancelling')
-    append_event('cancelling', job, reason)
+    jobs.note_change(job, 'cancelling')
+    jobs.append_event('cancelling', job, reason)
   end
   local orders = PREFIX .. 'ctl:' .. job.worker
   redis.call('RPUSH', orders, 'cancel ' .. job.token .. ' ' .. job.id)
@@ -18,22 +20,22 @@ end
 
 -- Returns 'cancelled', 'requested' for a running job, or 'finished' for a job that has ended.
 function cancelling.cancel(job, reason)
-  if is_undecodable(job) then
-    fail_undecodable(job)
+  if jobs.is_undecodable(job) then
+    jobs.fail_undecodable(job)
     return 'finished'
   end
   if job.state == 'running' then
     cancelling.request(job, reason)
     return 'requested'
   end
-  if not STATES[job.state] then return 'finished' end
-  end_waiting(job, 'cancelled', reason)
+  if not jobs.STATES[job.state] then return 'finished' end
+  waiting.end_job(job, 'cancelled', reason)
   return 'cancelled'
 end
 
 -- Cancels a job with all that it has started, and will start before it ends. Returns an outcome as `cancel`.
 function cancelling.cancel_tree(job, reason)
-  if job.started or STATES[job.state] then
+  if job.started or jobs.STATES[job.state] then
     job.started = 'tree'
     redis.call('HSET', job.key, 'started', 'tree', 'mark', '1')
   end
@@ -59,10 +61,10 @@ function cancelling.stop_some(id, budget)
     redis.call('HSET', key, 'stop', mode .. ' ' .. page[1] .. ' ' .. reason)
   end
   for _, child in ipairs(page[2]) do
-    local job = load(child)
+    local job = jobs.load(child)
     if job and mode == 'tree' then
       cancelling.cancel_tree(job, reason)
-    elseif job and has_flag(job, 'g') then
+    elseif job and jobs.has_flag(job, 'g') then
       cancelling.cancel(job, reason)
     end
   end

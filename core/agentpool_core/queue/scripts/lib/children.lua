@@ -3,25 +3,28 @@
 -- The number of children is unlimited, and a cancelled child may have children itself: a script therefore releases a
 -- bounded part. The rest stays in kids:PARENT, and the parent in `releasing`, where maintenance continues.
 
+--- include: jobs
+
 local RELEASE_MAX = 200 -- children in one script
-local upstream = { unneeded = 'upstream: every parent succeeded' } -- a table: Lua bounds the number of local variables
 local BYTES_A_CHILD = 20480 -- of the parent's result, copied to each child; a larger result counts as several children
+
+children.unneeded = 'upstream: every parent succeeded' -- reason of a cancellation
 
 -- Returns why a job is cancelled because of a parent: the first ancestor that did not succeed, and its end. `text`: the
 -- parent's error or reason.
-function upstream.reason(parent, state, text)
+function children.reason(parent, state, text)
   if state == 'cancelled' and string.sub(text or '', 1, 9) == 'upstream:' then return text end
   local why = string.sub(string.match(text or '', '^[^\n]*'), 1, 200)
   return 'upstream: job ' .. parent .. ' ' .. (state or 'is gone') .. (why ~= '' and ': ' .. why or '')
 end
 
-function upstream.cancel(child, reason)
+local function cancel(child, reason)
   redis.call('SREM', BLOCKED, child.id)
-  if has_flag(child, 't') then redis.call('ZREM', TTL, child.id) end
-  finish(child, 'cancelled', 'reason', reason, reason)
+  if jobs.has_flag(child, 't') then redis.call('ZREM', TTL, child.id) end
+  jobs.finish(child, 'cancelled', 'reason', reason, reason)
 end
 
-function upstream.all_succeeded(job)
+local function all_succeeded(job)
   for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
     if redis.call('HEXISTS', job.key, 'in:' .. parent) == 0 then return false end
   end
@@ -30,41 +33,41 @@ end
 
 -- Makes a job whose parents have ended ready, or scheduled if the job is due later. A job that is for failures only is
 -- cancelled if there is none.
-local function unblock(job)
-  if has_flag(job, 'f') and upstream.all_succeeded(job) then return upstream.cancel(job, upstream.unneeded) end
-  local due = due_of(job)
+function children.unblock(job)
+  if jobs.has_flag(job, 'f') and all_succeeded(job) then return cancel(job, children.unneeded) end
+  local due = jobs.due_of(job)
   redis.call('SREM', BLOCKED, job.id)
   if due > now then
     redis.call('ZADD', DUE, due, job.id)
     redis.call('HSET', job.key, 'state', 'scheduled')
-    note_change(job, 'scheduled')
-    append_event('scheduled', job)
+    jobs.note_change(job, 'scheduled')
+    jobs.append_event('scheduled', job)
   else
-    note_change(job, 'queued')
-    redis.call('HSET', job.key, 'state', 'queued', 'entry', append_entry(job))
-    append_event('queued', job)
+    jobs.note_change(job, 'queued')
+    redis.call('HSET', job.key, 'state', 'queued', 'entry', jobs.append_entry(job))
+    jobs.append_event('queued', job)
   end
 end
 
-function upstream.release(id, parent, state, result)
-  local child = load(id)
-  if child and is_undecodable(child) then return fail_undecodable(child) end
+local function release(id, parent, state, result)
+  local child = jobs.load(id)
+  if child and jobs.is_undecodable(child) then return jobs.fail_undecodable(child) end
   if not child or child.state ~= 'blocked' then return end
-  if state ~= 'succeeded' and not has_flag(child, 'u') then
-    return upstream.cancel(child, upstream.reason(parent, state, result))
+  if state ~= 'succeeded' and not jobs.has_flag(child, 'u') then
+    return cancel(child, children.reason(parent, state, result))
   end
   if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
   local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
   if type(waits) == 'table' then
-    child.broken = undecodable('waits', redis.call('HGET', child.key, 'waits'))
-    fail_undecodable(child)
+    child.broken = jobs.undecodable('waits', redis.call('HGET', child.key, 'waits'))
+    jobs.fail_undecodable(child)
   elseif waits == 0 then
-    unblock(child)
+    children.unblock(child)
   end
 end
 
 -- Removes at most `most` children from the set. Returns their ids, and whether children are left.
-function upstream.take(kids, most)
+local function take(kids, most)
   if redis.call('SCARD', kids) > most then return redis.call('SPOP', kids, most), true end
   local ids = redis.call('SMEMBERS', kids)
   redis.call('DEL', kids)
@@ -72,34 +75,34 @@ function upstream.take(kids, most)
 end
 
 -- Releases children of one parent within `budget`. Returns the rest of the budget.
-function upstream.release_some(parent, state, result, budget)
+local function release_some(parent, state, result, budget)
   local cost = 1 + math.floor(#(result or '') / BYTES_A_CHILD)
-  local ids, more = upstream.take(PREFIX .. 'kids:' .. parent, math.max(1, math.floor(budget / cost)))
-  for _, id in ipairs(ids) do upstream.release(id, parent, state, result) end
+  local ids, more = take(PREFIX .. 'kids:' .. parent, math.max(1, math.floor(budget / cost)))
+  for _, id in ipairs(ids) do release(id, parent, state, result) end
   if more then redis.call('SADD', RELEASING, parent) end
   return budget - cost * #ids
 end
 
 -- Releases the children of jobs that ended in this script. Returns the rest of the budget.
-local function release_children(budget)
+function children.release_all(budget)
   budget = budget or RELEASE_MAX
   local first = 1
-  while ended[first] do
+  while collected.parents[first] do
     if budget > 0 then
-      budget = upstream.release_some(ended[first][1], ended[first][2], ended[first][3], budget)
+      budget = release_some(collected.parents[first][1], collected.parents[first][2], collected.parents[first][3], budget)
     else
-      redis.call('SADD', RELEASING, ended[first][1])
+      redis.call('SADD', RELEASING, collected.parents[first][1])
     end
     first = first + 1
   end
-  ended = {}
+  collected.parents = {}
   return budget
 end
 
 -- Continues where earlier scripts stopped. Returns whether children are left. A parent that has not ended was replayed:
 -- the rest of its children wait for it again. A parent without a record or without a result counts as one that did
 -- not succeed.
-local function continue_release()
+function children.continue()
   local budget = RELEASE_MAX
   while budget > 0 do
     local parent = redis.call('SRANDMEMBER', RELEASING)
@@ -107,11 +110,11 @@ local function continue_release()
     redis.call('SREM', RELEASING, parent)
     local v = redis.pcall('HMGET', PREFIX .. 'job:' .. parent, 'state', 'result', 'error', 'reason')
     if v[1] == 'succeeded' and v[2] then
-      ended[1] = { parent, 'succeeded', v[2] }
-    elseif not STATES[v[1] or ''] then
-      ended[1] = { parent, ENDS[v[1] or ''] and v[1] ~= 'succeeded' and v[1] or nil, v[1] == 'failed' and v[3] or v[4] or nil }
+      collected.parents[1] = { parent, 'succeeded', v[2] }
+    elseif not jobs.STATES[v[1] or ''] then
+      collected.parents[1] = { parent, jobs.ENDS[v[1] or ''] and v[1] ~= 'succeeded' and v[1] or nil, v[1] == 'failed' and v[3] or v[4] or nil }
     end
-    budget = release_children(budget)
+    budget = children.release_all(budget)
   end
   return redis.call('EXISTS', RELEASING) == 1
 end

@@ -4,6 +4,14 @@
 -- first undelivered entry and the first requeued entry. The head with the smallest enqueue time + patience wins; its
 -- stream yields all entries that precede the second-best head.
 
+--- include: announce
+--- include: jobs
+--- include: limits
+--- include: lines
+--- include: quarantine
+--- include: stray
+--- include: tombstones
+
 local RANK = { critical = 0, task = 1, info = 2 }
 local TOMBSTONES_MAX = 500 -- skipped in one claim
 local BYTES_MAX = 4194304 -- of payloads, checkpoints and parents' results in one claim; the first job may exceed the limit
@@ -60,7 +68,7 @@ local function candidates_of(counters, patience)
   local rooms = {}
   for field, count in pairs(counters) do
     local sort, route, priority = string.match(field, '^([qyn]):(.+):(%a+)$')
-    if sort and PRIORITIES[priority] and number_or(count, 0) > 0 then
+    if sort and jobs.PRIORITIES[priority] and number_or(count, 0) > 0 then
       rooms[route] = rooms[route] or rooms_of(route, counters)
       limits.note_shut_gates(rooms[route])
       if left_of({ rooms = rooms[route] }) > 0 then
@@ -138,36 +146,36 @@ end
 -- Ends a job with an unreadable record when a claim reaches the job.
 local function end_unreadable(id, c, entry, why, is_foreign)
   local key = PREFIX .. 'job:' .. id
-  local job = { id = id, key = key, state = 'queued', spec = unreadable_spec(c.place), broken = why, attempt = 0, worker = '' }
+  local job = { id = id, key = key, state = 'queued', spec = jobs.unreadable_spec(c.place), broken = why, attempt = 0, worker = '' }
   if is_foreign then -- the key has a different type
     redis.call('DEL', key)
-    redis.call('HSET', key, 'spec', UNREADABLE .. '|' .. string.sub(c.place, 2) .. '|||', 'entry', entry)
+    redis.call('HSET', key, 'spec', jobs.UNREADABLE .. '|' .. string.sub(c.place, 2) .. '|||', 'entry', entry)
   end
-  read_marks(job)
+  jobs.read_marks(job)
   c.count = c.count - 1
   bump(c.field, -1)
   bump('queued', -1)
   drop_entry(c.stream, entry)
-  fail_undecodable(job)
+  jobs.fail_undecodable(job)
 end
 
 -- Returns why the record of an entry is unreadable; nil: the entry is a tombstone or not the place of its job, the job is
 -- gone, or a consumer holds the entry.
 local function why_unreadable(v, id, entry)
   if v.err then return 'undecodable: the key of the record holds something else' end
-  if not v[1] then return redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 and undecodable('state', nil) or nil end
-  if ENDS[v[1]] then return nil end
-  local job = load(id)
+  if not v[1] then return redis.call('EXISTS', PREFIX .. 'job:' .. id) == 1 and jobs.undecodable('state', nil) or nil end
+  if jobs.ENDS[v[1]] then return nil end
+  local job = jobs.load(id)
   if job.broken then return job.broken end
-  if job.entry == entry then return not consumer_of(job) and undecodable('state', v[1]) or nil end
-  return not is_reachable(job) and undecodable('entry', v[4]) or nil
+  if job.entry == entry then return not jobs.consumer_of(job) and jobs.undecodable('state', v[1]) or nil end
+  return not stray.is_reachable(job) and jobs.undecodable('entry', v[4]) or nil
 end
 
 -- Transfers the entry of a job that is not ready to the consumer that the record implies. Redis has lost the group, or the
 -- record was changed by hand; maintenance checks the entries of consumers.
 local function give_to_holder(id, entry, c)
-  local job = load(id)
-  redis.call('XCLAIM', c.stream, GROUP, consumer_of(job), 0, entry, 'JUSTID')
+  local job = jobs.load(id)
+  redis.call('XCLAIM', c.stream, GROUP, jobs.consumer_of(job), 0, entry, 'JUSTID')
   if job.state == 'running' then
     bump('running', 1)
     bump(job.spec.running, 1)
@@ -175,13 +183,13 @@ local function give_to_holder(id, entry, c)
 end
 
 local function end_in_queue(id, c, entry, state, reason)
-  local job = load(id)
+  local job = jobs.load(id)
   bump(c.field, -1)
   bump('queued', -1)
   redis.call('ZREM', TTL, id)
   limits.leave(job)
   drop_entry(c.stream, entry)
-  finish(job, state, 'reason', reason, reason)
+  jobs.finish(job, state, 'reason', reason, reason)
 end
 
 -- Returns the fields that only some jobs have: {checkpoint, trace, parents}; nil: the job's ttl has ended. Sets `expires`.
@@ -189,7 +197,7 @@ local function optional_fields(job)
   local v = redis.call('HMGET', job.key, 'checkpoint', 'trace', 'expires')
   job.expires = v[3]
   if v[3] and number_or(v[3], now) <= now then return nil end
-  return { v[1] or '', v[2] or '', has_flag(job, 'a') and parents_of(job.key) or '' }
+  return { v[1] or '', v[2] or '', jobs.has_flag(job, 'a') and parents_of(job.key) or '' }
 end
 
 -- Removes the starting job from the order of expiry, and adds the job to the order of those that may yield their slots.
@@ -198,7 +206,7 @@ local function change_orders(job, c)
     redis.call('ZREM', TTL, job.id)
     redis.call('HDEL', job.key, 'expires')
   end
-  if c.rank > 0 and has_flag(job, 'p') then
+  if c.rank > 0 and jobs.has_flag(job, 'p') then
     redis.call('ZADD', YIELD, (2 - c.rank) * YIELD_RANK_MS - now, job.id)
   end
 end
@@ -225,7 +233,7 @@ local function start(entry, c, worker, leases)
       end_unreadable(id, c, entry[1], why, v.err)
       return false
     end
-    local held = v[4] == entry[1] and not ENDS[v[1]]
+    local held = v[4] == entry[1] and not jobs.ENDS[v[1]]
     if held then give_to_holder(id, entry[1], c) else drop_entry(c.stream, entry[1]) end
     if not held and not c.kept and not c.lined and c.tombstones > 0 then
       c.tombstones = c.tombstones - 1
@@ -237,10 +245,10 @@ local function start(entry, c, worker, leases)
     end
     return false
   end
-  local token, attempt = read_lease(v[5])
-  local spec = read_spec(v[2])
+  local token, attempt = jobs.read_lease(v[5])
+  local spec = jobs.read_spec(v[2])
   if not token or not spec or spec.place ~= c.place then
-    end_unreadable(id, c, entry[1], token and undecodable('spec', v[2]) or undecodable('lease', v[5]))
+    end_unreadable(id, c, entry[1], token and jobs.undecodable('spec', v[2]) or jobs.undecodable('lease', v[5]))
     return false
   end
   c.count = c.count - 1
@@ -256,15 +264,15 @@ local function start(entry, c, worker, leases)
       return false
     end
   end
-  if (limits.all or c.kept or has_flag(job, 'm')) and not limits.admit(job, v[6]) then
+  if (limits.all or c.kept or jobs.has_flag(job, 'm')) and not limits.admit(job, v[6]) then
     bump(c.field, -1)
     bump('queued', -1)
     return false
   end
   if optional ~= '' then change_orders(job, c) end
-  local lease = lease_text(job)
+  local lease = jobs.lease_text(job)
   redis.call('HSET', key, 'state', 'running', 'lease', lease)
-  append_event('started', job)
+  jobs.append_event('started', job)
   local n = #leases
   leases[n + 1], leases[n + 2], leases[n + 3] = id, lease, entry[1]
   leases[n + 4], leases[n + 5], leases[n + 6] = v[2], v[3], optional
@@ -328,9 +336,9 @@ local function take_all(candidates, worker, limit, leases)
   while best and best.count > 0 and left_of(best) > 0 and taken < limit and skipped < TOMBSTONES_MAX
     and claimed_bytes < BYTES_MAX do
     local want = math.min(limit - taken, best.count, left_of(best), CALL_ARGS_MAX)
-    local leased, tombstones = take_from(best, second, worker, want, leases)
+    local leased, gone = take_from(best, second, worker, want, leases)
     taken = taken + leased
-    skipped = skipped + tombstones
+    skipped = skipped + gone
     if #candidates > 1 then
       if best.count > 0 and not look_at_head(best) then best.count = 0 end
       best, second = best_two(candidates)
@@ -359,7 +367,7 @@ end
 
 -- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused,
 -- cordoned, unregistered.
-local function claim(worker, limit)
+function claim.run(worker, limit)
   local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
     'patience_task_ms', 'patience_info_ms', 'limits')
   local revision = conf[1] or ''
@@ -381,12 +389,12 @@ local function claim(worker, limit)
   if ready and limit <= 0 then ring() end -- a full worker consumed the bell: an idle worker needs a new one
   if limit <= 0 or not ready then return reply end
   if v[4] or number_or(v[3], 0) > 0 then
-    local role, job = quarantine_role(worker, number_or(v[3], 0), v[4], v[5])
+    local role, job = quarantine.role_of(worker, number_or(v[3], 0), v[4], v[5])
     if role == 'reserved' then
       ring()
       return { 'cordoned', revision, now - ahead }
     end
-    if role == 'alone' then return start_alone(job, worker, reply, start) end
+    if role == 'alone' then return quarantine.start_alone(job, worker, reply, start) end
   end
   local counters = counters_with_lines()
   local patience = {
@@ -395,12 +403,12 @@ local function claim(worker, limit)
   local candidates = candidates_of(counters, patience)
   local taken, more = take_all(candidates, worker, limit, reply)
   for _, c in ipairs(candidates) do
-    if not c.kept and number_or(counters['t' .. c.place], 0) > 0 then sweep(c.stream, c.route, c.priority) end
+    if not c.kept and number_or(counters['t' .. c.place], 0) > 0 then tombstones.sweep(c.stream, c.route, c.priority) end
   end
   bump('queued', -taken)
   bump('running', taken)
   bump('started', taken)
-  conclude()
+  announce.conclude()
   if more then ring() end -- a second idle worker may claim the rest
   return reply
 end

@@ -4,9 +4,8 @@
 -- After a step the pool's time is ahead of the clock, and runs slower until both agree. Each correction is small, because
 -- scripts without `keep_time` may still use the previous difference.
 
-
 -- Updates the pool's time. A script calls it before it writes a moment of the future.
-local function keep_time()
+function clock.keep_time()
   local STEP_MS = 1000 -- smaller steps are harmless
   local SLOWDOWN_MAX_MS = 1000 -- in one correction
   local SLOWDOWN = 0.25 -- share of the elapsed time that a correction removes: a lease lasts a third longer meanwhile

@@ -1,6 +1,8 @@
 -- Kinds of job that the registered workers run, as each worker announced them: 'kind kind ...', or '*' for every kind. A
 -- job whose kind a worker does not know waits for a different worker: during a rollout, old workers claim new kinds.
 
+--- include: jobs
+
 local kinds_known -- kind -> true, of this script's workers
 
 local function kinds_of_workers()
@@ -17,21 +19,21 @@ end
 
 local function kinds_text()
   local KINDS_SHOWN = 20
-  local kinds = {}
-  for kind in pairs(kinds_of_workers()) do kinds[#kinds + 1] = kind end
-  table.sort(kinds)
-  local more = #kinds > KINDS_SHOWN and ', ...' or ''
-  return #kinds == 0 and 'none' or table.concat(kinds, ', ', 1, math.min(#kinds, KINDS_SHOWN)) .. more
+  local names = {}
+  for kind in pairs(kinds_of_workers()) do names[#names + 1] = kind end
+  table.sort(names)
+  local more = #names > KINDS_SHOWN and ', ...' or ''
+  return #names == 0 and 'none' or table.concat(names, ', ', 1, math.min(#names, KINDS_SHOWN)) .. more
 end
 
 -- Returns the wait in ms of a job whose kind its worker does not know; or nil and the error, if no worker has known the
 -- kind for longer than the pool's setting.
-local function wait_for_kind(job)
+function kinds.wait_for(job)
   local KNOWN_FIRST_MS, KNOWN_MAX_MS = 50, 1000 -- wait for a worker that knows the kind; doubles each time
   local UNKNOWN_FIRST_MS, UNKNOWN_MAX_MS = 250, 30000 -- the same, while no worker knows it
-  local kinds = kinds_of_workers()
-  local known = kinds[job.spec.kind] or kinds['*']
-  local since, times = deferrals_of(job, 'unknown')
+  local announced = kinds_of_workers()
+  local known = announced[job.spec.kind] or announced['*']
+  local since, times = jobs.deferrals_of(job, 'unknown')
   if known then since = now end
   local longest = setting_or(redis.call('HGET', CONF, 'unknown_kind_ms'), 600000)
   local left = longest - (now - since)
@@ -39,7 +41,7 @@ local function wait_for_kind(job)
     return nil, 'no worker of the pool has known the kind ' .. job.spec.kind .. ' for ' .. longest / 1000
       .. ' s; its workers know: ' .. kinds_text()
   end
-  write_deferrals(job, 'unknown', since, times + 1)
+  jobs.write_deferrals(job, 'unknown', since, times + 1)
   local first, most = UNKNOWN_FIRST_MS, math.min(UNKNOWN_MAX_MS, left)
   if known then first, most = KNOWN_FIRST_MS, KNOWN_MAX_MS end
   return math.ceil(math.min(most, first * 2 ^ math.min(times, 20)) * (0.5 + math.random() / 2))

@@ -15,431 +15,456 @@
 -- A handler that is overloaded for a known time pauses the buckets of the job's key and tenant, or else of its rates
 -- (`limit-times`, member ~BUCKET), or else the route (counter field `p:ROUTE`, opening ~ROUTE).
 
-do
-  local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
-  local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
+--- include: groups
+--- include: jobs
 
-  limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval; for jobs at once: counts}
-  limits.charged = {} -- rooms of rates whose time changed
+local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
+local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
 
-  function limits.patience_of()
-    local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
-    return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
-  end
+-- Returns the name of the limit of a bucket; '' for a text that no script writes.
+function limits.name_of(bucket)
+  return string.match(bucket, '^[^:]+') or ''
+end
 
-  local function held_key(bucket) return PREFIX .. 'held:' .. bucket end
+-- Returns the bucket in a field of a record; nil: none, or a text that no script writes.
+function limits.read_bucket(text)
+  return text and limits.name_of(text) ~= '' and text or nil
+end
 
-  local function set_of(names)
-    if not names or #names == 0 then return nil end
-    local set = {}
-    for _, name in ipairs(names) do set[name] = true end
-    return set
-  end
-
-  -- Reads the pool's limits from `text`, or from the settings. Sets limits.all; nil: the pool has none.
-  function limits.read(text)
-    if limits.known then return end
-    limits.known, limits.named = true, {}
-    text = text == nil and redis.call('HGET', CONF, 'limits') or text
-    if not text or text == '[]' then return end
-    local found = read_limits(text)
-    if #found == 0 then return end
-    limits.all = found
-    for _, limit in ipairs(found) do
-      limits.named[limit.name] = limit
-      limit.kind_set, limit.route_set = set_of(limit.kinds), set_of(limit.routes)
-      limit.gate = not limit.by and not limit.kind_set
-    end
-  end
-
-  -- Returns the limits of a spec's jobs, without gates.
-  local function limits_of(spec)
-    if not spec.limits then
-      spec.limits = {}
-      for _, limit in ipairs(limits.all or {}) do
-        if not limit.gate and (not limit.kind_set or limit.kind_set[spec.kind])
-          and (not limit.route_set or limit.route_set[spec.route]) then
-          spec.limits[#spec.limits + 1] = limit
-        end
-      end
-    end
-    return spec.limits
-  end
-
-  -- Reads the job's key and tenant.
-  local function read_subjects(job)
-    if not has_flag(job, 'k') then return end
-    local v = redis.call('HMGET', job.key, 'limit_key', 'tenant')
-    job.limit_key, job.tenant = v[1], v[2]
-  end
-
-  local function bucket_of(limit, job)
-    if not limit.by then return limit.name end
-    local subject = job[limit.by == 'key' and 'limit_key' or 'tenant']
-    return subject and limit.name .. ':' .. redis.sha1hex(subject) or nil
-  end
-
-  -- Returns how many jobs of a gate run, from the counters of its routes.
-  local function running_behind(limit)
-    local total = 0
-    for field, count in pairs(pairs_of(redis.call('HGETALL', COUNTERS))) do
-      local route = string.match(field, '^r:(.+)$')
-      if route and (not limit.route_set or limit.route_set[route]) then
-        total = total + number_or(count, 0) + (deltas[field] or 0)
-      end
-    end
-    return total
-  end
-
-  -- Returns the limit with the numbers of the bucket: those that were set for its key or tenant, or the limit's own.
-  local function measure_of(limit, bucket)
-    if not limit.by then return limit end
-    if limits.overridden == nil then limits.overridden = redis.call('EXISTS', LIMIT_OVERRIDES) == 1 end
-    local text = limits.overridden and redis.call('HGET', LIMIT_OVERRIDES, bucket)
-    local amount = number_or(string.match(text or '', '^budget (%d+)\n'), 0)
-    if amount > 0 and limit.amount then return { amount = amount, window_ms = limit.window_ms } end
-    if limit.amount then return limit end
-    local first, period, burst = string.match(text or '', '^(%d+) ?(%d*) ?(%d*)\n')
-    if not first or (period == '') ~= not limit.count then return limit end
-    local numbers = { number_or(first, 0), limit.count and number_or(period, 0), limit.count and number_or(burst, 0) }
-    for _, number in ipairs(numbers) do
-      if number and number < 1 then return limit end
-    end
-    return { max_running = numbers[1], count = limit.count and numbers[1], period_ms = numbers[2], burst = numbers[3] }
-  end
-
-  -- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
-  -- burst - 1 intervals.
-  local function rate_room(limit, bucket)
-    local interval = limit.period_ms / limit.count
-    local tolerance = (limit.burst - 1) * interval
-    local stored = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
-    local tat = math.max(now, math.min(stored, now + tolerance + interval))
-    local room = { bucket = bucket, tat = tat, interval = interval, left = 0, opens = tat - tolerance }
-    if stored > tat then limits.charged[bucket] = room end -- of a slower rate: written again, or it would never come nearer
-    if room.opens <= now then room.left = math.floor((now - room.opens) / interval) + 1 end
-    return room
-  end
-
-  local function spent_key(limit, bucket)
-    return PREFIX .. 'spent:' .. bucket .. ':' .. string.format('%.0f', math.floor(now / limit.window_ms))
-  end
-
-  -- Money is left, or the window ends. A job that started before may still spend more than is left.
-  local function budget_room(limit, bucket)
-    local spent = number_or(redis.call('GET', spent_key(limit, bucket)), 0)
-    if spent < limit.amount then return { bucket = bucket, left = math.huge, opens = now } end
-    return { bucket = bucket, left = 0, opens = (math.floor(now / limit.window_ms) + 1) * limit.window_ms }
-  end
-
-  -- Returns the longest pause (ms).
-  function limits.longest_pause()
-    limits.longest = limits.longest or setting_or(redis.call('HGET', CONF, 'retry_max_ms'), 300000)
-    return limits.longest
-  end
-
-  -- Returns until when (ms) an overloaded handler has paused a route or a bucket; nil: it is not paused. A later time than
-  -- a pause may end counts as none. `text`: the time.
-  function limits.end_of_pause(text)
-    local opens = number_or(text, 0)
-    return opens > now and opens <= now + limits.longest_pause() and opens or nil
-  end
-
-  -- Returns the room of a bucket: `left` jobs may start now, more from `opens` (ms) on.
-  local function room_of(limit, bucket)
-    local room = limits.rooms[bucket]
-    if room then return room end
-    local measure = measure_of(limit, bucket)
-    if measure.count then
-      room = rate_room(measure, bucket)
-    elseif measure.amount then
-      room = budget_room(measure, bucket)
-    else
-      local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
-      room = { bucket = bucket, left = measure.max_running - used, opens = math.huge, counts = true }
-    end
-    local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
-    if paused then
-      room.left, room.opens = 0, room.counts and paused or math.max(room.opens, paused)
-    end
-    limits.rooms[bucket] = room
-    return room
-  end
-
-  -- Takes `n` starts from a room.
-  function limits.charge(room, n)
-    room.left = room.left - n
-    if n > 0 and room.interval then
-      room.tat = room.tat + n * room.interval
-      room.opens = room.opens + n * room.interval
-      limits.charged[room.bucket] = room
-    end
-  end
-
-  -- Returns the rooms of the limits that cover a whole route.
-  function limits.gates_of(route)
-    local rooms = {}
-    for _, limit in ipairs(limits.all or {}) do
-      if limit.gate and (not limit.route_set or limit.route_set[route]) then
-        rooms[#rooms + 1] = room_of(limit, limit.name)
-      end
-    end
-    return rooms
-  end
-
-  -- Returns the limit of a bucket; nil: it is gone.
-  function limits.limit_of(bucket)
-    local parent, name = string.match(bucket, '^%+map:(.+):(%x+)$')
-    if not parent then return limits.named[limits.name_of(bucket)] end
-    local group = groups.read(parent, name)
-    return group and group.most > 0 and { name = '+map', max_running = group.most } or nil
-  end
-
-  -- Returns the limits of a job's spec with their buckets, and that of its group.
-  local function buckets_of(job)
-    local found = {}
-    read_subjects(job)
-    if has_flag(job, 'm') then
-      local parent, name = string.match(redis.call('HGET', job.key, 'group') or '', '^(%S+) (%x+) %d+$')
-      local bucket = parent and '+map:' .. parent .. ':' .. name
-      local limit = bucket and limits.limit_of(bucket)
-      if limit then found[1] = { limit, bucket } end
-    end
-    for _, limit in ipairs(limits_of(job.spec)) do
-      local bucket = bucket_of(limit, job)
-      if bucket then found[#found + 1] = { limit, bucket } end
-    end
-    return found
-  end
-
-  -- Returns the bucket that holds the job; or nil and the rooms that its start takes.
-  local function holder_of(job)
-    local rooms = {}
-    for _, pair in ipairs(buckets_of(job)) do
-      local room = room_of(pair[1], pair[2])
-      if room.left <= 0 then return pair[2] end
-      rooms[#rooms + 1] = room
-    end
-    return nil, rooms
-  end
-
-  local function take_rooms(job, rooms)
-    local held = {}
-    for _, room in ipairs(rooms) do
-      limits.charge(room, 1)
-      if room.counts then
-        held[#held + 1] = room.bucket
-        redis.call('SADD', PREFIX .. 'using:' .. room.bucket, job.id)
-      end
-    end
-    if #held > 0 then redis.call('HSET', job.key, 'holds', table.concat(held, ' '), 'mark', '1') end
-  end
-
-  -- The order among jobs that wait for a bucket: enqueue time plus patience, as among heads.
-  function limits.order_of(job)
-    limits.patience = limits.patience or limits.patience_of()
-    local ms, seq = id_parts(job.entry)
-    return suspect_score((ms + limits.patience[job.spec.priority]) .. '-' .. seq)
-  end
-
-  local function note_waiting(bucket, opens)
-    redis.call('ZADD', LIMITED, opens == math.huge and '+inf' or opens, bucket)
-  end
-
-  local function hold(job, bucket)
-    redis.call('XCLAIM', job.spec.stream, GROUP, HELD, 0, job.entry, 'JUSTID')
-    redis.call('ZADD', held_key(bucket), limits.order_of(job), job.id)
-    redis.call('HSET', job.key, 'held', bucket, 'mark', '1')
-    note_waiting(bucket, limits.rooms[bucket].opens)
-    bump('held', 1)
-    bump('h' .. job.spec.place, 1)
-    bump('w:' .. limits.name_of(bucket), 1)
-  end
-
-  -- Whether the limits let a ready job start; takes the room then, and holds the job otherwise. `marked`: the record has a mark.
-  function limits.admit(job, marked)
-    if marked then
-      local v = redis.call('HMGET', job.key, 'held', 'opened')
-      job.held, job.opened = limits.read_bucket(v[1]), limits.read_bucket(v[2])
-      limits.leave(job)
-    end
-    if not limits.all and not has_flag(job, 'm') then return true end
-    local bucket, rooms = holder_of(job)
-    if bucket then
-      hold(job, bucket)
-      return false
-    end
-    take_rooms(job, rooms)
-    return true
-  end
-
-  -- Whether the limits let a suspect start.
-  function limits.allows(job)
-    limits.read()
-    if limits.end_of_pause(redis.call('HGET', COUNTERS, 'p:' .. job.spec.route)) then return false end
-    for _, room in ipairs(limits.gates_of(job.spec.route)) do
-      if room.left <= 0 then return false end
-    end
-    return not holder_of(job)
-  end
-
-  -- Returns the buckets of the job's key and tenant, or else those of its rates.
-  local function buckets_to_pause(job)
-    local divided, rates = {}, {}
-    for _, limit in ipairs(limits.all or {}) do
-      local covers = not limit.route_set or limit.route_set[job.spec.route]
-      if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
-        local bucket = bucket_of(limit, job)
-        local list = limit.by and divided or limit.count and rates
-        if bucket and list then list[#list + 1] = bucket end
-      end
-    end
-    return #divided > 0 and divided or rates
-  end
-
-  -- Calls each(limit, numbers, bucket) for the budgets that cover the job, until it returns a value; returns that value.
-  local function for_each_budget(job, each)
-    limits.read()
-    for _, limit in ipairs(limits.all or {}) do
-      local covers = limit.amount and (not limit.route_set or limit.route_set[job.spec.route])
-      if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
-        read_subjects(job)
-        local bucket = bucket_of(limit, job)
-        local found = bucket and each(limit, measure_of(limit, bucket), bucket)
-        if found then return found end
-      end
-    end
-  end
-
-  -- Returns the reply that refuses to spend `cost`: {'over', name of the budget, amount, money left, ms until the window ends};
-  -- nil: the money is left in each budget of the job.
-  function limits.refusal_to_spend(job, cost)
-    return for_each_budget(job, function(limit, numbers, bucket)
-      local spent = number_or(redis.call('GET', spent_key(numbers, bucket)), 0)
-      if spent < numbers.amount and spent + cost <= numbers.amount then return nil end
-      local left = string.format('%.0f', math.max(0, numbers.amount - spent))
-      local ends = (math.floor(now / numbers.window_ms) + 1) * numbers.window_ms
-      return { 'over', limit.name, string.format('%.0f', numbers.amount), left, string.format('%.0f', ends - now) }
-    end)
-  end
-
-  -- Adds `cost` (billionths; negative: less was spent than reserved) to what the budgets of a job have spent.
-  function limits.spend(job, cost)
-    for_each_budget(job, function(_, numbers, bucket)
-      local key = spent_key(numbers, bucket)
-      local spent = number_or(redis.call('GET', key), 0)
-      local total = math.max(0, spent + cost)
-      redis.call('SET', key, string.format('%.0f', total), 'PX', string.format('%.0f', 2 * numbers.window_ms))
-      if spent >= numbers.amount and total < numbers.amount then
-        limits.rooms[bucket] = nil
-        limits.freed[bucket] = true
-      end
-    end)
-  end
-
-  -- Pauses the limits of a job's key and tenant for `ms`; without such limits its rates; without these its route.
-  function limits.pause(job, ms)
-    limits.read()
-    read_subjects(job)
-    local opens, paused = now + ms, buckets_to_pause(job)
-    for _, bucket in ipairs(paused) do
-      redis.call('ZADD', LIMIT_TIMES, opens, '~' .. bucket)
-      limits.rooms[bucket] = nil
-      limits.freed[bucket] = true
-    end
-    if #paused > 0 then return end
-    redis.call('HSET', COUNTERS, 'p:' .. job.spec.route, string.format('%.0f', opens))
-    note_waiting('~' .. job.spec.route, opens)
-  end
-
-  -- Whether the route itself has room at present.
-  local function is_route_open(route)
-    local v = redis.call('HMGET', COUNTERS, 'r:' .. route, 'p:' .. route)
-    local most = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
-    if number_or(v[1], 0) + (deltas['r:' .. route] or 0) >= most or limits.end_of_pause(v[2]) then return false end
-    for _, room in ipairs(limits.gates_of(route)) do
-      if room.left <= 0 then return false end
-    end
-    return true
-  end
-
-  -- Makes a held job ready. Returns whether it counts against the room: a job of a full route would keep the room from jobs of
-  -- other routes; it is admitted, or held again, when its route has room.
-  local function let_go(id, bucket)
-    local job = load(id)
-    if not job or job.broken or job.state ~= 'queued' or job.held ~= bucket then
-      redis.call('ZREM', held_key(bucket), id)
-      return false
-    end
-    local counts = is_route_open(job.spec.route)
-    redis.call('HDEL', job.key, 'held')
-    if counts then
-      redis.call('HSET', job.key, 'opened', bucket)
-      redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
-    else
-      redis.call('ZREM', held_key(bucket), id)
-    end
+-- Removes a job from the limit that holds it, or that has let it go on.
+function limits.leave(job)
+  local bucket = job.held or job.opened
+  if not bucket then return end
+  redis.call('ZREM', PREFIX .. 'held:' .. bucket, job.id)
+  redis.call('HDEL', job.key, 'held', 'opened')
+  if job.held then
     bump('held', -1)
     bump('h' .. job.spec.place, -1)
     bump('w:' .. limits.name_of(bucket), -1)
-    ready_again(job)
-    return counts
   end
+  job.held, job.opened = nil, nil
+  collected.freed[bucket] = true
+end
 
-  -- Makes the first jobs that wait for the bucket ready, as many as it has room for.
-  local function open_bucket(bucket)
-    limits.read()
-    local limit = limits.limit_of(bucket)
-    if not limits.charged[bucket] then limits.rooms[bucket] = nil end -- jobs have left it since it was read
-    local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
-    local route = string.match(bucket, '^~(.+)$')
-    if route or (limit and limit.gate) then
-      redis.call('ZREM', LIMITED, bucket)
-      ready_count = ready_count + 1
-    end
-    if route then redis.call('HDEL', COUNTERS, 'p:' .. route) end
-    local key = held_key(bucket)
-    local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
-    local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}
-    local left = most
-    for _, id in ipairs(ids) do
-      if left > 0 and let_go(id, bucket) then left = left - 1 end
-    end
-    if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
-      redis.call('ZREM', LIMITED, bucket)
-    elseif room.left <= 0 then
-      note_waiting(bucket, room.opens)
-    else
-      note_waiting(bucket, left > 0 and now or math.huge)
+limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval; for jobs at once: counts}
+
+function limits.patience_of()
+  local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
+  return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
+end
+
+local function held_key(bucket) return PREFIX .. 'held:' .. bucket end
+
+local function set_of(names)
+  if not names or #names == 0 then return nil end
+  local set = {}
+  for _, name in ipairs(names) do set[name] = true end
+  return set
+end
+
+-- Reads the pool's limits from `text`, or from the settings. Sets limits.all; nil: the pool has none.
+function limits.read(text)
+  if limits.known then return end
+  limits.known, limits.named = true, {}
+  text = text == nil and redis.call('HGET', CONF, 'limits') or text
+  if not text or text == '[]' then return end
+  local found = read_limits(text)
+  if #found == 0 then return end
+  limits.all = found
+  for _, limit in ipairs(found) do
+    limits.named[limit.name] = limit
+    limit.kind_set, limit.route_set = set_of(limit.kinds), set_of(limit.routes)
+    limit.gate = not limit.by and not limit.kind_set
+  end
+end
+
+-- Returns the limits of a spec's jobs, without gates.
+local function limits_of(spec)
+  if not spec.limits then
+    spec.limits = {}
+    for _, limit in ipairs(limits.all or {}) do
+      if not limit.gate and (not limit.kind_set or limit.kind_set[spec.kind])
+        and (not limit.route_set or limit.route_set[spec.route]) then
+        spec.limits[#spec.limits + 1] = limit
+      end
     end
   end
+  return spec.limits
+end
 
-  -- Opens the buckets that jobs have left in this script.
-  function limits.open_freed()
-    local bucket = next(limits.freed)
-    while bucket do
-      limits.freed[bucket] = nil
-      open_bucket(bucket)
-      bucket = next(limits.freed)
+-- Reads the job's key and tenant.
+local function read_subjects(job)
+  if not jobs.has_flag(job, 'k') then return end
+  local v = redis.call('HMGET', job.key, 'limit_key', 'tenant')
+  job.limit_key, job.tenant = v[1], v[2]
+end
+
+local function bucket_of(limit, job)
+  if not limit.by then return limit.name end
+  local subject = job[limit.by == 'key' and 'limit_key' or 'tenant']
+  return subject and limit.name .. ':' .. redis.sha1hex(subject) or nil
+end
+
+-- Returns how many jobs of a gate run, from the counters of its routes.
+local function running_behind(limit)
+  local total = 0
+  for field, count in pairs(pairs_of(redis.call('HGETALL', COUNTERS))) do
+    local route = string.match(field, '^r:(.+)$')
+    if route and (not limit.route_set or limit.route_set[route]) then
+      total = total + number_or(count, 0) + (deltas[field] or 0)
     end
   end
+  return total
+end
 
-  -- Opens the buckets whose time has come.
-  function limits.open_due()
-    for _, bucket in ipairs(redis.call('ZRANGEBYSCORE', LIMITED, '-inf', now, 'LIMIT', 0, BUCKETS_MAX)) do
-      open_bucket(bucket)
+-- Returns the limit with the numbers of the bucket: those that were set for its key or tenant, or the limit's own.
+local function measure_of(limit, bucket)
+  if not limit.by then return limit end
+  if limits.overridden == nil then limits.overridden = redis.call('EXISTS', LIMIT_OVERRIDES) == 1 end
+  local text = limits.overridden and redis.call('HGET', LIMIT_OVERRIDES, bucket)
+  local amount = number_or(string.match(text or '', '^budget (%d+)\n'), 0)
+  if amount > 0 and limit.amount then return { amount = amount, window_ms = limit.window_ms } end
+  if limit.amount then return limit end
+  local first, period, burst = string.match(text or '', '^(%d+) ?(%d*) ?(%d*)\n')
+  if not first or (period == '') ~= not limit.count then return limit end
+  local numbers = { number_or(first, 0), limit.count and number_or(period, 0), limit.count and number_or(burst, 0) }
+  for _, number in ipairs(numbers) do
+    if number and number < 1 then return limit end
+  end
+  return { max_running = numbers[1], count = limit.count and numbers[1], period_ms = numbers[2], burst = numbers[3] }
+end
+
+-- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
+-- burst - 1 intervals.
+local function rate_room(limit, bucket)
+  local interval = limit.period_ms / limit.count
+  local tolerance = (limit.burst - 1) * interval
+  local stored = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
+  local tat = math.max(now, math.min(stored, now + tolerance + interval))
+  local room = { bucket = bucket, tat = tat, interval = interval, left = 0, opens = tat - tolerance }
+  if stored > tat then collected.charged[bucket] = room end -- of a slower rate: written again, or it would never come nearer
+  if room.opens <= now then room.left = math.floor((now - room.opens) / interval) + 1 end
+  return room
+end
+
+local function spent_key(limit, bucket)
+  return PREFIX .. 'spent:' .. bucket .. ':' .. string.format('%.0f', math.floor(now / limit.window_ms))
+end
+
+-- Money is left, or the window ends. A job that started before may still spend more than is left.
+local function budget_room(limit, bucket)
+  local spent = number_or(redis.call('GET', spent_key(limit, bucket)), 0)
+  if spent < limit.amount then return { bucket = bucket, left = math.huge, opens = now } end
+  return { bucket = bucket, left = 0, opens = (math.floor(now / limit.window_ms) + 1) * limit.window_ms }
+end
+
+-- Returns the longest pause (ms).
+function limits.longest_pause()
+  limits.longest = limits.longest or setting_or(redis.call('HGET', CONF, 'retry_max_ms'), 300000)
+  return limits.longest
+end
+
+-- Returns until when (ms) an overloaded handler has paused a route or a bucket; nil: it is not paused. A later time than
+-- a pause may end counts as none. `text`: the time.
+function limits.end_of_pause(text)
+  local opens = number_or(text, 0)
+  return opens > now and opens <= now + limits.longest_pause() and opens or nil
+end
+
+-- Returns the room of a bucket: `left` jobs may start now, more from `opens` (ms) on.
+local function room_of(limit, bucket)
+  local room = limits.rooms[bucket]
+  if room then return room end
+  local measure = measure_of(limit, bucket)
+  if measure.count then
+    room = rate_room(measure, bucket)
+  elseif measure.amount then
+    room = budget_room(measure, bucket)
+  else
+    local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
+    room = { bucket = bucket, left = measure.max_running - used, opens = math.huge, counts = true }
+  end
+  local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
+  if paused then
+    room.left, room.opens = 0, room.counts and paused or math.max(room.opens, paused)
+  end
+  limits.rooms[bucket] = room
+  return room
+end
+
+-- Takes `n` starts from a room.
+function limits.charge(room, n)
+  room.left = room.left - n
+  if n > 0 and room.interval then
+    room.tat = room.tat + n * room.interval
+    room.opens = room.opens + n * room.interval
+    collected.charged[room.bucket] = room
+  end
+end
+
+-- Returns the rooms of the limits that cover a whole route.
+function limits.gates_of(route)
+  local rooms = {}
+  for _, limit in ipairs(limits.all or {}) do
+    if limit.gate and (not limit.route_set or limit.route_set[route]) then
+      rooms[#rooms + 1] = room_of(limit, limit.name)
     end
   end
+  return rooms
+end
 
-  -- Writes the times of the rates, and when the gates that are shut open.
-  function limits.write()
-    for bucket, room in pairs(limits.charged) do redis.call('ZADD', LIMIT_TIMES, room.tat, bucket) end
-    limits.charged = {}
+-- Returns the limit of a bucket; nil: it is gone.
+function limits.limit_of(bucket)
+  local parent, name = string.match(bucket, '^%+map:(.+):(%x+)$')
+  if not parent then return limits.named[limits.name_of(bucket)] end
+  local group = groups.read(parent, name)
+  return group and group.most > 0 and { name = '+map', max_running = group.most } or nil
+end
+
+-- Returns the limits of a job's spec with their buckets, and that of its group.
+local function buckets_of(job)
+  local found = {}
+  read_subjects(job)
+  if jobs.has_flag(job, 'm') then
+    local parent, name = string.match(redis.call('HGET', job.key, 'group') or '', '^(%S+) (%x+) %d+$')
+    local bucket = parent and '+map:' .. parent .. ':' .. name
+    local limit = bucket and limits.limit_of(bucket)
+    if limit then found[1] = { limit, bucket } end
   end
+  for _, limit in ipairs(limits_of(job.spec)) do
+    local bucket = bucket_of(limit, job)
+    if bucket then found[#found + 1] = { limit, bucket } end
+  end
+  return found
+end
 
-  function limits.note_shut_gates(rooms)
-    for _, room in ipairs(rooms) do
-      if room.left <= 0 and room.opens < math.huge then note_waiting(room.bucket, room.opens) end
+-- Returns the bucket that holds the job; or nil and the rooms that its start takes.
+local function holder_of(job)
+  local rooms = {}
+  for _, pair in ipairs(buckets_of(job)) do
+    local room = room_of(pair[1], pair[2])
+    if room.left <= 0 then return pair[2] end
+    rooms[#rooms + 1] = room
+  end
+  return nil, rooms
+end
+
+local function take_rooms(job, rooms)
+  local held = {}
+  for _, room in ipairs(rooms) do
+    limits.charge(room, 1)
+    if room.counts then
+      held[#held + 1] = room.bucket
+      redis.call('SADD', PREFIX .. 'using:' .. room.bucket, job.id)
     end
+  end
+  if #held > 0 then redis.call('HSET', job.key, 'holds', table.concat(held, ' '), 'mark', '1') end
+end
+
+-- The order among jobs that wait for a bucket: enqueue time plus patience, as among heads.
+function limits.order_of(job)
+  limits.patience = limits.patience or limits.patience_of()
+  local ms, seq = id_parts(job.entry)
+  return jobs.suspect_score((ms + limits.patience[job.spec.priority]) .. '-' .. seq)
+end
+
+local function note_waiting(bucket, opens)
+  redis.call('ZADD', LIMITED, opens == math.huge and '+inf' or opens, bucket)
+end
+
+local function hold(job, bucket)
+  redis.call('XCLAIM', job.spec.stream, GROUP, HELD, 0, job.entry, 'JUSTID')
+  redis.call('ZADD', held_key(bucket), limits.order_of(job), job.id)
+  redis.call('HSET', job.key, 'held', bucket, 'mark', '1')
+  note_waiting(bucket, limits.rooms[bucket].opens)
+  bump('held', 1)
+  bump('h' .. job.spec.place, 1)
+  bump('w:' .. limits.name_of(bucket), 1)
+end
+
+-- Whether the limits let a ready job start; takes the room then, and holds the job otherwise. `marked`: the record has a mark.
+function limits.admit(job, marked)
+  if marked then
+    local v = redis.call('HMGET', job.key, 'held', 'opened')
+    job.held, job.opened = limits.read_bucket(v[1]), limits.read_bucket(v[2])
+    limits.leave(job)
+  end
+  if not limits.all and not jobs.has_flag(job, 'm') then return true end
+  local bucket, rooms = holder_of(job)
+  if bucket then
+    hold(job, bucket)
+    return false
+  end
+  take_rooms(job, rooms)
+  return true
+end
+
+-- Whether the limits let a suspect start.
+function limits.allows(job)
+  limits.read()
+  if limits.end_of_pause(redis.call('HGET', COUNTERS, 'p:' .. job.spec.route)) then return false end
+  for _, room in ipairs(limits.gates_of(job.spec.route)) do
+    if room.left <= 0 then return false end
+  end
+  return not holder_of(job)
+end
+
+-- Returns the buckets of the job's key and tenant, or else those of its rates.
+local function buckets_to_pause(job)
+  local divided, rates = {}, {}
+  for _, limit in ipairs(limits.all or {}) do
+    local covers = not limit.route_set or limit.route_set[job.spec.route]
+    if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
+      local bucket = bucket_of(limit, job)
+      local list = limit.by and divided or limit.count and rates
+      if bucket and list then list[#list + 1] = bucket end
+    end
+  end
+  return #divided > 0 and divided or rates
+end
+
+-- Calls each(limit, numbers, bucket) for the budgets that cover the job, until it returns a value; returns that value.
+local function for_each_budget(job, each)
+  limits.read()
+  for _, limit in ipairs(limits.all or {}) do
+    local covers = limit.amount and (not limit.route_set or limit.route_set[job.spec.route])
+    if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
+      read_subjects(job)
+      local bucket = bucket_of(limit, job)
+      local found = bucket and each(limit, measure_of(limit, bucket), bucket)
+      if found then return found end
+    end
+  end
+end
+
+-- Returns the reply that refuses to spend `cost`: {'over', name of the budget, amount, money left, ms until the window ends};
+-- nil: the money is left in each budget of the job.
+function limits.refusal_to_spend(job, cost)
+  return for_each_budget(job, function(limit, numbers, bucket)
+    local spent = number_or(redis.call('GET', spent_key(numbers, bucket)), 0)
+    if spent < numbers.amount and spent + cost <= numbers.amount then return nil end
+    local left = string.format('%.0f', math.max(0, numbers.amount - spent))
+    local ends = (math.floor(now / numbers.window_ms) + 1) * numbers.window_ms
+    return { 'over', limit.name, string.format('%.0f', numbers.amount), left, string.format('%.0f', ends - now) }
+  end)
+end
+
+-- Adds `cost` (billionths; negative: less was spent than reserved) to what the budgets of a job have spent.
+function limits.spend(job, cost)
+  for_each_budget(job, function(_, numbers, bucket)
+    local key = spent_key(numbers, bucket)
+    local spent = number_or(redis.call('GET', key), 0)
+    local total = math.max(0, spent + cost)
+    redis.call('SET', key, string.format('%.0f', total), 'PX', string.format('%.0f', 2 * numbers.window_ms))
+    if spent >= numbers.amount and total < numbers.amount then
+      limits.rooms[bucket] = nil
+      collected.freed[bucket] = true
+    end
+  end)
+end
+
+-- Pauses the limits of a job's key and tenant for `ms`; without such limits its rates; without these its route.
+function limits.pause(job, ms)
+  limits.read()
+  read_subjects(job)
+  local opens, paused = now + ms, buckets_to_pause(job)
+  for _, bucket in ipairs(paused) do
+    redis.call('ZADD', LIMIT_TIMES, opens, '~' .. bucket)
+    limits.rooms[bucket] = nil
+    collected.freed[bucket] = true
+  end
+  if #paused > 0 then return end
+  redis.call('HSET', COUNTERS, 'p:' .. job.spec.route, string.format('%.0f', opens))
+  note_waiting('~' .. job.spec.route, opens)
+end
+
+-- Whether the route itself has room at present.
+local function is_route_open(route)
+  local v = redis.call('HMGET', COUNTERS, 'r:' .. route, 'p:' .. route)
+  local most = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
+  if number_or(v[1], 0) + (deltas['r:' .. route] or 0) >= most or limits.end_of_pause(v[2]) then return false end
+  for _, room in ipairs(limits.gates_of(route)) do
+    if room.left <= 0 then return false end
+  end
+  return true
+end
+
+-- Makes a held job ready. Returns whether it counts against the room: a job of a full route would keep the room from jobs of
+-- other routes; it is admitted, or held again, when its route has room.
+local function let_go(id, bucket)
+  local job = jobs.load(id)
+  if not job or job.broken or job.state ~= 'queued' or job.held ~= bucket then
+    redis.call('ZREM', held_key(bucket), id)
+    return false
+  end
+  local counts = is_route_open(job.spec.route)
+  redis.call('HDEL', job.key, 'held')
+  if counts then
+    redis.call('HSET', job.key, 'opened', bucket)
+    redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
+  else
+    redis.call('ZREM', held_key(bucket), id)
+  end
+  bump('held', -1)
+  bump('h' .. job.spec.place, -1)
+  bump('w:' .. limits.name_of(bucket), -1)
+  jobs.ready_again(job)
+  return counts
+end
+
+-- Makes the first jobs that wait for the bucket ready, as many as it has room for.
+local function open_bucket(bucket)
+  limits.read()
+  local limit = limits.limit_of(bucket)
+  if not collected.charged[bucket] then limits.rooms[bucket] = nil end -- jobs have left it since it was read
+  local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
+  local route = string.match(bucket, '^~(.+)$')
+  if route or (limit and limit.gate) then
+    redis.call('ZREM', LIMITED, bucket)
+    collected.ready_count = collected.ready_count + 1
+  end
+  if route then redis.call('HDEL', COUNTERS, 'p:' .. route) end
+  local key = held_key(bucket)
+  local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
+  local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}
+  local left = most
+  for _, id in ipairs(ids) do
+    if left > 0 and let_go(id, bucket) then left = left - 1 end
+  end
+  if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
+    redis.call('ZREM', LIMITED, bucket)
+  elseif room.left <= 0 then
+    note_waiting(bucket, room.opens)
+  else
+    note_waiting(bucket, left > 0 and now or math.huge)
+  end
+end
+
+-- Opens the buckets that jobs have left in this script.
+function limits.open_freed()
+  local bucket = next(collected.freed)
+  while bucket do
+    collected.freed[bucket] = nil
+    open_bucket(bucket)
+    bucket = next(collected.freed)
+  end
+end
+
+-- Opens the buckets whose time has come.
+function limits.open_due()
+  for _, bucket in ipairs(redis.call('ZRANGEBYSCORE', LIMITED, '-inf', now, 'LIMIT', 0, BUCKETS_MAX)) do
+    open_bucket(bucket)
+  end
+end
+
+-- Writes the times of the rates, and when the gates that are shut open.
+function limits.write()
+  for bucket, room in pairs(collected.charged) do redis.call('ZADD', LIMIT_TIMES, room.tat, bucket) end
+  collected.charged = {}
+end
+
+function limits.note_shut_gates(rooms)
+  for _, room in ipairs(rooms) do
+    if room.left <= 0 and room.opens < math.huge then note_waiting(room.bucket, room.opens) end
   end
 end

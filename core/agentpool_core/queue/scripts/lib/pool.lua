@@ -108,6 +108,20 @@ local function write_books()
   deltas = {}
 end
 
+-- Other work for the end of a script: lib/announce.lua does it.
+local collected = {
+  parents = {}, -- ended jobs with children: {id, state, result}
+  group_ends = {}, -- ended children of groups: {key, state, result, error or reason}
+  lined = {}, -- number of appended entries of jobs with tenants, by place
+  tenants = {}, -- digests of these tenants, by entry
+  freed = {}, -- buckets that jobs have left, as keys
+  charged = {}, -- rooms of rates whose time changed, by bucket
+  ready_count = 0, -- jobs that became ready
+  ready_critical = {}, -- routes of the critical ones
+  events = {}, -- number, 'change id kind|route|priority attempt worker detail', ...
+  ended = {}, -- jobs by state; dead letters have an order of their own
+}
+
 -- Entries to acknowledge and delete, by stream, written together at the end of a script.
 local acked = {}
 
@@ -208,3 +222,14 @@ end
 local function ring()
   if redis.call('LLEN', BELL) == 0 then redis.call('RPUSH', BELL, '1') end
 end
+
+-- The other parts of a script are tables. A part's functions are created when the script first uses one of them: to create
+-- all functions of all parts would take the server longer than the work of many calls.
+local definitions = {}
+local on_demand = {
+  __index = function(part, name)
+    setmetatable(part, nil)
+    definitions[part]()
+    return part[name]
+  end,
+}

@@ -1,8 +1,12 @@
--- Quarantine: a suspect (lib/job.lua) runs alone, because a further loss of its worker then identifies the cause.
+-- Quarantine: a suspect (lib/jobs.lua) runs alone, because a further loss of its worker then identifies the cause.
 --
 -- One suspect runs at a time. The first worker that claims while a suspect waits is reserved (counter field `alone`: its
 -- name) and receives no jobs until it holds none. Then it receives the oldest suspect (`alone_job`: its id). A worker that
 -- holds no jobs replaces a reserved worker that is still busy.
+
+--- include: announce
+--- include: jobs
+--- include: limits
 
 local SUSPECTS_LOOK = 20 -- oldest suspects read to find one that the limits let start
 
@@ -16,7 +20,7 @@ end
 -- Returns the oldest suspect that the limits let start; nil: none.
 local function next_suspect()
   for _, id in ipairs(redis.call('ZRANGE', SUSPECTS, 0, SUSPECTS_LOOK - 1)) do
-    local job = load(id)
+    local job = jobs.load(id)
     if not job or job.broken or job.state ~= 'queued' then -- the record is missing or has changed
       redis.call('ZREM', SUSPECTS, id)
     else
@@ -34,7 +38,7 @@ local function still_runs(id)
 end
 
 -- Returns 'alone' and a suspect for this worker, 'reserved' if the worker must not claim now, or nil: a normal claim.
-local function quarantine_role(worker, suspects, holder, job_id)
+function quarantine.role_of(worker, suspects, holder, job_id)
   if job_id and not still_runs(job_id) then job_id = nil end
   if holder ~= worker and job_id then return nil end
   if suspects <= 0 and not job_id then
@@ -55,7 +59,7 @@ local function quarantine_role(worker, suspects, holder, job_id)
 end
 
 -- Leases the suspect to the worker. Ends a claim: `reply` and `start` are those of lib/claim.lua.
-local function start_alone(job, worker, reply, start)
+function quarantine.start_alone(job, worker, reply, start)
   local entry = redis.call('XCLAIM', job.spec.stream, GROUP, worker, 0, job.entry)[1]
   local c = {
     kept = true, count = 1, rank = 1, field = 'u' .. job.spec.place, place = job.spec.place, stream = job.spec.stream,
@@ -72,6 +76,6 @@ local function start_alone(job, worker, reply, start)
     bump(job.spec.running, 1)
     for _, room in ipairs(limits.gates_of(job.spec.route)) do limits.charge(room, 1) end
   end
-  conclude()
+  announce.conclude()
   return reply
 end

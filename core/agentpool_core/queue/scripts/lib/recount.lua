@@ -4,14 +4,16 @@
 -- Pending entries count by their consumer. An undelivered entry is a ready job or a tombstone, which only the record shows.
 -- Records are read if the counters name tombstones or do not match the stream.
 
+--- include: jobs
+--- include: limits
 
 -- Finds streams of the pool's routes that have no cursor among the counters.
 local function find_streams(counters, fix)
   local readable, routes = pcall(cjson.decode, redis.call('HGET', CONF, 'routes') or '[]')
   for _, route in ipairs(readable and type(routes) == 'table' and routes or {}) do
-    for priority in pairs(PRIORITIES) do
+    for priority in pairs(jobs.PRIORITIES) do
       local place = ':' .. tostring(type(route) == 'table' and route.name) .. ':' .. priority
-      local cursor = not counters['c' .. place] and cursor_of(PREFIX .. 's' .. place)
+      local cursor = not counters['c' .. place] and jobs.cursor_of(PREFIX .. 's' .. place)
       if cursor then
         counters['c' .. place] = cursor
         fix('c' .. place, nil, cursor)
@@ -43,7 +45,7 @@ local function count_tombstones(stream, cursor, reported, undelivered)
   local page = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', LOOK_MAX)
   for _, entry in ipairs(page) do
     local state = redis.pcall('HGET', PREFIX .. 'job:' .. entry[2][2], 'state')
-    if state and not ENDS[state] then ready = ready + 1 end -- also a job that only a claim can resolve
+    if state and not jobs.ENDS[state] then ready = ready + 1 end -- also a job that only a claim can resolve
   end
   if #page >= undelivered then return undelivered - ready end
   return math.max(0, math.min(reported, undelivered - ready))
@@ -66,15 +68,15 @@ local function count_waiting(counters, right)
 end
 
 -- Calls fix(field, actual, correct) for each wrong counter.
-local function recount(fix)
+function recount.compare(fix)
   local TOTALS = { 'submitted', 'started', 'finished', 'run_ms', 'attempts' }
   local counters = pairs_of(redis.call('HGETALL', COUNTERS))
   find_streams(counters, fix)
   local right = { queued = 0, running = 0, suspects = 0, held = 0, slots = 0 }
   for field in pairs(counters) do
     local place, route = string.match(field, '^c(:(.+):%a+)$')
-    if place and not is_entry(counters[field]) then
-      counters[field] = cursor_of(PREFIX .. 's' .. place) or '0-0'
+    if place and not jobs.is_entry(counters[field]) then
+      counters[field] = jobs.cursor_of(PREFIX .. 's' .. place) or '0-0'
       fix(field, nil, counters[field])
     end
     if place then
@@ -85,15 +87,15 @@ local function recount(fix)
         lined = 0
         counters['c' .. place] = '0-0'
       end
-      local tombstones = number_or(counters['t' .. place], 0)
-      if tombstones ~= 0 or number_or(counters['q' .. place], 0) ~= undelivered then
-        tombstones = count_tombstones(PREFIX .. 's' .. place, counters['c' .. place], tombstones, undelivered)
+      local gone = number_or(counters['t' .. place], 0)
+      if gone ~= 0 or number_or(counters['q' .. place], 0) ~= undelivered then
+        gone = count_tombstones(PREFIX .. 's' .. place, counters['c' .. place], gone, undelivered)
       end
-      right['q' .. place], right['t' .. place] = undelivered - tombstones, tombstones
+      right['q' .. place], right['t' .. place] = undelivered - gone, gone
       right['y' .. place], right['u' .. place], right['h' .. place] = ready, suspects, held
       right['n' .. place] = lined
       right['r:' .. route] = (right['r:' .. route] or 0) + running
-      right.queued = right.queued + undelivered - tombstones + ready + suspects + lined
+      right.queued = right.queued + undelivered - gone + ready + suspects + lined
       right.running, right.suspects, right.held = right.running + running, right.suspects + suspects, right.held + held
     end
   end
@@ -116,9 +118,9 @@ local function recount(fix)
 end
 
 -- Corrects the counters and returns how many were wrong. Calls wrong(field), if given, for each.
-local function correct_books(wrong)
+function recount.correct(wrong)
   local corrected = 0
-  recount(function(field, _, value)
+  recount.compare(function(field, _, value)
     corrected = corrected + 1
     if wrong then wrong(field) end
     if value == 'lost' then
@@ -134,8 +136,8 @@ local function correct_books(wrong)
 end
 
 -- Creates streams that Redis has lost, because other scripts read them.
-local function restore_streams()
+function recount.restore_streams()
   for _, stream in ipairs(streams()) do
-    if redis.pcall('XPENDING', stream, GROUP).err then return correct_books() end
+    if redis.pcall('XPENDING', stream, GROUP).err then return recount.correct() end
   end
 end

@@ -1,6 +1,6 @@
 -- The keys of the pool's schedules. The definitions of the AgentPool are fields `schedule:NAME` of `conf`.
 
-local SCHEDULES = {
-  defined = PREFIX .. 'schedules', due = PREFIX .. 'schedules-due', last = PREFIX .. 'schedules-last',
-  paused = PREFIX .. 'schedules-paused',
-}
+schedules.defined = PREFIX .. 'schedules'
+schedules.due = PREFIX .. 'schedules-due'
+schedules.last = PREFIX .. 'schedules-last'
+schedules.paused = PREFIX .. 'schedules-paused'

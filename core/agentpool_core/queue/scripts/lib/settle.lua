@@ -4,12 +4,18 @@
 --   dead        text: error     number: reason (one word), '' = none
 --   cancelled   text: reason
 --   drain, preempted   text: checkpoint (JSON), '' = keep the earlier checkpoint
---   waiting     text: awaited signals (lib/waits.lua)   number: longest wait in ms, '' = no limit
+--   waiting     text: awaited signals (lib/pause.lua)   number: longest wait in ms, '' = no limit
 --   exhausted   text: as above   number: a space, how the worker ran out of memory
 --   overloaded  text: as above   number: least wait in ms ('' = the pool's backoff), a space, the handler's message
 --   unfit       text: as above   number: a space, the message of the worker that cannot run the job
 --   unknown_kind   text: ''   number: a space, the message of the worker, which does not know the job's kind
 -- Outcomes: applied, retrying, dead, returned, waiting, cancelled, stale (nothing was changed).
+
+--- include: announce
+--- include: jobs
+--- include: kinds
+--- include: limits
+--- include: pause
 
 local SETTLE_ARGS = 5
 
@@ -58,17 +64,17 @@ local function retry_later(job, text, after)
   pause.park(job)
   redis.call('ZADD', DUE, due, job.id)
   redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'error', text)
-  note_change(job, 'retrying')
-  append_event('retrying', job, text)
+  jobs.note_change(job, 'retrying')
+  jobs.append_event('retrying', job, text)
   return 'retrying'
 end
 
 -- Counts a deferral. An attempt may be deferred for as long as its timeout; a later deferral counts as its failure.
 -- Returns the number of deferrals, and the error of that failure or nil.
 local function count_deferral(job, why, reported)
-  local since, times = deferrals_of(job, 'putoff')
+  local since, times = jobs.deferrals_of(job, 'putoff')
   times = times + 1
-  write_deferrals(job, 'putoff', since, times)
+  jobs.write_deferrals(job, 'putoff', since, times)
   local longest = number_or(job.spec.timeout, nil) or setting_or(redis.call('HGET', CONF, 'timeout_ms'), 900000)
   if now - since < longest then return times, nil end
   return times, why .. ': deferred ' .. times .. ' times, for longer than the ' .. longest / 1000
@@ -80,53 +86,53 @@ local function defer(job, after, times, why)
   local due = now + (number_or(after, nil) or backoff_ms(times))
   pause.park(job)
   redis.call('ZADD', DUE, due, job.id)
-  note_change(job, 'returned')
+  jobs.note_change(job, 'returned')
   job.attempt = math.max(0, job.attempt - 1)
-  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', lease_text(job), 'reason', why)
-  append_event('returned', job, why)
+  redis.call('HSET', job.key, 'state', 'scheduled', 'due', due, 'lease', jobs.lease_text(job), 'reason', why)
+  jobs.append_event('returned', job, why)
   return 'returned'
 end
 
 -- Requeues a job whose worker ran out of memory. Counts as a loss; the first loss costs no attempt.
 local function settle_exhausted(job, checkpoint, reported)
-  if checkpoint ~= '' then save_state(job, checkpoint) end
+  if checkpoint ~= '' then jobs.save_state(job, checkpoint) end
   if job.losses == 0 then job.attempt = job.attempt - 1 end
-  return apply_loss(job, reported, true)
+  return jobs.apply_loss(job, reported, true)
 end
 
 -- Settles one attempt for `worker`. After Redis was restored to an earlier state, a different worker may hold the job under
 -- the same token.
-local function settle_one(id, token, worker, verb, text, number)
-  local job = load(id)
-  if job and is_undecodable(job) then
-    fail_undecodable(job)
+function settle.one(id, token, worker, verb, text, number)
+  local job = jobs.load(id)
+  if job and jobs.is_undecodable(job) then
+    jobs.fail_undecodable(job)
     return 'dead'
   end
   if not job or job.token ~= tonumber(token) then return 'stale' end
   if job.worker ~= worker then return 'stale' end
   if job.state ~= 'running' then return repeated(job, verb) end
-  release_slot(job)
+  jobs.release_slot(job)
   if verb == 'succeeded' then
     drop_entry(job.spec.stream, job.entry)
-    finish(job, 'succeeded', 'result', text)
+    jobs.finish(job, 'succeeded', 'result', text)
     return 'applied'
   end
   if verb == 'cancelled' or job.cancel then
     drop_entry(job.spec.stream, job.entry)
-    finish(job, 'cancelled', 'reason', job.cancel or text, job.cancel or text)
+    jobs.finish(job, 'cancelled', 'reason', job.cancel or text, job.cancel or text)
     return 'cancelled'
   end
-  if verb == 'drain' then return requeue(job, 'returned', verb, text) end
+  if verb == 'drain' then return jobs.requeue(job, 'returned', verb, text) end
   if verb == 'waiting' then return pause.suspend(job, text, number) end
-  if verb == 'preempted' then return requeue(job, 'preempted', verb, text) end
+  if verb == 'preempted' then return jobs.requeue(job, 'preempted', verb, text) end
   if verb == 'exhausted' then return settle_exhausted(job, text, string.match(number, '^%d* (.*)$') or '') end
   if verb == 'unknown_kind' then
-    local wait, error = wait_for_kind(job)
+    local wait, error = kinds.wait_for(job)
     if wait then return defer(job, wait, 1, verb) end
     verb, text, number = 'dead', error, verb
   end
   if verb == 'overloaded' or verb == 'unfit' then
-    if text ~= '' then save_state(job, text) end
+    if text ~= '' then jobs.save_state(job, text) end
     local after, reported = string.match(number, '^(%d*) ?(.*)$')
     if verb == 'overloaded' and after ~= '' then
       limits.pause(job, math.min(number_or(after, math.huge), limits.longest_pause()))
@@ -135,19 +141,19 @@ local function settle_one(id, token, worker, verb, text, number)
     if not overdue then return defer(job, after, times, verb) end
     verb, text, number = 'failed', overdue, after
   end
-  if verb == 'failed' and job.attempt < max_attempts_of(job) then return retry_later(job, text, number) end
+  if verb == 'failed' and job.attempt < jobs.max_attempts_of(job) then return retry_later(job, text, number) end
   if verb == 'dead' and number ~= '' then redis.call('HSET', job.key, 'reason', number) end
   drop_entry(job.spec.stream, job.entry)
-  finish(job, 'failed', 'error', text, text)
+  jobs.finish(job, 'failed', 'error', text, text)
   return 'dead'
 end
 
 -- Settles the completions ARGV[first..] of a worker and returns the outcomes.
-local function settle(worker, first)
+function settle.all(worker, first)
   local outcomes = {}
   for i = first, #ARGV, SETTLE_ARGS do
-    outcomes[#outcomes + 1] = settle_one(ARGV[i], ARGV[i + 1], worker, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
+    outcomes[#outcomes + 1] = settle.one(ARGV[i], ARGV[i + 1], worker, ARGV[i + 2], ARGV[i + 3], ARGV[i + 4])
   end
-  conclude()
+  announce.conclude()
   return outcomes
 end

@@ -1,5 +1,12 @@
 -- Stores new jobs, for submit and fire: all jobs of a call, or none.
 
+--- include: announce
+--- include: children
+--- include: clock
+--- include: conflicts
+--- include: groups
+--- include: jobs
+
 local JOB_ARGS = 4
 local RETRY_AFTER_MIN_MS = 100
 local RETRY_AFTER_MAX_MS = 60000
@@ -21,10 +28,10 @@ local function route_of(kind)
 end
 
 local function accepted_kinds()
-  local kinds = {}
-  for _, field in ipairs(redis.call('HKEYS', CONF)) do kinds[#kinds + 1] = string.match(field, '^route:(.+)$') end
-  table.sort(kinds)
-  return kinds
+  local names = {}
+  for _, field in ipairs(redis.call('HKEYS', CONF)) do names[#names + 1] = string.match(field, '^route:(.+)$') end
+  table.sort(names)
+  return names
 end
 
 -- Returns id and digest of an earlier job with the same key or id; nil: none. A generated id exists only if its submitter
@@ -49,13 +56,10 @@ local function retry_after_ms()
   return math.floor(math.max(RETRY_AFTER_MIN_MS, math.min(RETRY_AFTER_MAX_MS, mean)))
 end
 
--- lib/conflicts.lua has the functions, in submit_replacing.lua only.
-local conflicts = {}
-
 -- Reads and checks the jobs ARGV[first..]. Returns them, and how many are new; or nil and the refusal.
 local function check_jobs(first)
   if not conf[1] then return nil, { 'unknown_pool' } end
-  local jobs = {}
+  local requests = {}
   local here = {} -- ids of this call
   local digests = {} -- by key, then by name, of this call
   local fresh = 0
@@ -75,7 +79,7 @@ local function check_jobs(first)
       job.known = known
       if not known then
         for n, parent in ipairs(extras.after or {}) do
-          if not here[parent] and not load(parent) then
+          if not here[parent] and not jobs.load(parent) then
             return nil, { 'unknown_parent', index, n - 1 }
           end
         end
@@ -88,16 +92,16 @@ local function check_jobs(first)
       fresh = fresh + 1
       here[job.id] = true
     end
-    jobs[#jobs + 1] = job
+    requests[#requests + 1] = job
   end
 
   if fresh > 0 and conf[6] == '1' then return nil, { 'retired' } end
-  local waiting = redis.call('HMGET', COUNTERS, 'queued', 'held')
-  local depth = number_or(waiting[1], 0) + number_or(waiting[2], 0) + redis.call('ZCARD', DUE)
+  local v = redis.call('HMGET', COUNTERS, 'queued', 'held')
+  local depth = number_or(v[1], 0) + number_or(v[2], 0) + redis.call('ZCARD', DUE)
     + redis.call('SCARD', BLOCKED)
   local limit = setting_or(conf[2], 100000)
   if fresh > 0 and depth + fresh > limit then return nil, { 'full', depth, limit, retry_after_ms() } end
-  return jobs, fresh, depth
+  return requests, fresh, depth
 end
 
 -- Writes a child's fields. Returns how many parents have not ended, and for a parent that did not succeed the reason to
@@ -114,8 +118,8 @@ local function attach(job, parents)
       if v[1] == 'succeeded' and v[2] then
         fields[#fields + 1] = 'in:' .. parent
         fields[#fields + 1] = v[2]
-      elseif ENDS[v[1]] then
-        failed = failed or upstream.reason(parent, v[1], v[1] == 'failed' and v[3] or v[4] or nil)
+      elseif jobs.ENDS[v[1]] then
+        failed = failed or children.reason(parent, v[1], v[1] == 'failed' and v[3] or v[4] or nil)
       else
         waits = waits + 1
         redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
@@ -151,15 +155,15 @@ end
 -- Enters an earlier job of a child's id and body into the group of its running starter, which would wait for ever otherwise:
 -- the record of the starter was deleted, and its id submitted again, or the child was submitted by hand.
 local function readopt(job, child)
-  if job.broken or not child.group or not STATES[starter_of(child).state or ''] then return end
+  if job.broken or not child.group or not jobs.STATES[starter_of(child).state or ''] then return end
   enter_group(job.key, child)
   redis.call('SADD', PREFIX .. 'started:' .. child.by, job.id)
   redis.call('HSET', starter_of(child).key, 'started', starter_of(child).started or '1', 'mark', '1')
-  if ENDS[job.state] then
+  if jobs.ENDS[job.state] then
     local v = redis.call('HMGET', job.key, 'result', 'error', 'reason')
     local text = job.state == 'succeeded' and v[1] or job.state == 'failed' and v[2] or v[3]
-    groups.ended[#groups.ended + 1] = { job.key, job.state, text or 'null' }
-  elseif not has_flag(job, 'g') then
+    collected.group_ends[#collected.group_ends + 1] = { job.key, job.state, text or 'null' }
+  elseif not jobs.has_flag(job, 'g') then
     local spec = redis.call('HGET', job.key, 'spec')
     spec = spec .. 'g'
     redis.call('HSET', job.key, 'spec', spec, 'started_by', child.by)
@@ -174,8 +178,8 @@ local function adopt(job, extras)
   if child.tenant then extras.tenant = starter.tenant end
   if child.tags then extras.tags = starter.tags end
   redis.call('HSET', job.key, 'started_by', child.by)
-  if starter.started == 'tree' then return upstream.reason(child.by, 'cancelled', starter.cancel) end
-  if not STATES[starter.state or ''] then return child.group and upstream.reason(child.by, starter.state, '') end
+  if starter.started == 'tree' then return children.reason(child.by, 'cancelled', starter.cancel) end
+  if not jobs.STATES[starter.state or ''] then return child.group and children.reason(child.by, starter.state, '') end
   if not starter.started then redis.call('HSET', starter.key, 'started', '1', 'mark', '1') end
   starter.started = '1'
   redis.call('SADD', PREFIX .. 'started:' .. child.by, job.id)
@@ -200,7 +204,7 @@ local function write_extras(job, extras, ttl)
     job.idem = extras.key .. ' ' .. extras.idem
     field('idem', job.idem)
     field('mark', '1')
-    redis.call('SET', idempotency_key(job), job.id .. ' ' .. extras.digest)
+    redis.call('SET', jobs.idempotency_key(job), job.id .. ' ' .. extras.digest)
   end
   if #fields > 0 then redis.call('HSET', job.key, unpack(fields)) end
 end
@@ -223,18 +227,18 @@ local function store(request)
   if extras.child and extras.child.group then flags = flags .. 'g' end
   if extras.child and extras.child.most then flags = flags .. 'm' end
   local spec = kind .. '|' .. route_of(kind) .. '|' .. priority .. '|' .. max .. '|' .. timeout .. '|' .. flags
-  local job = { id = id, key = key, spec = read_spec(spec), attempt = 0, worker = '' }
+  local job = { id = id, key = key, spec = jobs.read_spec(spec), attempt = 0, worker = '' }
   job.tenant = extras.tenant
   local state, entry = 'queued', nil
   local waits, orphaned = 0, failed
   if request.extras or ttl then write_extras(job, extras, ttl) end
   if parents then waits, failed = attach(job, parents) end
-  local unneeded = parents and not failed and waits == 0 and has_flag(job, 'f')
-  failed = orphaned or failed or unneeded and upstream.unneeded
-  if failed and (orphaned or unneeded or not has_flag(job, 'u')) then
+  local unneeded = parents and not failed and waits == 0 and jobs.has_flag(job, 'f')
+  failed = orphaned or failed or unneeded and children.unneeded
+  if failed and (orphaned or unneeded or not jobs.has_flag(job, 'u')) then
     redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
     for _, parent in ipairs(parents or {}) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
-    finish(job, 'cancelled', 'reason', failed, failed)
+    jobs.finish(job, 'cancelled', 'reason', failed, failed)
     return 'cancelled'
   end
   if waits > 0 then
@@ -244,28 +248,28 @@ local function store(request)
     state = 'scheduled'
     redis.call('ZADD', DUE, now + extras.delay, job.id)
   else
-    entry = append_entry(job)
+    entry = jobs.append_entry(job)
   end
   if ttl then redis.call('ZADD', TTL, now + ttl, job.id) end
   if entry then
     redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload, 'entry', entry)
   else
     redis.call('HSET', job.key, 'state', state, 'spec', spec, 'payload', request.payload)
-    note_change(job, state)
+    jobs.note_change(job, state)
   end
-  append_event(state, job)
+  jobs.append_event(state, job)
   return state
 end
 
 -- Stores the jobs ARGV[first..]; all checks precede all writes: a refused call changes nothing. Returns submit's reply.
-local function submit(first)
-  local jobs, fresh, depth = check_jobs(first)
-  if not jobs then return fresh end
-  keep_time()
+function submitting.submit(first)
+  local requests, fresh, depth = check_jobs(first)
+  if not requests then return fresh end
+  clock.keep_time()
   local reply = { 'ok', depth }
-  for i, job in ipairs(jobs) do
+  for i, job in ipairs(requests) do
     if job.known then
-      local kept = load(job.known)
+      local kept = jobs.load(job.known)
       if kept and job.extras and job.extras.child then readopt(kept, job.extras.child) end
       reply[i + 2] = '=' .. job.known .. ' ' .. (kept and not kept.broken and kept.state or 'failed')
     else
@@ -274,6 +278,6 @@ local function submit(first)
     end
   end
   bump('submitted', fresh)
-  conclude()
+  announce.conclude()
   return reply
 end

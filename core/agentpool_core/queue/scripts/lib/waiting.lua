@@ -1,4 +1,9 @@
--- Ends waiting jobs, for cancel and expiry. Needs lib/sweep.lua.
+-- Ends waiting jobs, for cancel and expiry.
+
+--- include: jobs
+--- include: limits
+--- include: lines
+--- include: tombstones
 
 local function leave_queue(job)
   local place = job.spec.place
@@ -30,7 +35,7 @@ local function leave_queue(job)
   return false
 end
 
-local function leave_blocked(job)
+function waiting.leave_blocked(job)
   redis.call('SREM', BLOCKED, job.id)
   for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
     redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id)
@@ -38,7 +43,7 @@ local function leave_blocked(job)
 end
 
 -- Ends a queued, scheduled, blocked or waiting job with `state`.
-local function end_waiting(job, state, reason)
+function waiting.end_job(job, state, reason)
   local tombstone = false
   if job.state == 'queued' then
     tombstone = leave_queue(job)
@@ -46,9 +51,9 @@ local function end_waiting(job, state, reason)
     redis.call('ZREM', job.state == 'waiting' and WAITING or DUE, job.id)
     if job.entry then drop_entry(job.spec.stream, job.entry) end
   else
-    leave_blocked(job)
+    waiting.leave_blocked(job)
   end
-  if has_flag(job, 't') then redis.call('ZREM', TTL, job.id) end
-  finish(job, state, 'reason', reason, reason)
-  if tombstone then sweep(job.spec.stream, job.spec.route, job.spec.priority) end
+  if jobs.has_flag(job, 't') then redis.call('ZREM', TTL, job.id) end
+  jobs.finish(job, state, 'reason', reason, reason)
+  if tombstone then tombstones.sweep(job.spec.stream, job.spec.route, job.spec.priority) end
 end

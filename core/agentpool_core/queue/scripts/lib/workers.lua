@@ -1,9 +1,12 @@
 -- Registered workers: leases, slots, and the recovery of a lost worker's jobs.
 
-local RECOVER_MAX = 500 -- jobs recovered in one script
+--- include: jobs
+--- include: stray
+
+workers.RECOVER_MAX = 500 -- jobs recovered in one script
 
 -- Writes info: 'slots running sinceMs host', and on a second line why the worker claims no jobs, if it does not.
-local function write_info(worker, slots, running, since, host, note)
+function workers.write_info(worker, slots, running, since, host, note)
   bump('slots', slots - slots_of(worker))
   local info = slots .. ' ' .. running .. ' ' .. since .. ' ' .. host
   redis.call('HSET', WORKER_INFO, worker, note == '' and info or info .. '\n' .. note)
@@ -12,22 +15,22 @@ end
 -- Recovers a running job from its worker; the attempt counts. `crash` = {explained, culprits}: the worker ended under its
 -- jobs, and a job may be the cause (culprits: id -> true; nil: each job). `crash` is nil if the worker did not crash.
 local function recover(job, error, crash)
-  release_slot(job)
+  jobs.release_slot(job)
   if job.cancel then
     drop_entry(job.spec.stream, job.entry)
-    finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
+    jobs.finish(job, 'cancelled', 'reason', job.cancel, job.cancel)
   elseif crash and crash.culprits and not crash.culprits[job.id] then
-    requeue(job, 'returned', error, '')
+    jobs.requeue(job, 'returned', error, '')
   elseif crash then
-    apply_loss(job, error, crash.explained)
-  elseif job.attempt >= max_attempts_of(job) then
+    jobs.apply_loss(job, error, crash.explained)
+  elseif job.attempt >= jobs.max_attempts_of(job) then
     drop_entry(job.spec.stream, job.entry)
-    finish(job, 'failed', 'error', error, error)
+    jobs.finish(job, 'failed', 'error', error, error)
   else
-    ready_again(job)
+    jobs.ready_again(job)
     redis.call('HSET', job.key, 'state', 'queued', 'error', error)
-    note_change(job, 'recovered')
-    append_event('recovered', job, error)
+    jobs.note_change(job, 'recovered')
+    jobs.append_event('recovered', job, error)
   end
 end
 
@@ -36,15 +39,15 @@ local function recover_from_stream(worker, stream, budget, error, crash)
   local held = redis.call('XPENDING', stream, GROUP, '-', '+', budget, worker)
   for _, item in ipairs(held) do
     local entry = redis.call('XRANGE', stream, item[1], item[1])[1]
-    local job = entry and load(entry[2][2])
-    if job and is_undecodable(job) then
-      fail_undecodable(job, stream, item[1])
+    local job = entry and jobs.load(entry[2][2])
+    if job and jobs.is_undecodable(job) then
+      jobs.fail_undecodable(job, stream, item[1])
     elseif job and job.state == 'running' and job.entry == item[1] then
       recover(job, error, crash)
-    elseif job and job.entry == item[1] and consumer_of(job) then
-      redis.call('XCLAIM', stream, GROUP, consumer_of(job), 0, item[1], 'JUSTID')
+    elseif job and job.entry == item[1] and jobs.consumer_of(job) then
+      redis.call('XCLAIM', stream, GROUP, jobs.consumer_of(job), 0, item[1], 'JUSTID')
     else
-      drop_stray(job, stream, item[1])
+      stray.drop(job, stream, item[1])
     end
   end
   return #held
@@ -52,7 +55,7 @@ end
 
 
 -- Calls visit(stream, entry id) for each entry that a worker holds. A stream that Redis has lost holds none.
-local function each_held(worker, visit)
+function workers.each_held(worker, visit)
   local PAGE = 500 -- held entries read at once
   for _, stream in ipairs(streams()) do
     local from = '-'
@@ -77,16 +80,16 @@ local function remove_worker(worker)
 end
 
 -- Recovers a worker's jobs, and removes the worker once it holds none. Returns how many were recovered.
-local function recover_jobs_of(worker, error, crash)
+function workers.recover_jobs_of(worker, error, crash)
   local taken = 0
   local all = streams()
   for _, stream in ipairs(all) do
-    if taken < RECOVER_MAX then
-      taken = taken + recover_from_stream(worker, stream, RECOVER_MAX - taken, error, crash)
+    if taken < workers.RECOVER_MAX then
+      taken = taken + recover_from_stream(worker, stream, workers.RECOVER_MAX - taken, error, crash)
     end
   end
   write_acks()
-  if taken < RECOVER_MAX then
+  if taken < workers.RECOVER_MAX then
     for _, stream in ipairs(all) do redis.call('XGROUP', 'DELCONSUMER', stream, GROUP, worker) end
     remove_worker(worker)
   end

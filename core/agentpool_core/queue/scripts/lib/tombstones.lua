@@ -1,8 +1,9 @@
 -- Deletes tombstones. An undelivered entry cannot be deleted, because the group's lag would become unknown. If its job ends
 -- in the queue, the entry stays as a tombstone until it is the stream's head.
 
+--- include: jobs
 
-local function sweep(stream, route, priority)
+function tombstones.sweep(stream, route, priority)
   local SWEEP_MAX = 1000 -- tombstones deleted in one script
   local place = ':' .. route .. ':' .. priority
   local left = number_or(redis.call('HGET', COUNTERS, 't' .. place), 0) + (deltas['t' .. place] or 0)
@@ -12,7 +13,7 @@ local function sweep(stream, route, priority)
     local head = redis.call('XRANGE', stream, '(' .. cursor, '+', 'COUNT', 1)[1]
     if not head then break end
     local state = redis.pcall('HGET', PREFIX .. 'job:' .. head[2][2], 'state')
-    if state and not ENDS[state] then break end -- left to a claim
+    if state and not jobs.ENDS[state] then break end -- left to a claim
     redis.call('XREADGROUP', 'GROUP', GROUP, SWEEPER, 'COUNT', 1, 'STREAMS', stream, '>')
     drop_entry(stream, head[1])
     cursor = head[1]

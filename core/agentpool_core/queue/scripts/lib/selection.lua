@@ -6,7 +6,7 @@
 
 local LOOK_MAX = 2000 -- records read for one page: entries of jobs that ended in the queue stay for a while
 local SLICE = 100 -- ids read at once
-local MATCH_FIELDS = 'state spec entry log tags tenant ended' -- of a job's record
+selection.MATCH_FIELDS = 'state spec entry log tags tenant ended' -- of a job's record
 
 local function set_of(list)
   if not list then return nil end
@@ -16,7 +16,7 @@ local function set_of(list)
 end
 
 -- Returns the selector with sets in place of lists.
-local function read_selector(text)
+function selection.read(text)
   local selector = cjson.decode(text)
   selector.kinds, selector.routes = set_of(selector.kinds), set_of(selector.routes)
   selector.tenants = set_of(selector.tenants)
@@ -147,7 +147,7 @@ end
 
 -- Calls found(id, values, record) for each selected job from the cursor on; `names`: the fields to read, which include
 -- MATCH_FIELDS. Stops after LOOK_MAX records, or as soon as `is_full` returns true. Returns the next cursor; '': the end.
-local function each_selected(selector, cursor, names, is_full, found)
+function selection.each(selector, cursor, names, is_full, found)
   local fields, looks = {}, 0
   for name in string.gmatch(names, '%S+') do fields[#fields + 1] = name end
   local at_state, at, place = string.match(cursor, '^(%a+) (%S+) (.+)$')

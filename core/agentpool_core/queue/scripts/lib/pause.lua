@@ -3,7 +3,7 @@
 -- The field `wait` holds the awaited signals, NAME=NUMBER separated by blanks: the job waits for the signal of that name
 -- with that number, from 1. Each signal is stored with the job, whether the job waits or not.
 
-local pause = {}
+--- include: jobs
 
 -- Whether a signal that the text names is stored.
 function pause.is_signalled(job, wait)
@@ -24,18 +24,18 @@ end
 -- attempt does not count. A job whose signal is stored, or whose time has come, is ready again at once.
 function pause.suspend(job, wait, ms)
   local left = number_or(ms, math.huge)
-  note_change(job, 'waiting')
+  jobs.note_change(job, 'waiting')
   job.attempt = math.max(0, job.attempt - 1)
-  append_event('waiting', job, wait)
+  jobs.append_event('waiting', job, wait)
   if left <= 0 or pause.is_signalled(job, wait) then
-    ready_again(job)
-    note_change(job, 'resumed')
-    append_event('resumed', job)
-    redis.call('HSET', job.key, 'state', 'queued', 'lease', lease_text(job))
+    jobs.ready_again(job)
+    jobs.note_change(job, 'resumed')
+    jobs.append_event('resumed', job)
+    redis.call('HSET', job.key, 'state', 'queued', 'lease', jobs.lease_text(job))
     return 'waiting'
   end
   pause.park(job)
-  redis.call('HSET', job.key, 'state', 'waiting', 'wait', wait, 'lease', lease_text(job))
+  redis.call('HSET', job.key, 'state', 'waiting', 'wait', wait, 'lease', jobs.lease_text(job))
   if left < math.huge then redis.call('HSET', job.key, 'due', string.format('%.0f', now + left)) end
   redis.call('ZADD', WAITING, left < math.huge and string.format('%.0f', now + left) or '+inf', job.id)
   return 'waiting'
@@ -44,9 +44,9 @@ end
 -- Returns a waiting job to its place in the queue.
 function pause.resume(job)
   redis.call('ZREM', WAITING, job.id)
-  if job.entry then ready_again(job) else append_entry(job) end
+  if job.entry then jobs.ready_again(job) else jobs.append_entry(job) end
   redis.call('HSET', job.key, 'state', 'queued', 'entry', job.entry)
   redis.call('HDEL', job.key, 'due', 'wait')
-  note_change(job, 'resumed')
-  append_event('resumed', job)
+  jobs.note_change(job, 'resumed')
+  jobs.append_event('resumed', job)
 end
