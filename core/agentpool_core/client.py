@@ -91,11 +91,12 @@ class Client:
     In a later event loop, or in a forked process, the client reconnects; in two concurrent loops it raises
     ForeignLoopError. `redis` is a URL (see `agentpool_core.queue.connect`) or a client made by `connect`, which then
     stays open. With `durability` "fsync" or "replica" a submit returns once the job is on the primary's disk or on a
-    replica, and raises NotDurableError if that is not confirmed within 5 s.
+    replica, and raises NotDurableError if that is not confirmed within 5 s, or DurabilityUnavailableError, before
+    anything is written, if the server cannot confirm it. None: the pool's setting, `spec.queue.durability`.
     """
 
     def __init__(
-        self, redis: str | RedisClient, *, pool: PoolRef | str, durability: Durability | str = Durability.LOCAL
+        self, redis: str | RedisClient, *, pool: PoolRef | str, durability: Durability | str | None = None
     ) -> None:
         self.pool = PoolRef.parse(pool) if isinstance(pool, str) else pool
         self._owns_redis = isinstance(redis, str)
@@ -118,17 +119,29 @@ class Client:
         if self._owns_redis:
             await self._redis.aclose()
 
-    async def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> Receipt:
-        """Submit a job; return as soon as the queue has stored it.
+    async def submit(
+        self,
+        kind: str,
+        payload: Json = None,
+        *,
+        durability: Durability | str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Receipt:
+        """Submit a job; return as soon as the queue has stored it, as durably as wanted (None: the client's setting).
 
         Raises InvalidJobError (or its subclass UnknownKindError, with `known`), UnknownPoolError, RetiredPoolError,
         QueueFullError (with `retry_after_ms`), or IdempotencyConflictError: nothing is kept then. After
-        QueueUnreachableError the outcome is unknown: submit again with the same `idempotency_key` or `job_id`, which
-        prevents a duplicate.
+        SubmitUnknownError the outcome is unknown, and after NotDurableError the job is kept, but a failure of Redis may
+        lose it: submit again with the same `idempotency_key` or `job_id`, which prevents a duplicate.
         """
-        return self._receipt(await self._producer.submit(_traced(request_of(kind, payload, **options))))
+        wanted = _durability_of(durability)
+        return self._receipt(
+            await self._producer.submit(_traced(request_of(kind, payload, **options)), durability=wanted)
+        )
 
-    async def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[Receipt]:
+    async def submit_many(
+        self, jobs: Iterable[NewJob | JobRequest], *, durability: Durability | str | None = None
+    ) -> list[Receipt]:
         """Submit many jobs, a few hundred per round trip; return a receipt for each, in order.
 
         A job is a dict of `submit`'s arguments, times in seconds: `{"kind": "summarize", "payload": {…}, "delay": 5}`,
@@ -136,7 +149,8 @@ class Client:
         errors of `submit`, and DependencyCycleError; if a later slice of the jobs is refused, the error's `accepted`
         holds the receipts of the jobs kept before.
         """
-        receipts = await self._producer.submit_many([_traced(request_from(job)) for job in jobs])
+        wanted = _durability_of(durability)
+        receipts = await self._producer.submit_many([_traced(request_from(job)) for job in jobs], durability=wanted)
         return [self._receipt(receipt) for receipt in receipts]
 
     async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
@@ -256,9 +270,9 @@ class Client:
         return Receipt(kept.job_id, kept.state, kept.duplicate, kept.queue_depth, self)
 
 
-def _durability_of(value: Durability | str) -> Durability:
+def _durability_of(value: Durability | str | None) -> Durability | None:
     try:
-        return Durability(value)
+        return None if value is None else Durability(value)
     except ValueError as error:
         raise SettingError(
             field="durability", value=value, problem="no such choice", remedy=f"use one of {', '.join(Durability)}"

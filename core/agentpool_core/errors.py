@@ -11,6 +11,7 @@
         │   ├── QueueReadOnlyError      a replica answered
         │   └── SubmitUnknownError      Redis did not confirm a submit
         ├── NotDurableError         Redis did not confirm the requested durability
+        ├── DurabilityUnavailableError  Redis cannot confirm it; nothing was submitted
         ├── QueueReplyError         the peer does not answer like Redis
         ├── ForeignLoopError        a client in two concurrent event loops
         ├── QueueAccessError        wrong password, or missing permission
@@ -150,6 +151,17 @@ class NotDurableError(QueueError):
         )
         self.durability = durability
         self.accepted = accepted
+
+
+class DurabilityUnavailableError(QueueError):
+    """The server cannot confirm the requested durability; nothing was submitted."""
+
+    def __init__(self, durability: str, problem: str, *, remedy: str) -> None:
+        super().__init__(
+            f"durability {durability!r}: the server cannot confirm it, and nothing was submitted ({problem})",
+            remedy=f"{remedy}; or submit with durability local",
+        )
+        self.durability = durability
 
 
 class QueueReplyError(QueueError):

@@ -69,7 +69,7 @@ class SyncClient:
     thread and connections of its own with its first call.
     """
 
-    def __init__(self, redis: str, *, pool: PoolRef | str, durability: Durability | str = Durability.LOCAL) -> None:
+    def __init__(self, redis: str, *, pool: PoolRef | str, durability: Durability | str | None = None) -> None:
         given: Any = redis  # passing an async client is an easy mistake
         if not isinstance(given, str):
             raise SettingError(
@@ -117,13 +117,23 @@ class SyncClient:
         self._thread.join()
         self._loop.close()
 
-    def submit(self, kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> SyncReceipt:
+    def submit(
+        self,
+        kind: str,
+        payload: Json = None,
+        *,
+        durability: Durability | str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> SyncReceipt:
         """As `Client.submit`, with the same options."""
-        return self._receipt(self._call(self._client.submit(kind, payload, **options)))
+        return self._receipt(self._call(self._client.submit(kind, payload, durability=durability, **options)))
 
-    def submit_many(self, jobs: Iterable[NewJob | JobRequest]) -> list[SyncReceipt]:
+    def submit_many(
+        self, jobs: Iterable[NewJob | JobRequest], *, durability: Durability | str | None = None
+    ) -> list[SyncReceipt]:
         """As `Client.submit_many`."""
-        return [self._receipt(receipt) for receipt in self._call(self._client.submit_many(jobs))]
+        receipts = self._call(self._client.submit_many(jobs, durability=durability))
+        return [self._receipt(receipt) for receipt in receipts]
 
     def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:
         """As `Client.result`."""
@@ -225,7 +235,7 @@ class SyncClient:
             raise
 
 
-async def _make_client(redis: str, pool: PoolRef | str, durability: Durability | str) -> Client:
+async def _make_client(redis: str, pool: PoolRef | str, durability: Durability | str | None) -> Client:
     return Client(redis, pool=pool, durability=durability)
 
 

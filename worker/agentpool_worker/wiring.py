@@ -11,6 +11,7 @@ import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
+from agentpool_core.jobs import Durability
 from agentpool_core.queue.connection.client import connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
@@ -88,7 +89,9 @@ class Parts:
             server=None if settings.server_metrics is None else ServerReader(settings.server_metrics),
         )
         self.fitness = Fitness(unfit=lambda _words: self.drain.leave_early(SICK))
-        self.running_jobs = self._make_running_jobs(handlers, Producer(redis, settings.pool))
+        # A rollback that loses a child also loses what its parent did afterwards, so a child needs no confirmation.
+        children = Producer(redis, settings.pool, durability=Durability.LOCAL)
+        self.running_jobs = self._make_running_jobs(handlers, children)
         self.claims.join(self.buffer, self.running_jobs)
         self.consumer.reconciled = self._on_reconciled
         self.metrics.gpus = lambda: self.adaptive.readings

@@ -87,9 +87,7 @@ class Answer:
 @click.option(
     "--durability",
     type=click.Choice(values(Durability)),
-    default=Durability.LOCAL.value,
-    show_default=True,
-    help="Return once the job is on the primary's disk (fsync) or on a replica.",
+    help="Return once the job is on the primary's disk (fsync) or on a replica. Default: the pool's.",
 )
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")
 @click.option("--wait-timeout", type=duration, help="Give up waiting after this long; the job goes on.")
@@ -100,7 +98,7 @@ def submit(
     payload: str | None,
     target: Target,
     file: str | None,
-    durability: str,
+    durability: str | None,
     wait: bool,
     wait_timeout: int | None,
     output: Output,
@@ -119,7 +117,7 @@ def submit(
     answer = Answer(
         many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
     )
-    return run(_submit(target, Durability(durability), jobs, file, answer))
+    return run(_submit(target, Durability(durability) if durability else None, jobs, file, answer))
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
@@ -131,7 +129,11 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
 
 
 async def _submit(
-    target: Target, durability: Durability, jobs: Iterator[tuple[str, JobRequest]], file: str | None, answer: Answer
+    target: Target,
+    durability: Durability | None,
+    jobs: Iterator[tuple[str, JobRequest]],
+    file: str | None,
+    answer: Answer,
 ) -> int:
     from agentpool_core.queue.producer import Producer
 

@@ -2,20 +2,23 @@
 
 The server's log and its replication are ordered, so the confirmation of a write covers all writes before it. `confirm`
 therefore writes once more, on the connection that waits, and checks that the jobs are there: a failover between the
-submit and the confirmation may have lost them. `Producer` calls it after a submit.
+submit and the confirmation may have lost them. `prepare` asks for the pool's default, and refuses a server that cannot
+confirm, before anything is written. `Producer` calls both around a submit.
 """
 
 from __future__ import annotations
 
+import asyncio
+import math
 from typing import TYPE_CHECKING, Any
 
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import MovedError, NoPermissionError, NoScriptError, ResponseError
 
-from agentpool_core.errors import NotDurableError, QueueError, SettingError
+from agentpool_core.errors import DurabilityUnavailableError, NotDurableError, QueueError
 from agentpool_core.jobs import Durability
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.slices import slices
-from agentpool_core.queue.connection.client import is_cluster, pipeline
+from agentpool_core.queue.connection.client import ask, pipeline_at
 from agentpool_core.queue.connection.error_translation import Asking, Reading
 
 if TYPE_CHECKING:
@@ -25,6 +28,8 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 LONGEST_WAIT_MS = 5_000
+PROOF_WAIT_MS = 1_000  # for the first sign of a replica
+DEFAULT_KNOWN_SECONDS = 10.0  # after this time a producer reads the pool's default again
 IDS_A_CALL = 500  # bounds the time of the script
 _WAITS = {Durability.FSYNC: ("WAITAOF", 1, 0), Durability.REPLICA: ("WAIT", 1)}  # and the time limit
 _REMEDIES = {
@@ -33,57 +38,97 @@ _REMEDIES = {
 }
 
 
-def check(redis: RedisClient, durability: Durability) -> None:
-    """Refuse a durability that the server cannot confirm, before anything is submitted. Raises SettingError."""
-    if durability is not Durability.LOCAL and is_cluster(redis):
-        raise SettingError(
-            field="durability",
-            value=durability.value,
-            problem="Redis Cluster may answer from a different connection than the one that wrote",
-            remedy="submit with durability local, and set min-replicas-to-write on the cluster's nodes",
-        )
+class Confirmation:
+    """The durability that the submits to a pool wait for. `wanted`: of a submit without a choice; None: the pool's."""
 
+    def __init__(self, redis: RedisClient, conf: str, wanted: Durability | None) -> None:
+        self._redis = redis
+        self._conf = conf
+        self._wanted = wanted
+        self._default = Durability.LOCAL
+        self._default_until = -math.inf  # time of the event loop
+        self._possible = {Durability.LOCAL}
 
-async def confirm(redis: RedisClient, conf: str, receipts: Sequence[Receipt], durability: Durability) -> None:
-    """Wait for at most `LONGEST_WAIT_MS` until the jobs of the receipts are durable.
+    async def prepare(self, wanted: Durability | None) -> Durability:
+        """Return the durability of the next submit. Raises DurabilityUnavailableError if the server lacks the means."""
+        durability = wanted or self._wanted or await self._pools_default()
+        if durability not in self._possible:
+            await self._check(durability)
+            self._possible.add(durability)
+        return durability
 
-    Raises NotDurableError with the receipts as `accepted`: the jobs are submitted, but a failure may lose them.
-    """
-    if durability is Durability.LOCAL or not receipts:
-        return
-    ids = [receipt.job_id for receipt in receipts]
-    first, *rest = slices([len(job_id) for job_id in ids], most=IDS_A_CALL)
-    try:
-        missing, confirmed = await _ask(redis, conf, ids[slice(*first)], durability)
+    async def confirm(self, receipts: Sequence[Receipt], durability: Durability) -> None:
+        """Wait for at most `LONGEST_WAIT_MS` until the jobs of the receipts are durable.
+
+        Raises NotDurableError with the receipts as `accepted`: the jobs are submitted, but a failure may lose them.
+        """
+        if durability is Durability.LOCAL or not receipts:
+            return
+        cause = None
+        try:
+            problem = await self._problem([receipt.job_id for receipt in receipts], durability)
+        except QueueError as error:
+            cause, problem = error, error.detail
+        if problem:
+            self._possible.discard(durability)  # the server may have changed
+            raise NotDurableError(durability.value, problem, receipts, remedy=_REMEDIES[durability]) from cause
+
+    async def _pools_default(self) -> Durability:
+        now = asyncio.get_running_loop().time()
+        if now >= self._default_until:
+            (value,) = await ask(self._redis, "HMGET", self._conf, "durability")
+            self._default = next((known for known in Durability if known == value), Durability.LOCAL)
+            self._default_until = now + DEFAULT_KNOWN_SECONDS
+        return self._default
+
+    async def _check(self, durability: Durability) -> None:
+        """Raise DurabilityUnavailableError if the server refuses to wait, or has no replica. Nothing is written."""
+        with Asking("confirm"):
+            (reply,) = await pipeline_at(self._redis, self._conf, (*_WAITS[durability], PROOF_WAIT_MS))
+        problem = ""
+        if isinstance(reply, ResponseError):
+            problem = _reason(reply)
+        elif durability is Durability.REPLICA and not _count(reply):
+            problem = "no replica answers"
+        if problem:
+            raise DurabilityUnavailableError(durability.value, problem, remedy=_REMEDIES[durability])
+
+    async def _problem(self, ids: Sequence[str], durability: Durability) -> str:
+        """Return "" once all jobs are there, and durable; otherwise the reason. Raises QueueError."""
+        first, *rest = slices([len(job_id) for job_id in ids], most=IDS_A_CALL)
+        missing, confirmed = await self._wait(ids[slice(*first)], durability)
         for cut in rest:  # one wait covers all; checked after it, because a failover may come in between
-            missing += await scripts.CONFIRM.run(redis, conf, ids[slice(*cut)])
-    except QueueError as error:
-        raise _not_durable(receipts, durability, error.detail) from error
-    if missing:
-        raise _not_durable(receipts, durability, f"a failover lost {missing} of them")
-    if not confirmed:
+            missing += await scripts.CONFIRM.run(self._redis, self._conf, ids[slice(*cut)])
+        if missing:
+            return f"a failover lost {missing} of them"
         where = "a replica" if durability is Durability.REPLICA else "the disk"
-        raise _not_durable(receipts, durability, f"{where} did not confirm within {LONGEST_WAIT_MS / 1000:g} s")
+        return "" if confirmed else f"{where} did not confirm within {LONGEST_WAIT_MS / 1000:g} s"
+
+    async def _wait(self, ids: Sequence[str], durability: Durability) -> tuple[int, bool]:
+        """Return how many jobs are missing, and whether the rest is durable. Raises QueueError."""
+        write = ("EVALSHA", scripts.CONFIRM.sha, 1, self._conf, *ids)
+        wait = (*_WAITS[durability], LONGEST_WAIT_MS)
+        with Asking("confirm"):
+            written, waited = await pipeline_at(self._redis, self._conf, write, wait)
+            if isinstance(written, NoScriptError | MovedError):  # the ordinary call loads the script, and is redirected
+                await scripts.CONFIRM.run(self._redis, self._conf, ids)
+                written, waited = await pipeline_at(self._redis, self._conf, write, wait)
+            for reply in (written, waited):
+                if isinstance(reply, ResponseError):
+                    raise reply
+        with Reading("confirm"):
+            return int(written), _count(waited) >= 1
 
 
-async def _ask(redis: RedisClient, conf: str, ids: Sequence[str], durability: Durability) -> tuple[int, bool]:
-    """Return how many jobs are missing, and whether the rest is durable. Raises QueueError."""
-    wait = (*_WAITS[durability], LONGEST_WAIT_MS)
-    with Asking("confirm"):
-        written, waited = await pipeline(redis, ("EVALSHA", scripts.CONFIRM.sha, 1, conf, *ids), wait)
-        if isinstance(written, NoScriptError):
-            written, waited = await pipeline(redis, ("EVAL", scripts.CONFIRM.source, 1, conf, *ids), wait)
-        for reply in (written, waited):
-            if isinstance(reply, ResponseError):
-                raise reply
-    with Reading("confirm"):
-        return int(written), _count(waited) >= 1
+def _reason(refusal: ResponseError) -> str:
+    """Return why the server can never confirm; "" for a passing state, which the submit meets, too."""
+    if isinstance(refusal, NoPermissionError):
+        return "its user may not ask for a confirmation"
+    if "unknown command" in str(refusal):
+        return "it has no WAITAOF"
+    return "appendonly is off" if "appendonly" in str(refusal) else ""
 
 
 def _count(waited: Any) -> int:
     """Return the number of confirmations: WAITAOF counts the primary's disk and the replicas' disks."""
     return int(waited[0] if isinstance(waited, list) else waited)
-
-
-def _not_durable(receipts: Sequence[Receipt], durability: Durability, problem: str) -> NotDurableError:
-    return NotDurableError(durability.value, problem, receipts, remedy=_REMEDIES[durability])

@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.errors import (
     IdempotencyConflictError,
@@ -39,8 +39,7 @@ from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
-from agentpool_core.queue.durability import check as check_durability
-from agentpool_core.queue.durability import confirm
+from agentpool_core.queue.durability import Confirmation
 from agentpool_core.queue.keys import Keys
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elect
 BACKOFF_FIRST_SECONDS = 0.05  # doubles each time, with jitter
 BACKOFF_LONGEST_SECONDS = 0.8
 
+T = TypeVar("T")
 _TTL = -2  # submit_plain.lua's answer where the pool gives the priority a ttl
 _STATES = {state.value: state for state in JobState}
 
@@ -61,30 +61,25 @@ _STATES = {state.value: state for state in JobState}
 class Producer:
     """Submits to a pool. Safe to share between tasks; stateless except for the client."""
 
-    def __init__(self, redis: RedisClient, pool: PoolRef, *, durability: Durability = Durability.LOCAL) -> None:
-        check_durability(redis, durability)
+    def __init__(self, redis: RedisClient, pool: PoolRef, *, durability: Durability | None = None) -> None:
         self.pool = pool
         self._redis = redis
-        self._durability = durability
         self._conf = Keys(pool).conf
+        self._confirmation = Confirmation(redis, self._conf, durability)
         self._not_plain = {Priority.CRITICAL.value}  # priorities that always need the full script
 
-    def durable(self, durability: Durability) -> Producer:
-        """Return a producer whose submits wait for that durability. Raises SettingError on a cluster."""
-        if durability is self._durability:
-            return self
-        return Producer(self._redis, self.pool, durability=durability)
-
-    async def submit(self, request: JobRequest) -> Receipt:
-        """Submit a job; return once it is as durable as the producer was asked to make it.
+    async def submit(self, request: JobRequest, *, durability: Durability | None = None) -> Receipt:
+        """Submit a job; return once it is as durable as wanted: by this call, the producer, or the pool's settings.
 
         Raises InvalidJobError (an unusable field), UnknownKindError, UnknownParentError, UnknownPoolError,
         RetiredPoolError, QueueFullError or IdempotencyConflictError, or a different QueueError if Redis cannot be
         written: nothing is kept then. Only after SubmitUnknownError the outcome is unknown, because the answer may be
-        lost: repeat the call with the same key or id. After NotDurableError the job is submitted.
+        lost: repeat the call with the same key or id. After NotDurableError the job is submitted; after
+        DurabilityUnavailableError it is not.
         """
+        durability = await self._prepare(durability)
         receipt = await self._submit(request)
-        await confirm(self._redis, self._conf, [receipt], self._durability)
+        await self._confirmation.confirm([receipt], durability)
         return receipt
 
     async def _submit(self, request: JobRequest) -> Receipt:
@@ -99,13 +94,17 @@ class Producer:
                 raise self._refusal(reply, {0: request}, [])
             return _receipts(reply, [job_id])[0]
 
-    async def submit_many(self, requests: Sequence[JobRequest]) -> list[Receipt]:
+    async def submit_many(
+        self, requests: Sequence[JobRequest], *, durability: Durability | None = None
+    ) -> list[Receipt]:
         """Submit many jobs; return a receipt for each, in order. Jobs may wait for jobs of the same call by `job_id`.
 
         All are checked before the first is sent. They are stored in slices of `JOBS_A_CALL`, each completely or not at
         all: if a later slice is refused, the error's `accepted` holds the receipts of the earlier slices. Its `index`
-        is the place of the refused job. Raises the errors of `submit`, and DependencyCycleError.
+        is the place of the refused job. Raises the errors of `submit`, and DependencyCycleError. One confirmation of
+        the durability covers all jobs; after NotDurableError with `accepted` of only some jobs, submit all again.
         """
+        durability = await self._prepare(durability)
         order = job_requests.parents_first(requests)
         ids = [request.job_id or job_requests.new_id() for request in requests]
         prepared = [_prepared(requests, index, ids[index]) for index in order]
@@ -115,12 +114,14 @@ class Producer:
             reply = await self._send(script, [text for job in prepared[start:end] for text in job])
             with Reading("submit"):
                 if reply[0] != "ok":
-                    raise self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
+                    refusal = self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
+                    await self._confirmation.confirm(receipts, durability)
+                    raise refusal
                 receipts += _receipts(reply, [ids[index] for index in order[start:end]])
         in_order: list[Any] = [None] * len(requests)
         for index, receipt in zip(order, receipts, strict=True):
             in_order[index] = receipt
-        await confirm(self._redis, self._conf, in_order, self._durability)
+        await self._confirmation.confirm(in_order, durability)
         return in_order
 
     async def cancel(self, job_id: JobId, *, reason: str = "requested", tree: bool = False) -> CancelOutcome:
@@ -182,21 +183,18 @@ class Producer:
             self._not_plain.add(priority)
         return None if depth < 0 else depth
 
+    async def _prepare(self, durability: Durability | None) -> Durability:
+        """Return the durability of the next submit, as `Confirmation.prepare`. Nothing is kept after an error."""
+        return await _retried(lambda: self._confirmation.prepare(durability))
+
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
         """Return a submit script's reply; retry while the connection is lost."""
-        attempt = 0
-        while True:
-            try:
-                return await script.run(self._redis, self._conf, args)
-            except QueueUnreachableError as error:
-                raise_lost()
-                attempt += 1
-                if attempt >= (TRIES_OF_CLUSTER if is_passing_of_cluster(error.__cause__) else TRIES):
-                    if isinstance(error, QueueReadOnlyError):  # nothing was kept
-                        raise
-                    raise SubmitUnknownError(error.detail) from error
-                pause = min(BACKOFF_FIRST_SECONDS * 2**attempt, BACKOFF_LONGEST_SECONDS)
-                await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
+        try:
+            return await _retried(lambda: script.run(self._redis, self._conf, args))
+        except QueueReadOnlyError:  # nothing was kept
+            raise
+        except QueueUnreachableError as error:
+            raise SubmitUnknownError(error.detail) from error
 
     def _refusal(self, reply: list[Any], asked: Mapping[int, JobRequest], accepted: list[Receipt]) -> QueueError:
         """Return the error for a refusal; `asked` holds the requests by their place in the call, in the order sent."""
@@ -227,6 +225,21 @@ class Producer:
                 raise QueueReplyError(doing="submit", problem=f"outcome {str(reply[0])[:20]!r}")
         error.accepted, error.index = accepted, index
         return error
+
+
+async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Return the result of the attempt, repeated with backoff while the connection is lost."""
+    attempts = 0
+    while True:
+        try:
+            return await attempt()
+        except QueueUnreachableError as error:
+            raise_lost()
+            attempts += 1
+            if attempts >= (TRIES_OF_CLUSTER if is_passing_of_cluster(error.__cause__) else TRIES):
+                raise
+            pause = min(BACKOFF_FIRST_SECONDS * 2**attempts, BACKOFF_LONGEST_SECONDS)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
 
 
 def _script_for(requests: Sequence[JobRequest]) -> scripts.Script:

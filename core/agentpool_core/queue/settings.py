@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import Any
 
 from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import Durability
 from agentpool_core.queue.schedule import Schedule
 from agentpool_core.queue.usage import BILLION
 from agentpool_core.text import RENDERED_CHARS, render_value
@@ -148,6 +149,7 @@ class PoolSettings:
     unknown_kind_ms: int = 600_000  # wait of a job for a worker that knows its kind, while none does
     keep_wait_ms: int = 1_000  # a wait with less time left keeps its handler and its slot
     refuse_endless_waits: bool = False  # a wait for a signal without a timeout fails its job for good
+    durability: Durability = Durability.LOCAL  # of a submit without a choice
     retention_results_ms: int = 86_400_000  # how long ended jobs can be read
     retention_dead_ms: int = 604_800_000  # how long dead letters are kept
     concurrency: int = 20  # slots a worker
@@ -325,6 +327,7 @@ def schedules_of(text: str) -> tuple[Schedule, ...]:
     return tuple(Schedule.from_mapping(plain) for plain in json.loads(text))
 
 
+_CHOICES: Mapping[str, Callable[[str], object]] = {"AdaptiveMode": AdaptiveMode, "Durability": Durability}
 _LISTS: Mapping[str, Callable[[str], object]] = {
     "routes": routes_of,
     "limits": limits_of,
@@ -336,8 +339,8 @@ _LISTS: Mapping[str, Callable[[str], object]] = {
 def _decoded(name: str, kind: str, text: str) -> object:
     if name in _LISTS:
         return _LISTS[name](text)
-    if kind == "AdaptiveMode":
-        return AdaptiveMode(text)
+    if kind in _CHOICES:
+        return _CHOICES[kind](text)
     if kind == "bool":
         return {"1": True, "0": False}[text]
     if text == "" and kind.endswith("None"):

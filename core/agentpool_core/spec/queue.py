@@ -300,6 +300,14 @@ class EndlessWaits(StrEnum):
     REFUSE = "Refuse"  # the job fails for good, with the remedy
 
 
+class SubmitDurability(StrEnum):
+    """Where a submitted job must be before the submit returns."""
+
+    LOCAL = "Local"  # in the memory of the primary, as its settings keep it
+    FSYNC = "Fsync"  # on the disk of the primary
+    REPLICA = "Replica"  # in the memory of at least one replica
+
+
 class Waits(SpecModel):
     """Waits of handlers for signals and times."""
 
@@ -323,6 +331,14 @@ class Queue(SpecModel):
 
     redis: Redis = Field(
         default=DEFAULT_REDIS, description="The Redis (6.2 or later) or Valkey server that holds the queue."
+    )
+    durability: SubmitDurability = Field(
+        default=SubmitDurability.LOCAL,
+        description=(
+            "Where a job must be before its submit returns, unless the submit chooses: in the memory of Redis (Local), "
+            "on its disk (Fsync; needs an append-only file and Redis 7.2 or later, or Valkey), or on a replica "
+            "(Replica)."
+        ),
     )
     unlisted_kinds: UnlistedKinds = Field(
         default=UnlistedKinds.ACCEPT,

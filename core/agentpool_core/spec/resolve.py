@@ -6,6 +6,7 @@ Presets and all dependent defaults are applied here and nowhere else. The operat
 
 from __future__ import annotations
 
+from agentpool_core.jobs import Durability
 from agentpool_core.queue.settings import Budget, Limit, PoolSettings, Rate, Route, Tenant
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
@@ -30,6 +31,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
         schedules=tuple(schedule.resolve() for schedule in spec.schedules),
         tenants=tuple(Tenant(name=t.name, weight=t.weight) for t in queue.tenants if t.weight != 1),
         refuse_unlisted_kinds=queue.unlisted_kinds is UnlistedKinds.REFUSE,
+        durability=Durability(queue.durability.value.lower()),
         max_depth=queue.max_depth,
         patience_critical_ms=queue.patience_seconds.critical * MS_PER_SECOND,
         patience_task_ms=queue.patience_seconds.task * MS_PER_SECOND,

@@ -18,6 +18,7 @@ from starlette.exceptions import HTTPException
 
 from agentpool_core.errors import (
     AgentPoolError,
+    DurabilityUnavailableError,
     FieldError,
     IdempotencyConflictError,
     InvalidJobError,
@@ -65,6 +66,7 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),
     (NotDurableError, HTTPStatus.SERVICE_UNAVAILABLE, "not-durable"),
+    (DurabilityUnavailableError, HTTPStatus.SERVICE_UNAVAILABLE, "durability-unavailable"),
     (IdempotencyConflictError, HTTPStatus.CONFLICT, "idempotency-conflict"),
     (SettingError, HTTPStatus.BAD_REQUEST, "bad-request"),
 )

@@ -35,10 +35,11 @@ log = logging.getLogger(__name__)
 
 
 @router.post("", status_code=HTTPStatus.ACCEPTED, responses=openapi.SUBMIT, openapi_extra=openapi.SUBMIT_BODY)
-async def submit(admission: Admitted, request: Request, durability: Durability = Durability.LOCAL) -> JsonResponse:
+async def submit(admission: Admitted, request: Request, durability: Durability | None = None) -> JsonResponse:
     """Submit a job, or a list of jobs. `Prefer: wait=30` or `?wait=30s` waits for the end of a single job.
 
-    With `durability` the answer comes once the jobs are on the primary's disk (`fsync`) or on a replica.
+    With `durability` the answer comes once the jobs are on the primary's disk (`fsync`) or on a replica. Without it
+    the pool's setting applies.
 
     Without the verb `read` the receipt comes at once, regardless of the wait.
     """
@@ -52,7 +53,7 @@ async def submit(admission: Admitted, request: Request, durability: Durability =
     document, hook = take_webhook(admission, body)
     wanted = _complete_from_headers(request_from(document), request)
     await check_conflicts(admission, [(wanted, hook)])
-    receipt = await admission.queue.producer.durable(durability).submit(wanted)
+    receipt = await admission.queue.producer.submit(wanted, durability=durability)
     await put_webhooks(admission, [(receipt.job_id, hook)])
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
@@ -81,7 +82,7 @@ async def _follow(
 
 
 async def _submit_many(
-    admission: Admission, request: Request, documents: list[Json], durability: Durability
+    admission: Admission, request: Request, documents: list[Json], durability: Durability | None
 ) -> JsonResponse:
     _check_no_key(request)
     limit = admission.gateway.settings.max_jobs
@@ -96,8 +97,8 @@ async def _submit_many(
     await check_conflicts(admission, parsed)
     wanted = [job for job, _ in parsed]
     trace = trace_in(request.headers)
-    producer = admission.queue.producer.durable(durability)
-    receipts = await producer.submit_many([replace(r, trace=dict(r.trace) or trace) for r in wanted])
+    traced = [replace(r, trace=dict(r.trace) or trace) for r in wanted]
+    receipts = await admission.queue.producer.submit_many(traced, durability=durability)
     admission.gateway.metrics.count_submitted(admission.pool, receipts)
     await put_webhooks(admission, [(kept.job_id, hook) for kept, (_, hook) in zip(receipts, parsed, strict=True)])
     body = {

@@ -372,11 +372,12 @@ async def test_schedules_are_put_listed_paused_and_deleted(http):
     assert (await http.delete("/schedules/report")).status_code == 422
 
 
-async def test_a_submit_that_is_not_durable_shows_no_words_of_the_server(http):
-    """The receipt and the kind of failure are in the answer; the server's own text, which may name hosts, is not."""
+async def test_a_submit_without_its_durability_shows_no_words_of_the_server(http):
+    """The kind of failure and the remedy are in the answer; the server's own text, which may name hosts, is not."""
     answer = await http.post("/jobs?durability=fsync", json={"kind": "greet"})
     body = answer.json()
-    assert (answer.status_code, len(body["accepted"])) == (503, 1)
-    assert "the job is submitted, but not durable" in body["detail"]
+    assert (answer.status_code, body["type"]) == (503, "urn:agentpool:problem:durability-unavailable")
+    assert "nothing was submitted (appendonly is off)" in body["detail"]
+    assert "set appendonly yes" in body["remedy"]
     assert "WAITAOF" not in answer.text
     assert "ERR" not in answer.text

@@ -13,9 +13,10 @@ from agentpool_core.errors import (
     QueueReadOnlyError,
     QueueUnreachableError,
     SettingError,
+    SubmitUnknownError,
     UnsupportedServerError,
 )
-from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.jobs import Durability, JobRequest, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect, producer, scripts
 from agentpool_core.queue.completions import SettleOutcome, Succeeded
 from agentpool_core.queue.keys import pressure_of
@@ -25,11 +26,13 @@ POOL = PoolRef("test", "faults")
 
 
 async def test_a_server_that_is_not_there_is_unknown_not_empty(tmp_path, monkeypatch):
-    """No server listens: submits and snapshots report Redis as unreachable."""
+    """No server listens: submits and snapshots report Redis as unreachable; a job that was sent is unknown."""
     monkeypatch.setattr(producer, "BACKOFF_FIRST_SECONDS", 0.001)
     redis = connect(f"unix://{tmp_path}/nobody")
-    with pytest.raises(QueueUnreachableError, match=r"did not answer.*unknown.*same idempotency key"):
+    with pytest.raises(QueueUnreachableError, match="did not answer"):
         await Producer(redis, POOL).submit(JobRequest(kind="x"))
+    with pytest.raises(SubmitUnknownError, match=r"did not answer.*unknown.*same idempotency key"):
+        await Producer(redis, POOL).submit(JobRequest(kind="x"), durability=Durability.LOCAL)
     found = await Inspector(redis).snapshots([POOL])
     assert isinstance(found[POOL], QueueUnreachableError)
     await redis.aclose()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
 
 from agentpool_core.client import Client
-from agentpool_core.errors import QueueError
-from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
+from agentpool_core.errors import DurabilityUnavailableError, NotDurableError, QueueError
+from agentpool_core.jobs import Durability, JobRequest, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, check_server, connect
 from agentpool_core.queue.completions import SettleOutcome, Succeeded, Wake
 from tests.fixtures.redis import wait_until
@@ -67,6 +69,29 @@ async def test_pools_spread_over_a_cluster(cluster):
     assert [snapshot.queued for snapshot in found.values()] == [3] * len(POOLS)
     assert await Inspector(redis).purge(POOLS[0]) > 5
     await redis.aclose()
+
+
+async def test_a_cluster_confirms_on_the_node_of_the_pool(cluster):
+    """The confirmation is asked on a connection to the pool's own node."""
+    redis = connect(cluster)
+    for pool in POOLS:
+        await Inspector(redis).configure(pool, PoolSettings())
+        for wanted, problem in ((Durability.FSYNC, "appendonly is off"), (Durability.REPLICA, "no replica answers")):
+            with pytest.raises(DurabilityUnavailableError, match=problem):
+                await Producer(redis, pool).submit(JobRequest(kind="x"), durability=wanted)
+    for node in redis.get_primaries():
+        await node.execute_command("CONFIG", "SET", "appendonly", "yes")
+    for pool in POOLS:
+        producer = Producer(redis, pool, durability=Durability.FSYNC)
+        await wait_until(lambda p=producer: _confirmed(p), "the log of the node is there")
+        assert len(await producer.submit_many([JobRequest(kind="x")] * 3)) == 3
+    await redis.aclose()
+
+
+async def _confirmed(producer):
+    with contextlib.suppress(DurabilityUnavailableError, NotDurableError):
+        return await producer.submit(JobRequest(kind="x", idempotency_key="first"))
+    return None
 
 
 async def test_sentinel_names_the_primary_and_the_queue_follows_it(redis_server_factory, tmp_path):

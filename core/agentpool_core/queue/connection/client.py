@@ -20,7 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from agentpool_core.errors import QueueUnreachableError, SettingError, UnsupportedServerError
 from agentpool_core.queue.connection.error_translation import Asking, Reading, is_demotion
-from agentpool_core.queue.connection.pools import BLOCKING, QueueCluster, QueuePool, SentinelPool
+from agentpool_core.queue.connection.pools import BLOCKING, QueueCluster, QueuePool, SentinelPool, ask_through
 from agentpool_core.queue.connection.reply_limits import MAX_REPLY_BYTES
 from agentpool_core.queue.connection.sentinels import Sentinels
 from agentpool_core.queue.connection.url import RedisUrl, Topology
@@ -173,10 +173,7 @@ async def pipeline(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     timeout. A cancelled call closes the connection. If the server reports its demotion, all connections are closed, so
     that the next call finds the new primary behind the same address.
     """
-    try:
-        packed = b"".join([pack_command(tuple(command)) for command in commands])
-    except UnicodeEncodeError:  # a lone surrogate, from a file name that is not UTF-8, say
-        packed = b"".join([pack_command(_encodable(command)) for command in commands])
+    packed = _pack(commands)
     pool = redis.connection_pool
     if not isinstance(pool, QueuePool):
         return await _through_stream(pool, packed, replies=len(commands))
@@ -194,6 +191,21 @@ async def pipeline(redis: RedisClient, *commands: Sequence[Any]) -> list[Any]:
     return found
 
 
+async def pipeline_at(redis: RedisClient, key: str, *commands: Sequence[Any]) -> list[Any]:
+    """Do the same as `pipeline`, also in a cluster: on a connection to the server of the key."""
+    if is_cluster(redis):
+        found: list[Any] = await redis.ask_at(key, _pack(commands), replies=len(commands))
+        return found
+    return await pipeline(redis, *commands)
+
+
+def _pack(commands: Sequence[Sequence[Any]]) -> bytes:
+    try:
+        return b"".join([pack_command(tuple(command)) for command in commands])
+    except UnicodeEncodeError:  # a lone surrogate, from a file name that is not UTF-8, say
+        return b"".join([pack_command(_encodable(command)) for command in commands])
+
+
 def _encodable(command: Sequence[Any]) -> tuple[Any, ...]:
     return tuple(encodable(part) if isinstance(part, str) else part for part in command)
 
@@ -201,23 +213,10 @@ def _encodable(command: Sequence[Any]) -> tuple[Any, ...]:
 async def _through_stream(pool: Any, packed: bytes, *, replies: int) -> list[Any]:
     """Do the same as a wire, for a user's own pool."""
     connection = await pool.get_connection()
-    limit_s, connection.socket_timeout = connection.socket_timeout, None  # a common limit for all of it
-    found: list[Any] = []
     try:
-        async with asyncio.timeout(limit_s):
-            await connection.send_packed_command(packed)
-            for _ in range(replies):
-                try:
-                    found.append(await connection.read_response())
-                except ResponseError as error:
-                    found.append(error)
-    except BaseException:
-        await connection.disconnect(nowait=True)
-        raise
+        return await ask_through(connection, packed, replies=replies)
     finally:
-        connection.socket_timeout = limit_s
         await pool.release(connection)
-    return found
 
 
 async def check_server(redis: RedisClient) -> str:

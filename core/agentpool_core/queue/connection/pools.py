@@ -17,7 +17,7 @@ from typing import Any
 from redis.asyncio import ConnectionPool, RedisCluster
 from redis.asyncio.connection import AbstractConnection, Connection
 from redis.asyncio.sentinel import SentinelConnectionPool
-from redis.exceptions import ClusterError, InvalidResponse, MaxConnectionsError, RedisError
+from redis.exceptions import ClusterError, InvalidResponse, MaxConnectionsError, RedisError, ResponseError
 from redis.exceptions import ConnectionError as LostConnectionError
 
 from agentpool_core.queue.connection.loop_ownership import Owner, Use
@@ -231,18 +231,31 @@ class QueueCluster(RedisCluster):
         """Send a command in its turn, as redis-py does. Raises MaxConnectionsError after a long wait."""
         self._own()
         turns = self._blocking_turns if args[0] in BLOCKING else self._turns
-        try:
-            async with asyncio.timeout(FREE_WITHIN_SECONDS):
-                await turns.acquire()
-        except TimeoutError:
-            raise MaxConnectionsError(
-                f"the calls of this client have been busy for {FREE_WITHIN_SECONDS:g} s"
-            ) from None
+        await _await_turn_of(turns)
         try:
             return await super().execute_command(*args, **options)
         except AttributeError as error:  # redis-py looks up a node that it does not know yet
             await super().aclose()  # the next call reads the topology
             raise ClusterError(f"redirected to an unknown node ({error})") from None
+        finally:
+            turns.release()
+
+    async def ask_at(self, key: str, packed: bytes, *, replies: int) -> list[Any]:
+        """Send packed commands on a single connection to the key's server; an exception stands for an error reply.
+
+        A redirection is such an error: it is not followed.
+        """
+        self._own()
+        turns = self._turns
+        await _await_turn_of(turns)
+        try:
+            await self.initialize()
+            node: Any = self.get_node_from_key(key)  # raises instead of returning None for a primary
+            connection = node.acquire_connection()
+            try:
+                return await ask_through(connection, packed, replies=replies)
+            finally:
+                node.release(connection)
         finally:
             turns.release()
 
@@ -258,6 +271,35 @@ class QueueCluster(RedisCluster):
         if use is Use.FORKED:
             _left_behind.append(self.nodes_manager)
         self._begin()
+
+
+async def ask_through(connection: AbstractConnection, packed: bytes, *, replies: int) -> list[Any]:
+    """Send packed commands on a connection of redis-py, and return the replies. A failed call closes the connection."""
+    settings: Any = connection  # redis-py reads the limit with each reply
+    limit_s, settings.socket_timeout = settings.socket_timeout, None  # a common limit for all of it
+    found: list[Any] = []
+    try:
+        async with asyncio.timeout(limit_s):
+            await connection.send_packed_command(packed)
+            for _ in range(replies):
+                try:
+                    found.append(await connection.read_response())
+                except ResponseError as error:
+                    found.append(error)
+    except BaseException:
+        await connection.disconnect(nowait=True)
+        raise
+    finally:
+        settings.socket_timeout = limit_s
+    return found
+
+
+async def _await_turn_of(turns: asyncio.Semaphore) -> None:
+    try:
+        async with asyncio.timeout(FREE_WITHIN_SECONDS):
+            await turns.acquire()
+    except TimeoutError:
+        raise MaxConnectionsError(f"the calls of this client have been busy for {FREE_WITHIN_SECONDS:g} s") from None
 
 
 def _hang_up(connection: AbstractConnection) -> None:
