@@ -537,8 +537,8 @@ CATALOGUE = (
         name="emit-before-the-store",
         wrong="an emit is acknowledged before the chunk is stored",
         method="agentpool_worker.durable.output:Output.emit",
-        old="await self._writes.add(encode_chunk(value))",
-        new="__import__('asyncio').ensure_future(self._writes.add(encode_chunk(value)))",
+        old="await self._store.emit(self._lease, self._numbered, (text,))",
+        new="__import__('asyncio').ensure_future(self._store.emit(self._lease, self._numbered, (text,)))",
     ),
     Mutant(
         name="step-before-the-store",
@@ -589,8 +589,13 @@ CATALOGUE = (
     Mutant(
         name="chunks-twice",
         wrong="output that is sent again after a lost answer is stored twice",
-        old="    if number > last then\n      redis.call('XADD', stream",
-        new="    if true then\n      redis.call('XADD', stream",
+        old="    if number > last then\n      local added",
+        new="    if true then\n      local added",
+    ),
+    Mutant(
+        name="unfenced-output",
+        wrong="a worker that has lost a job adds to its output",
+        old="  if current ~= token or holder ~= worker then return 'stale' end\n",
     ),
     Mutant(
         name="output-outlives-its-job",

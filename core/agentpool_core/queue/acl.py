@@ -42,7 +42,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
     ),
     Role.WORKER: (
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
-        "exchange", "exchange_plain", "report", "spend", "group", "maintain", "lag", "fire",
+        "exchange", "exchange_plain", "report", "emit", "spend", "group", "maintain", "lag", "fire",
     ),
     Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge"),
 }  # fmt: skip

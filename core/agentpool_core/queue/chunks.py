@@ -6,7 +6,7 @@ A reader continues after the id of any entry, through restarts of every part. Th
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ MAX_CHUNKS = 10_000  # of a job; about so many newest chunks are kept
 START = "0"  # before the oldest chunk
 PAGE = 500  # entries read at once
 PAGE_NEWEST = 16  # likewise, backwards: at most a MiB
-FOLLOW_BLOCK_MS = 20_000  # of a reader that hears of the end by other means
+FOLLOW_BLOCK_MS = 20_000  # of a reader that learns of the end by a different call
 _BLOCK_MS = 1_000  # after which the state of a silent job is looked at
 
 
@@ -51,6 +51,37 @@ def encode_chunk(value: Json) -> str:
     return text
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OutputEntry:
+    """An entry of the stream of a job's output."""
+
+    place: str
+    chunk: Chunk | None  # None: the end of a job, or an entry that no script writes
+    ended: bool
+
+
+def place_of(place: str) -> tuple[int, ...]:
+    """Return a place in sortable form."""
+    return tuple(int(part) for part in place.replace("-", ".").split("."))
+
+
+async def read_output(
+    redis: RedisClient, pool: PoolRef, places: Mapping[JobId, str], *, count: int = PAGE, block_ms: int = 0
+) -> dict[JobId, list[OutputEntry]]:
+    """Return at most `count` next entries of each job after its place; wait for the first one for up to `block_ms`."""
+    wait: tuple[Any, ...] = ("BLOCK", block_ms) if block_ms else ()
+    keys = {Keys(pool).chunks(job_id): job_id for job_id in places}
+    reply = await ask(redis, "XREAD", "COUNT", count, *wait, "STREAMS", *keys, *places.values())
+    with Reading("xread"):
+        pairs = reply.items() if isinstance(reply, dict) else reply or ()
+        return {keys[str(key)]: [_entry(str(row[0]), fields_of(row[1])) for row in rows] for key, rows in pairs}
+
+
+def longest_wait_ms(redis: RedisClient) -> int:
+    """Return how long a read of output may wait on this client."""
+    return int(min(FOLLOW_BLOCK_MS, longest_block_s(redis) * 1000))
+
+
 async def follow_chunks(
     redis: RedisClient, inspector: Inspector, pool: PoolRef, job_id: JobId, *, after: str = START
 ) -> AsyncIterator[Chunk]:
@@ -58,34 +89,36 @@ async def follow_chunks(
 
     Raises UnknownJobError. A dead letter that is replayed continues its stream.
     """
-    key = Keys(pool).chunks(job_id)
     job = await inspector.job(pool, job_id)
-    block_ms = min(_BLOCK_MS, int(longest_block_s(redis) * 1000))
+    block_ms = min(_BLOCK_MS, longest_wait_ms(redis))
     while True:
-        rows = await _read(redis, key, after, 0 if job.state.terminal else block_ms)
-        for after, fields in rows:  # noqa: PLR1704  # where the next reading goes on
-            if (chunk := _chunk(after, fields)) is not None:
-                yield chunk
-        if job.state.terminal and len(rows) < PAGE:
+        found = await read_output(redis, pool, {job_id: after}, block_ms=0 if job.state.terminal else block_ms)
+        entries = found.get(job_id, [])
+        for entry in entries:
+            after = entry.place
+            if entry.chunk is not None:
+                yield entry.chunk
+        if job.state.terminal and len(entries) < PAGE:
             return
-        if not rows or "end" in rows[-1][1]:
+        if not entries or entries[-1].ended:
             job = await inspector.job(pool, job_id)
         raise_lost()
 
 
 class JobOutput:
-    """The output of a pool's jobs for readers that hear of the end of a job by its events."""
+    """The stored output of a pool's jobs."""
 
     def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
         self._redis = redis
-        self._keys = Keys(pool)
+        self._pool = pool
 
     async def newest(self, job_id: JobId, *, most_bytes: int) -> list[Chunk]:
         """Return the newest chunks that have at most so many bytes together, oldest first."""
         found: list[Chunk] = []
         before, left = "+", most_bytes
+        key = Keys(self._pool).chunks(job_id)
         while True:
-            rows = await ask(self._redis, "XREVRANGE", self._keys.chunks(job_id), before, "-", "COUNT", PAGE_NEWEST)
+            rows = await ask(self._redis, "XREVRANGE", key, before, "-", "COUNT", PAGE_NEWEST)
             with Reading("xrevrange"):
                 for row in rows:
                     fields = fields_of(row[1])
@@ -99,35 +132,18 @@ class JobOutput:
 
     async def after(self, job_id: JobId, place: str) -> AsyncGenerator[Chunk, None]:
         """Yield the chunks after a place that are stored now."""
-        async for chunk in self._pages(job_id, place, block_ms=0):
-            yield chunk
-
-    async def follow(self, job_id: JobId, place: str) -> AsyncGenerator[Chunk, None]:
-        """Yield the chunks after a place, as they come. Never ends by itself."""
-        block_ms = min(FOLLOW_BLOCK_MS, int(longest_block_s(self._redis) * 1000))
-        async for chunk in self._pages(job_id, place, block_ms=block_ms):
-            yield chunk
-
-    async def _pages(self, job_id: JobId, place: str, *, block_ms: int) -> AsyncGenerator[Chunk, None]:
-        while True:
-            rows = await _read(self._redis, self._keys.chunks(job_id), place, block_ms)
-            for place, fields in rows:  # noqa: PLR1704  # where the next reading goes on
-                if (chunk := _chunk(place, fields)) is not None:
-                    yield chunk
-            if not block_ms and len(rows) < PAGE:
-                return
-            raise_lost()
+        entries: list[OutputEntry] | None = None
+        while entries is None or len(entries) == PAGE:
+            found = await read_output(self._redis, self._pool, {job_id: place})
+            entries = found.get(job_id, [])
+            for entry in entries:
+                place = entry.place
+                if entry.chunk is not None:
+                    yield entry.chunk
 
 
-async def _read(redis: RedisClient, key: str, after: str, block_ms: int) -> list[tuple[str, dict[str, str]]]:
-    """Return the next entries; wait for the first one for up to `block_ms`."""
-    wait: tuple[Any, ...] = ("BLOCK", block_ms) if block_ms else ()
-    reply = await ask(redis, "XREAD", "COUNT", PAGE, *wait, "STREAMS", key, after)
-    with Reading("xread"):
-        if not reply:
-            return []
-        rows = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
-        return [(str(row[0]), fields_of(row[1])) for row in rows]
+def _entry(place: str, fields: dict[str, str]) -> OutputEntry:
+    return OutputEntry(place=place, chunk=_chunk(place, fields), ended="end" in fields)
 
 
 def _chunk(entry_id: str, fields: dict[str, str]) -> Chunk | None:

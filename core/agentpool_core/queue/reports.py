@@ -1,15 +1,16 @@
 """A running job's side of its queue: checkpoint, progress, steps, output, usage, and signals, under the job's lease.
 
-`scripts/report.lua` and `scripts/spend.lua` write, and refuse a lease that has passed to a different worker.
+`scripts/report.lua`, `emit.lua` and `spend.lua` there write, and refuse a lease that has passed to a different worker.
 `consumer` claims and settles the jobs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentpool_core.errors import BudgetExceededError, StaleLeaseError
+from agentpool_core.errors import BudgetExceededError, QueueError, StaleLeaseError
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.codec.layout import step_text
@@ -24,6 +25,26 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.keys import Keys
     from agentpool_core.queue.usage import UsageReport
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Emission:
+    """Chunks that a running job adds to its output."""
+
+    lease: Lease
+    first: int  # number of the first chunk within the run, from 1
+    chunks: Sequence[str]  # JSON texts
+
+
+def check_emitted(lease: Lease, outcome: str) -> None:
+    """Raise the error of an outcome of `emit_all`, if any: StaleLeaseError, or QueueError."""
+    if outcome == "stale":
+        raise StaleLeaseError(lease.job_id, lease.token)
+    if outcome != "ok":
+        raise QueueError(
+            f"the output of job {lease.job_id} cannot be stored: its key in Redis is no stream",
+            remedy="delete the key, which a different program has written",
+        )
 
 
 class JobReports(GroupReports):
@@ -63,9 +84,21 @@ class JobReports(GroupReports):
 
         Raises StaleLeaseError if the lease has passed to a different worker; then nothing was stored.
         """
-        args: list[scripts.Arg] = [lease.job_id, lease.token, "chunks", first, self.worker, *chunks]
-        if await scripts.REPORT.run(self._redis, self._conf, args) != ["ok"]:
-            raise StaleLeaseError(lease.job_id, lease.token)
+        (outcome,) = await self.emit_all([Emission(lease=lease, first=first, chunks=chunks)])
+        check_emitted(lease, outcome)
+
+    async def emit_all(self, emissions: Sequence[Emission]) -> list[str]:
+        """Append chunks to the output of any number of jobs in a single round trip. Safe to repeat.
+
+        Return an outcome for each emission, which `check_emitted` turns into an error.
+        """
+        args: list[scripts.Arg] = [self.worker]
+        for emission in emissions:
+            lease = emission.lease
+            args += (lease.job_id, lease.token, emission.first, len(emission.chunks), *emission.chunks)
+        outcomes = await scripts.EMIT.run(self._redis, self._conf, args)
+        with Reading("emit"):
+            return [str(outcome) for outcome, _ in zip(outcomes, emissions, strict=True)]
 
     async def use(self, lease: Lease, first: int, reports: Sequence[UsageReport], *, reserved: int = 0) -> None:
         """Add usage of models, in reports numbered from `first`, to the job's totals. Safe to repeat.

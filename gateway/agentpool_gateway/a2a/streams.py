@@ -89,7 +89,7 @@ async def _changes(
     """Yield the output after that in `sent` and the changes after those in `known`, until the task is at rest."""
     if any(change.type in _ENDS for change in known[-1:]):
         return
-    merged = _merged(_later(events, job, known), admission.queue.output.follow(job.job_id, sent.place))
+    merged = _merged(_later(events, job, known), admission.queue.output_hub.chunks(job.job_id, sent.place))
     feed = feed_events(admission, merged)
     async with aclosing(merged), aclosing(feed):
         async for change in feed:

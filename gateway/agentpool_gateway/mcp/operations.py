@@ -164,7 +164,7 @@ async def _wait_for_chunk(admission: Admission, job_id: JobId, place: str, wait_
     """Wait until the job has emitted, has ended or asks, at the longest until `wait_s` or the gateway's end."""
 
     async def first() -> None:
-        async with aclosing(admission.queue.output.follow(job_id, place)) as chunks:
+        async with aclosing(admission.queue.output_hub.chunks(job_id, place)) as chunks:
             await anext(chunks)
 
     async def rest() -> None:

@@ -16,6 +16,7 @@ from agentpool_core.queue.chunks import JobOutput
 from agentpool_core.queue.webhooks import Webhooks
 from agentpool_core.redis_address import Address, connect_to
 from agentpool_gateway.pools.event_hub import EventHub
+from agentpool_gateway.pools.output_hub import OutputHub
 from agentpool_gateway.pools.snapshot_cache import SnapshotCache
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PoolQueue:
         self.client = Client(redis, pool=pool)
         self.webhooks = Webhooks(redis, pool)
         self.output = JobOutput(redis, pool)
+        self.output_hub = OutputHub(redis, pool)
         self.snapshots = SnapshotCache(self.inspector, pool)
         self.hub = EventHub(self.inspector, pool, backlog=backlog)
         self._settings: tuple[str, PoolSettings] | None = None  # revision, settings
@@ -58,6 +60,7 @@ class PoolQueue:
     async def close(self) -> None:
         """End waits and streams."""
         await self.hub.close()
+        await self.output_hub.close()
         await self.client.close()
 
     async def _settings_of(self, revision: str) -> PoolSettings:

@@ -21,11 +21,13 @@ from fastapi.responses import Response, StreamingResponse
 
 from agentpool_core.documents import Document, chunk_document, event_document, job_document
 from agentpool_core.errors import AgentPoolError
-from agentpool_core.jobs import JobEvent, JobId, JobState
+from agentpool_core.jobs import Job, JobEvent, JobId, JobState
+from agentpool_core.queue.chunks import Chunk
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.problems import ProblemError, problem_of
 from agentpool_gateway.pools.event_hub import START, position_of
+from agentpool_gateway.pools.output_hub import Page
 from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, feed_events
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
@@ -59,28 +61,41 @@ async def job_events(admission: Admitted, request: Request, job_id: str) -> Resp
 async def job_output(admission: Admitted, request: Request, job_id: str) -> Response:
     """Stream the output of a job's handler until the job has ended, from the start or after Last-Event-ID."""
     last = _last_id(request)
+    place = BEGINNING if last == START else last
     job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
-    chunks = admission.queue.inspector.chunks(admission.pool, JobId(job_id), after="0" if last == START else last)
-    if job.state.terminal and last != START and await anext(aiter(chunks), None) is None:
-        return Response(status_code=HTTPStatus.NO_CONTENT)
-    return _stream(admission, _output_stream(admission, request.url.path, JobId(job_id), last))
+    if job.state.terminal and last != START:
+        async with aclosing(admission.queue.output.after(job.job_id, place)) as rest:
+            if await anext(rest, None) is None:
+                return Response(status_code=HTTPStatus.NO_CONTENT)
+    return _stream(admission, _output_stream(admission, request.url.path, job, place))
 
 
-async def _output_stream(admission: Admission, path: str, job_id: JobId, last: str) -> AsyncGenerator[str, None]:
+async def _output_stream(admission: Admission, path: str, job: Job, place: str) -> AsyncGenerator[str, None]:
     """Yield chunks as text; after the last one the event `end` with the job's state."""
     yield ": begun\n\n"
-    inspector = admission.queue.inspector
-    chunks = inspector.chunks(admission.pool, job_id, after="0" if last == START else last)
-    feed = feed_events(admission, chunks)
+    feed = feed_events(admission, _output_texts(admission, job, place))
     async with aclosing(feed):
         try:
-            async for chunk in feed:
-                yield SILENCE if chunk is None else _message("chunk", chunk_document(chunk), chunk.id)
-            job = await inspector.job(admission.pool, job_id)
-            if job.state.terminal:
-                yield _message("end", {"job_id": job_id, "state": job.state.value})
+            async for text in feed:
+                yield SILENCE if text is None else text
         except AgentPoolError as refusal:
             yield _problem(refusal, path)
+
+
+async def _output_texts(admission: Admission, job: Job, place: str) -> AsyncGenerator[str, None]:
+    """Yield the chunks after a place as text, many at once if they came at once, until the job has ended."""
+    inspector = admission.queue.inspector
+    async with aclosing(admission.queue.output_hub.follow(job.job_id, place)) as pages:
+        while not job.state.terminal:
+            page = await anext(pages)
+            if page.chunks:
+                place = page.last
+                yield _text_of_page(page)
+            if page.ended or not page.chunks:
+                job = await inspector.job(admission.pool, job.job_id)
+    async for chunk in admission.queue.output.after(job.job_id, place):
+        yield _text_of_chunk(chunk)
+    yield _message("end", {"job_id": job.job_id, "state": job.state.value})
 
 
 async def _end_is_left(admission: Admission, job_id: JobId, last: str) -> bool:
@@ -186,6 +201,16 @@ async def _texts(
 def _text_of(event: JobEvent) -> str:
     """Return an event as text, which is made once for all listeners."""
     return _message(event.type, event_document(event), event.id)
+
+
+@lru_cache(maxsize=TEXTS)
+def _text_of_page(page: Page) -> str:
+    """Return a page of output as text, which is made once for all readers of the job."""
+    return "".join(map(_text_of_chunk, page.chunks))
+
+
+def _text_of_chunk(chunk: Chunk) -> str:
+    return _message("chunk", chunk_document(chunk), chunk.id)
 
 
 def _problem(refusal: AgentPoolError, path: str) -> str:

@@ -73,8 +73,8 @@ def test_only_the_servers_clock_decides():
     """No script takes a time from the caller: TIME is read once, in the first part, and by scripts without parts."""
     text = "".join([*SOURCES.values(), *PARTS.values()])
     without_parts = [name for name, source in SOURCES.items() if "--- include" not in source]
-    assert sorted(without_parts) == ["claim_plain", "confirm", "exchange_plain", "submit_plain"]
-    assert text.count("'TIME'") == len(without_parts)  # confirm needs no time, and lib/pool.lua reads the time
+    assert sorted(without_parts) == ["claim_plain", "confirm", "emit", "exchange_plain", "submit_plain"]
+    assert text.count("'TIME'") == len(without_parts) - 1  # confirm and emit need no time; lib/pool.lua reads the time
     assert "os.time" not in text
 
 

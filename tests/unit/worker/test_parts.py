@@ -10,7 +10,7 @@ import types
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from agentpool_core.errors import HandlerError, QueueUnreachableError, SettingError
+from agentpool_core.errors import HandlerError, QueueUnreachableError, SettingError, StaleLeaseError
 from agentpool_core.jobs import JobRequest
 from agentpool_core.queue.completions import Maintenance, Renewal, SettleOutcome
 from agentpool_core.queue.settings import PoolSettings
@@ -281,6 +281,28 @@ async def test_checkpoint_waits_for_redis_and_progress_does_not(monkeypatch):
     await calls.progress(lease(), "lost")
     await calls.checkpoint(lease(), "kept")
     assert consumer.saved == ["kept"]
+
+
+class Output(Away):
+    """A consumer that notes the writes of output, and refuses those of job `lost`."""
+
+    async def emit_all(self, emissions):
+        await self.checkpoint(None, [(each.lease.job_id, each.first, *each.chunks) for each in emissions])
+        return ["stale" if each.lease.job_id == "lost" else "ok" for each in emissions]
+
+
+async def test_output_of_all_jobs_shares_a_write(monkeypatch):
+    """A write that waits for Redis gathers the next ones; a lost lease concerns its job alone; writes are bounded."""
+    monkeypatch.setattr("agentpool_worker.jobs.queue_calls._FIRST_RETRY_SECONDS", 0.001)
+    monkeypatch.setattr("agentpool_worker.jobs.queue_calls.MAX_WRITE_BYTES", 3)
+    consumer = Output(away=2)
+    calls = QueueCalls(consumer, None)
+    jobs = ["a", "b", "lost", "c"]
+    emits = [calls.emit(lease(job_id=job), 1, ["1"]) for job in jobs] + [calls.emit(lease(job_id="a"), 2, ["2"])]
+    outcomes = await asyncio.gather(*emits, return_exceptions=True)
+    assert [isinstance(outcome, StaleLeaseError) for outcome in outcomes] == [False, False, True, False, False]
+    first, rest = [("a", 1, "1"), ("b", 1, "1"), ("lost", 1, "1")], [("c", 1, "1"), ("a", 2, "2")]
+    assert consumer.saved == [first, rest]
 
 
 async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):

@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from agentpool_core.errors import QueueMemoryError, QueueUnreachableError
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue.codec.requests import new_id
+from agentpool_core.queue.reports import Emission, check_emitted
+from agentpool_worker.durable.shared_writes import SharedWrites
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from agentpool_core.jobs import JobId, JobRequest, Lease, Receipt, Step
     from agentpool_core.queue.consumer import Consumer
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
+MAX_WRITE_BYTES = 512 * 1024  # output in one write, and at most a chunk more
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after Redis
 
@@ -45,6 +48,7 @@ class QueueCalls:
         self._consumer = consumer
         self._producer = producer
         self._used = used  # with the kind of the job
+        self._output = SharedWrites(self._write_output)  # of all jobs
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         """Save the job's state, however long Redis is away or full: the job's own timeout ends the wait.
@@ -70,10 +74,23 @@ class QueueCalls:
         )
 
     async def emit(self, lease: Lease, first: int, chunks: Sequence[str]) -> None:
-        """Store output, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError."""
+        """Store output, however long Redis is away or full, like a checkpoint. Raises StaleLeaseError.
+
+        Jobs that emit during a write share the next one.
+        """
+        outcome: list[str] = []
+        await self._output.add((Emission(lease=lease, first=first, chunks=chunks), outcome))
+        check_emitted(lease, outcome[0])
+
+    async def _write_output(self, items: Sequence[tuple[Emission, list[str]]]) -> None:
+        for part in _parts_of(items):
+            for (_, outcome), found in zip(part, await self._emit_all([item[0] for item in part]), strict=True):
+                outcome.append(found)
+
+    async def _emit_all(self, emissions: Sequence[Emission]) -> list[str]:
         return await _retry_until_reached(
-            lambda: self._consumer.emit(lease, first, chunks),
-            f"job {lease.job_id} stores its output",
+            lambda: self._consumer.emit_all(emissions),
+            f"{len(emissions)} jobs store output",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
 
@@ -131,6 +148,18 @@ class QueueCalls:
             f"job {lease.job_id} changes its children",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
+
+
+def _parts_of(items: Sequence[tuple[Emission, list[str]]]) -> Iterator[Sequence[tuple[Emission, list[str]]]]:
+    """Split emissions into parts of about MAX_WRITE_BYTES: a long write would hold up every client of the server."""
+    begin = size = 0
+    for place, (emission, _) in enumerate(items):
+        size += sum(map(len, emission.chunks))
+        if size >= MAX_WRITE_BYTES:
+            yield items[begin : place + 1]
+            begin, size = place + 1, 0
+    if begin < len(items):
+        yield items[begin:]
 
 
 async def _retry_until_reached(

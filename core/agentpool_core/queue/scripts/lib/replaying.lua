@@ -6,7 +6,7 @@
 function replaying.replay(job)
   redis.call('PERSIST', job.key)
   if job.idem then redis.call('PERSIST', jobs.idempotency_key(job)) end
-  if job.emits then redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, 2678400000) end -- as in report.lua
+  if job.emits then redis.call('PEXPIRE', PREFIX .. 'chunks:' .. job.id, 2678400000) end -- as in emit.lua
   if job.started then
     redis.call('PERSIST', PREFIX .. 'started:' .. job.id)
     redis.call('PERSIST', PREFIX .. 'group:' .. job.id)
