@@ -8,14 +8,16 @@ import json
 import shutil
 import uuid
 from collections import Counter
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from agentpool_core.jobs import JobRequest, JobState, PoolRef
 from agentpool_core.queue import Inspector, Producer, connect
 from tests.fixtures.local_system import DevSystem, eventually
-from tests.fixtures.redis import free_port
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -153,16 +155,50 @@ def test_slots_follow_the_pool_without_a_restart(system, pool):
 
 def test_a_container_beside_the_worker_outlives_its_jobs(system, pool):
     """At the end of the pod, the agent's container, which dies at SIGTERM, waits until the worker has drained."""
-    port = free_port()
-    agent = {"name": "agent", "image": IMAGE, "command": ["python", str(APPS / "http_agent.py"), str(port)]}
-    pool.apply(handler={"http": {"port": port}}, beside=[agent], replicas=1, drainSeconds=60)
+    agent = {"name": "agent", "image": IMAGE, "command": ["python", str(APPS / "http_agent.py"), "$(PORT)"]}
+    pool.apply(handler={"http": {"port": 9000}}, beside=[agent], replicas=1, drainSeconds=60)
     eventually(pool.slots, "a worker")
     (job_id,) = pool.submit("any", 4)
     eventually(lambda: pool.records([job_id])[0].state is JobState.RUNNING, "the job to run")
     pool.delete()
     (record,) = pool.ended([job_id])
     assert (record.state, record.attempt) == (JobState.SUCCEEDED, 1), record.error
-    assert record.result == {"slept": 4, "job": job_id}
+    assert record.result == {"slept": 4, "job": job_id, "pod": record.history[-1].worker}
+
+
+class Stranger(BaseHTTPRequestHandler):
+    """A program of the machine's user, which answers every job with success."""
+
+    def do_POST(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+
+@pytest.fixture
+def taken_port() -> Iterator[int]:
+    """A port of this machine at which a stranger answers."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Stranger) as server:
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_address[1]
+        server.shutdown()
+        thread.join()
+
+
+def test_jobs_reach_the_program_of_their_own_pod_only(system, tmp_path, taken_port):
+    """Two pools of two replicas and a stranger have the same port, and each job is answered by its worker's pod."""
+    agent = {"name": "agent", "image": IMAGE, "command": ["python", str(APPS / "http_agent.py"), "$(PORT)"]}
+    pools = [Pool(system, tmp_path / name) for name in ("one", "two")]
+    for each in pools:
+        each.apply(handler={"http": {"port": taken_port}}, beside=[agent], concurrency=2)
+    for each in pools:
+        eventually(lambda each=each: len(each.slots()) == 2, "two workers", within_s=60)
+        for record in each.ended(each.submit("any", 0, 8)):
+            assert record.state is JobState.SUCCEEDED, record.error
+            assert record.result["pod"] == record.history[-1].worker
+            assert record.result["pod"].startswith(each.ref.name)
+        each.delete()
 
 
 def test_a_normal_start_and_end_of_a_pod_cause_no_warning(system, pool):

@@ -150,4 +150,9 @@ def _handlers(
             problem="no handler is given",
             remedy="name an App, for example: agentpool worker my_agents:app",
         )
-    return selection.from_spec(settings.handler, field="AGENTPOOL_HANDLER", output_seconds=settings.output_seconds)
+    return selection.from_spec(
+        settings.handler,
+        field="AGENTPOOL_HANDLER",
+        port=settings.handler_port,
+        output_seconds=settings.output_seconds,
+    )

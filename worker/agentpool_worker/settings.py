@@ -38,6 +38,7 @@ class WorkerSettings:
     host: str = ""  # host name, for observers of the pool's workers
     publish_defaults: bool = False  # a pool without settings gets defaults: for a worker run by hand, with no operator
     handler: str | None = None  # JSON of spec.handler; None: an App is given otherwise
+    handler_port: int | None = None  # of the HTTP handler; None: the port in `handler`
     concurrency: int | None = None  # slots; None: the pool's setting
     drain_seconds: float | None = None  # for jobs to end after SIGTERM; None: the pool's setting
     http_host: str = EVERYWHERE  # the kubelet probes the pod's address
@@ -151,6 +152,7 @@ def _check(values: Mapping[str, Any]) -> None:
 _BOUNDS: dict[str, tuple[float, float]] = {
     "concurrency": (1, 10_000),
     "drain_seconds": (0, 86_400),
+    "handler_port": (1, _HIGHEST_PORT),
     "http_port": (0, _HIGHEST_PORT),
     "block_warn_seconds": (0.05, 3_600),
     "block_give_up_seconds": (0.1, 86_400),

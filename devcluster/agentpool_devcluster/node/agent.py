@@ -24,6 +24,7 @@ from agentpool_devcluster.node.devices import DeviceTable
 from agentpool_devcluster.node.fields import PodPlace
 from agentpool_devcluster.node.guardian import Guardian
 from agentpool_devcluster.node.pod_runner import PodRunner
+from agentpool_devcluster.node.ports import PortRange, private_ports
 from agentpool_devcluster.node.registration import Registration, default_resources
 from agentpool_devcluster.node.server import NodeServer
 from agentpool_devcluster.node.surroundings import NodeTools, Surroundings
@@ -45,6 +46,7 @@ class _Parts:
 
     tools: NodeTools
     addresses: AddressBlock
+    ports: PortRange
     server: NodeServer
     registration: Registration
     tasks: list[asyncio.Task[Any]] = field(default_factory=list)
@@ -62,7 +64,7 @@ class NodeAgent:
         self._pod_tasks: dict[Uid, asyncio.Task[None]] = {}
         self._pods = Informer(client, PODS, fields=f"spec.nodeName={settings.name}")
         self._parts: _Parts | None = None
-        self._lent: dict[Uid, str] = {}  # addresses of pods that still run
+        self._lent: dict[Uid, PodPlace] = {}  # addresses and ports of pods that still run
 
     @property
     def name(self) -> str:
@@ -84,7 +86,7 @@ class NodeAgent:
         server = NodeServer(self._by_key.get)
         port = await server.start(settings.address, settings.tls_certificate)
         registration = Registration(self._client, settings, port=port, pod_cidr=addresses.cidr)
-        self._parts = _Parts(tools, addresses, server, registration)
+        self._parts = _Parts(tools, addresses, PortRange(), server, registration)
         try:
             await registration.register()
         except BaseException:
@@ -124,6 +126,7 @@ class NodeAgent:
         await parts.tools.web.close()
         await parts.tools.guardian.stop()
         parts.addresses.close()
+        parts.ports.close()
 
     def _pod_changed(self, change: Change) -> None:
         if change.new is None:
@@ -139,42 +142,46 @@ class NodeAgent:
 
     def _begin(self, pod: KubeObject, parts: _Parts) -> None:
         uid = uid_of(pod)
+        shared_address = parts.addresses.cidr is None
         place = PodPlace(
             pod_ip=parts.addresses.take(),
+            shared_address=shared_address,
+            ports={port: parts.ports.take() for port in private_ports(pod, shared_address=shared_address)},
             host_ip=self._settings.address,
             node_name=self.name,
             allocatable=amounts_of({**default_resources(), **self._settings.resources}),
         )
         folder = self._settings.state_dir / "pods" / str(uid)
-        self._lent[uid] = place.pod_ip
+        self._lent[uid] = place
         runner = PodRunner(
             Surroundings(tools=parts.tools, pod=pod, place=place, folder=folder),
             admit=self._admit,
-            finished=lambda: self._take_back(uid, parts.addresses),
+            finished=lambda: self._take_back(uid, parts),
         )
         self._runners[uid] = runner
         self._by_key[key_of(pod)] = runner
         runner.update(pod)
-        task = asyncio.create_task(self._run_pod(uid, runner, parts.addresses), name=f"pod-{name_of(pod)}")
+        task = asyncio.create_task(self._run_pod(uid, runner, parts), name=f"pod-{name_of(pod)}")
         self._pod_tasks[uid] = task
 
-    async def _run_pod(self, uid: Uid, runner: PodRunner, addresses: AddressBlock) -> None:
+    async def _run_pod(self, uid: Uid, runner: PodRunner, parts: _Parts) -> None:
         try:
             await runner.run()
         except Exception:  # noqa: BLE001 - one pod must not end the node
             _log.exception("pod %s: its runner failed", key_of(runner.pod))
         finally:
-            self._take_back(uid, addresses)
+            self._take_back(uid, parts)
             del self._runners[uid], self._pod_tasks[uid]
             if self._by_key.get(key_of(runner.pod)) is runner:
                 del self._by_key[key_of(runner.pod)]
 
-    def _take_back(self, uid: Uid, addresses: AddressBlock) -> None:
-        """Release the devices and the address of an ended pod."""
+    def _take_back(self, uid: Uid, parts: _Parts) -> None:
+        """Release the devices, the address and the ports of an ended pod."""
         self._devices.release(uid)
-        address = self._lent.pop(uid, None)
-        if address is not None:
-            addresses.give_back(address)
+        if (place := self._lent.pop(uid, None)) is not None:
+            parts.addresses.give_back(place.pod_ip)
+            for port in place.ports.values():
+                parts.ports.give_back(port)
 
     async def _admit(self, surroundings: Surroundings) -> None:
         """Assign the requested devices to the pod. Raises AdmissionError."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from agentpool_devcluster.kube.objects import annotations_of, labels_of
@@ -25,6 +25,8 @@ class PodPlace:
     host_ip: str
     node_name: str
     allocatable: Amounts  # the node's, which a missing limit stands for
+    shared_address: bool = False  # all pods of the host have the same address
+    ports: Mapping[int, int] = field(default_factory=dict)  # port of this host by the pod's own number
 
 
 def pod_field(path: str, pod: Mapping[str, Any], place: PodPlace) -> str:

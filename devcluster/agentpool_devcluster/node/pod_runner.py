@@ -22,6 +22,7 @@ from agentpool_devcluster.node.errors import AdmissionError, ContainerConfigErro
 from agentpool_devcluster.node.mounts import mounts_supported
 from agentpool_devcluster.node.pod_containers import PodContainers
 from agentpool_devcluster.node.pod_status import PodFacts, status_of
+from agentpool_devcluster.node.ports import with_ports
 from agentpool_devcluster.node.restrictions import has_mounts, not_enforced, refusals
 from agentpool_devcluster.node.surroundings import Surroundings
 from agentpool_devcluster.node.volumes import fill_volumes
@@ -54,7 +55,9 @@ class PodRunner:
         self._sent: dict[str, Any] = {}
         status = surroundings.pod.get("status") or {}
         self._started_at = str(status.get("startTime") or now_text())
-        self.containers = PodContainers(surroundings.pod, changed=self._dirty.set)
+        place = surroundings.place
+        pod = with_ports(surroundings.pod, place.ports, shared_address=place.shared_address)
+        self.containers = PodContainers(pod, changed=self._dirty.set)
 
     @property
     def pod(self) -> KubeObject:
@@ -131,6 +134,9 @@ class PodRunner:
         unenforced = not_enforced(self.pod)
         if unenforced:
             events.normal(PODS, self.pod, "NotEnforced", f"this node does not enforce {', '.join(unenforced)}")
+        for port, own in self._surroundings.place.ports.items():
+            words = f"port {port} is port {own} of this host: pods share its network, and PORT names the pod's own port"
+            events.normal(PODS, self.pod, "PrivatePort", words)
         await self._admit(self._surroundings)
         self._surroundings.make_folders()
         return await self._fill_volumes()

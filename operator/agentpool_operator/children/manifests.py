@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 CONTAINER = "worker"
 TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
+PORT = "PORT"  # the variable of the HTTP handler's port, by the convention of Knative
+HANDLER_PORT = "AGENTPOOL_HANDLER_PORT"
 HTTP_PORT = 8080  # serves /healthz, /readyz and /metrics; bound to the pod's own address
 FIRST_LOOK_SECONDS = 2  # earlier probes fail, before the worker listens; the kubelet may count one second less
 LIVENESS_GRACE_SECONDS = 10  # a worker with a failed liveness probe cannot drain, and the jobs wait meanwhile
@@ -158,6 +160,7 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str, redis_
         containers.insert(0, worker)
     hooked = [beside for beside in containers if beside is not worker and not _has_own_hook(beside)]
     _complete(worker, pool, spec, default_image)
+    _name_port(_http_servers(containers, worker, spec), spec)
     if hooked:
         worker["env"].append({"name": "AGENTPOOL_NEIGHBOURS", "value": str(len(hooked))})
     if spec.gpu is not None:
@@ -211,6 +214,17 @@ def _http_servers(containers: list[Json], worker: Json, spec: AgentPoolSpec) -> 
     return sorted(beside, key=lambda c: all(p.get("containerPort") != port for p in c.get("ports") or []))
 
 
+def _name_port(servers: list[Json], spec: AgentPoolSpec) -> None:
+    """Name the handler's port in `PORT` of its container, unless the container has the variable or is not evident."""
+    if spec.handler.http is None or not servers:
+        return
+    server, port = servers[0], spec.handler.http.port
+    evident = len(servers) == 1 or any(p.get("containerPort") == port for p in server.get("ports") or [])
+    variables = server.get("env") or []
+    if evident and all(variable.get("name") != PORT for variable in variables):
+        server["env"] = [{"name": PORT, "value": str(port)}, *variables]
+
+
 def _names_resource(container: Json, name: str) -> bool:
     resources = container.get("resources") or {}
     return any(name in (resources.get(part) or {}) for part in ("limits", "requests"))
@@ -259,6 +273,7 @@ def _environment(pool: PoolRef, spec: AgentPoolSpec) -> list[Json]:
     """Return the environment of the worker; changeable settings come from the queue."""
     handler = spec.handler.model_dump(mode="json", by_alias=True, exclude_none=True)
     return [
+        *_handler_port(spec),
         {"name": "AGENTPOOL_NAMESPACE", "value": pool.namespace},
         {"name": "AGENTPOOL_POOL", "value": pool.name},
         *_redis(spec),
@@ -267,6 +282,13 @@ def _environment(pool: PoolRef, spec: AgentPoolSpec) -> list[Json]:
         {"name": "AGENTPOOL_HTTP_HOST", "valueFrom": _field("status.podIP")},
         {"name": "AGENTPOOL_HTTP_PORT", "value": str(HTTP_PORT)},
     ]
+
+
+def _handler_port(spec: AgentPoolSpec) -> list[Json]:
+    """Return the variable for the HTTP handler's port, which a cluster without networks of pods may change."""
+    if spec.handler.http is None:
+        return []
+    return [{"name": PORT, "value": str(spec.handler.http.port)}, {"name": HANDLER_PORT, "value": f"$({PORT})"}]
 
 
 def _field(path: str) -> Json:

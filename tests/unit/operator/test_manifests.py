@@ -272,6 +272,28 @@ MODEL, EXPORTER = {"name": "model", "ports": [{"containerPort": 9000}]}, {"name"
 STATED = {"name": "exporter", "resources": {"limits": {"nvidia.com/gpu": "1"}}}
 
 
+def port_of(container):
+    return {v["name"]: v["value"] for v in container.get("env", []) if "value" in v}.get("PORT")
+
+
+@pytest.mark.parametrize(
+    ("containers", "ports"),
+    [
+        ([EXPORTER], {"exporter": "9000"}),
+        ([EXPORTER, MODEL], {"exporter": None, "model": "9000"}),
+        ([EXPORTER, {"name": "second"}], {"exporter": None, "second": None}),
+        ([{**MODEL, "env": [{"name": "PORT", "value": "1"}]}], {"model": "1"}),
+    ],
+)
+def test_the_container_of_an_http_handler_learns_its_port(containers, ports):
+    """The container that evidently serves gets `PORT`, as does the worker, which connects to that port."""
+    deployment = made(handler=HTTP, worker={"template": {"spec": {"containers": containers}}})
+    made_of = {each["name"]: port_of(each) for each in deployment["spec"]["template"]["spec"]["containers"]}
+    assert made_of == {"worker": "9000", **ports}
+    assert env_of(deployment)["AGENTPOOL_HANDLER_PORT"] == "$(PORT)"
+    assert "PORT" not in env_of(made())
+
+
 @pytest.mark.parametrize(
     ("handler", "containers", "gpu", "holder"),
     [

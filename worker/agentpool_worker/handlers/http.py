@@ -78,13 +78,13 @@ class HttpHandlers:
             await self._contexts.start()
         if await self._listens():
             return
-        log.info("nothing listens yet at %s; waiting up to %g s", self._url, _UP_SECONDS)
+        log.info("nothing listens yet at %s, the container's PORT; waiting up to %g s", self._url, _UP_SECONDS)
         give_up_at = time.monotonic() + _UP_SECONDS
         while not await self._listens():
             if time.monotonic() > give_up_at:
                 raise HandlerError(
                     f"handler.http: nothing listens at {self._url} after {_UP_SECONDS:g} s",
-                    remedy="check the container's port, and that it listens on all addresses or on localhost",
+                    remedy="let the container listen at the port in its variable PORT, on localhost or all addresses",
                 )
             await asyncio.sleep(_UP_POLL_SECONDS)
 

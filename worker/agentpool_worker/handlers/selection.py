@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 _REMEDY = 'give one of {"python": {"app": "module:app"}}, {"http": {"port": 9000}}, {"command": {"argv": ["./agent"]}}'
 
 
-def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) -> HandlerSet:
-    """Return the handlers of `spec.handler` as JSON. Raises SettingError, or HandlerError for an unusable app."""
+def from_spec(text: str, *, field: str, port: int | None = None, output_seconds: float = OUTPUT_SECONDS) -> HandlerSet:
+    """Return the handlers of `spec.handler` as JSON; a `port` replaces the port of an HTTP handler.
+
+    Raises SettingError, or HandlerError for an unusable app.
+    """
     try:
         handler = Handler.model_validate_json(text)
     except ValidationError as error:
@@ -38,7 +41,7 @@ def from_spec(text: str, *, field: str, output_seconds: float = OUTPUT_SECONDS) 
     if handler.python is not None:
         return from_app(handler.python.app)
     if handler.http is not None:
-        return from_url(f"http://127.0.0.1:{handler.http.port}{handler.http.path}")
+        return from_url(f"http://127.0.0.1:{port or handler.http.port}{handler.http.path}")
     if handler.command is None:
         raise SettingError(field=field, value=text, problem="name exactly one handler", remedy=_REMEDY)
     return from_argv(handler.command.argv, pass_env=handler.command.pass_env or (), output_seconds=output_seconds)
