@@ -8,9 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from agentpool_core.queue.load import RouteLoad
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, RouteLoad, WorkerLoad
+from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
 from agentpool_operator.scaling.policy import ScalingPolicy
 
 if TYPE_CHECKING:

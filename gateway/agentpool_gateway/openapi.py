@@ -146,6 +146,7 @@ SIGNAL: Responses = {
     409: _problem("The job has ended, or has too many signals."),
 }
 SCALING = _read(schemas.SCALING, "The pool's workers.")
+DEMAND = _read(schemas.DEMAND, "The demand of the queue.")
 PAUSED: Responses = {**_BODY, **_read(schemas.PAUSED, "As asked.")}
 CANCEL: Responses = {
     **_read(schemas.OUTCOME, "Done."),
@@ -267,6 +268,7 @@ _NAMED = {
     "Result": schemas.RESULT,
     "Queue": schemas.QUEUE,
     "Scaling": schemas.SCALING,
+    "Demand": schemas.DEMAND,
     "History": schemas.HISTORY,
     "Usage": schemas.USAGE,
     "JobPage": schemas.FOUND,

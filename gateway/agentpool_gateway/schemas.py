@@ -338,6 +338,14 @@ SCALING: Schema = {
         "conditions": rows(record(type=TEXT, status=TEXT)),
     },
 }
+DEMAND = record(
+    pool=TEXT,
+    running=COUNT | {"description": "Jobs that run, without those of lost workers."},
+    startable=COUNT | {"description": "Waiting jobs that all limits allow to start now."},
+    held_back=COUNT | {"description": "Waiting jobs that a limit keeps from starting: a further worker has no work."},
+    jobs=COUNT | {"description": "Running and startable jobs."},
+    workers=COUNT | {"description": "Workers that have a slot for each of these jobs."},
+)
 PAUSED = record(pool=TEXT, paused=FLAG)
 PROBLEM: Schema = {
     "type": "object",

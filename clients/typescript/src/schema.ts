@@ -25,6 +25,20 @@ export interface Delivery {
   answer: string;
 }
 
+export interface Demand {
+  pool: string;
+  /** Jobs that run, without those of lost workers. */
+  running: number;
+  /** Waiting jobs that all limits allow to start now. */
+  startable: number;
+  /** Waiting jobs that a limit keeps from starting: a further worker has no work. */
+  held_back: number;
+  /** Running and startable jobs. */
+  jobs: number;
+  /** Workers that have a slot for each of these jobs. */
+  workers: number;
+}
+
 export type Durability = "local" | "fsync" | "replica";
 
 export interface Event {

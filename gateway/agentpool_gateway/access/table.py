@@ -58,6 +58,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("DELETE", f"{_POOL}/dead/{{job_id}}"): Verb.MANAGE,
     ("DELETE", f"{_POOL}/dead"): Verb.MANAGE,
     ("GET", f"{_POOL}/scaling"): Verb.READ,
+    ("GET", f"{_POOL}/demand"): Verb.READ,
     ("GET", f"{_POOL}/usage"): Verb.READ,
     ("PUT", f"{_POOL}/paused"): Verb.CONFIGURE,
     ("POST", f"{_POOL}/mcp"): Rule.BY_METHOD,

@@ -52,21 +52,23 @@ class PoolQueue:
         snapshot = await self.snapshots.snapshot()
         if state.value != "queued":
             return None, snapshot
-        settings = await self._settings_of(snapshot.settings_revision)
+        settings = await self.settings_of(snapshot)
         name = settings.route_of(kind)
         route = next((route for route in snapshot.routes if route.name == name), None)
         return (max(1, route.queued.get(priority, 0)) if route else 1), snapshot
+
+    async def settings_of(self, snapshot: QueueSnapshot) -> PoolSettings:
+        """Return the settings of the snapshot's revision."""
+        revision = snapshot.settings_revision
+        if self._settings is None or self._settings[0] != revision:
+            self._settings = (revision, await self.inspector.settings(self.pool))
+        return self._settings[1]
 
     async def close(self) -> None:
         """End waits and streams."""
         await self.hub.close()
         await self.output_hub.close()
         await self.client.close()
-
-    async def _settings_of(self, revision: str) -> PoolSettings:
-        if self._settings is None or self._settings[0] != revision:
-            self._settings = (revision, await self.inspector.settings(self.pool))
-        return self._settings[1]
 
 
 class Queues:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
+from agentpool_core.documents import demand_document
 from agentpool_core.errors import InvalidJobError
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted
@@ -17,6 +18,14 @@ router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["scal
 async def scaling(admission: Admitted) -> JSONResponse:
     """Return demand, desired, current and ready replicas, their limit, and the last decision in words."""
     return JSONResponse(await admission.gateway.pool_resources.scaling(admission.pool))
+
+
+@router.get("/demand", responses=openapi.DEMAND)
+async def demand(admission: Admitted) -> JSONResponse:
+    """Return the jobs that run or may start now, and the workers for them: a metric for other autoscalers."""
+    snapshot = await admission.queue.snapshots.snapshot()
+    settings = await admission.queue.settings_of(snapshot)
+    return JSONResponse(demand_document(snapshot, settings, admission.pool))
 
 
 @router.put("/paused", responses=openapi.PAUSED, openapi_extra=openapi.PAUSED_BODY)

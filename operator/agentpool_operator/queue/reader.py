@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from typing import TYPE_CHECKING
 
@@ -22,18 +21,18 @@ from agentpool_core.errors import (
     UnknownPoolError,
 )
 from agentpool_core.jobs import WorkerId
+from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, lost_workers
 from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_core.redis_address import SecretError
 from agentpool_core.spec import settings_of
 from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.queue import plausibility
-from agentpool_operator.scaling.observation import Backlog, Counters, RouteBound, RouteLoad, WorkerLoad
+from agentpool_operator.scaling.observation import Backlog, Counters, WorkerLoad
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from agentpool_core.queue.snapshots import WorkerSnapshot
     from agentpool_core.redis_address import Address
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.queue.purge import Purger
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.secrets import Secrets
 
 MS_PER_SECOND = 1000.0
-DUE = "due"  # stands for the route of due jobs, until a worker makes the jobs ready
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
@@ -229,48 +227,23 @@ def _out_of_service(snapshot: QueueSnapshot) -> int:
     return impeded + (alone and snapshot.queued > snapshot.quarantined)
 
 
-def _bounds(snapshot: QueueSnapshot) -> tuple[RouteBound, ...]:
-    """Return the limits that cover whole routes."""
-    return tuple(
-        RouteBound(
-            name=limit.name,
-            routes=limit.routes,
-            free=limit.free,
-            per_s=MS_PER_SECOND / (limit.interval_ms or math.inf),
-        )
-        for limit in snapshot.limits
-        if limit.routes is not None and limit.free is not None
-    )
-
-
-def _lost_workers(snapshot: QueueSnapshot) -> list[WorkerSnapshot]:
-    """Return the lost workers with jobs: without a live worker, no maintenance recovers them."""
-    return [worker for worker in snapshot.workers if worker.running and not snapshot.lives(worker)]
-
-
 def _oldest_wait_s(snapshot: QueueSnapshot) -> float | None:
     """Return the longest wait; a lost worker's jobs wait since the end of the lease. None = no job waits."""
-    lost = [snapshot.taken_at_ms - worker.lease_expires_at_ms for worker in _lost_workers(snapshot)]
+    lost = [snapshot.taken_at_ms - worker.lease_expires_at_ms for worker in lost_workers(snapshot)]
     ready = [] if snapshot.oldest_wait_ms is None else [snapshot.oldest_wait_ms]
     return max([*lost, *ready]) / MS_PER_SECOND if lost or ready else None
 
 
 def backlog_of(snapshot: QueueSnapshot) -> Backlog:
     """Return a snapshot as the decision's backlog; workers with an expired lease hold no running jobs."""
-    routes = [
-        RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running, paused=r.paused_ms > 0)
-        for r in snapshot.routes
-    ]
-    if snapshot.due:  # without a worker, no maintenance makes these jobs ready
-        routes.append(RouteLoad(name=DUE, ready=snapshot.due))
     return Backlog(
-        routes=tuple(routes),
-        bounds=_bounds(snapshot),
+        routes=loads_of(snapshot),
+        bounds=bounds_of(snapshot),
         held=snapshot.held,
         workers=tuple(WorkerLoad(name=w.name, slots=w.slots, running=w.running) for w in snapshot.live_workers),
         out_of_service=_out_of_service(snapshot),
         oldest_wait_s=_oldest_wait_s(snapshot),
-        lost=min(sum(w.running for w in _lost_workers(snapshot)), snapshot.running),
+        lost=lost_jobs(snapshot),
         counters=Counters(
             submitted=snapshot.submitted_total,
             started=snapshot.started_total,

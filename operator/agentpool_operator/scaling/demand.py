@@ -12,8 +12,10 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from agentpool_core.queue.load import startable
+
 if TYPE_CHECKING:
-    from agentpool_operator.scaling.observation import Backlog, RouteLoad
+    from agentpool_operator.scaling.observation import Backlog
     from agentpool_operator.scaling.policy import ScalingPolicy
 
 
@@ -40,16 +42,16 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, 
     `service_s` is the mean seconds that a job runs, None = not known; `draining` are the running jobs on ending pods.
     """
     running = max(0, backlog.running - draining)
-    startable, bounds = _startable(backlog, policy.target_wait_s)
-    startable += backlog.lost  # a limit counts them as running
-    slots = running + _slots_for_waiting(startable, policy.target_wait_s, service_s)
+    by_route, bounds = startable(backlog.routes, backlog.bounds, within_s=policy.target_wait_s)
+    waiting = sum(by_route.values()) + backlog.lost  # a limit counts lost jobs as running
+    slots = running + _slots_for_waiting(waiting, policy.target_wait_s, service_s)
     return Demand(
         running=running,
         ready=backlog.ready,
         slots=slots,
         reacting=math.ceil(slots / max(1, policy.concurrency)),
         workers=math.ceil(slots / max(1, policy.concurrency)),
-        held_back=backlog.ready - startable,
+        held_back=backlog.ready - waiting,
         held=backlog.held,
         bounds=bounds,
     )
@@ -65,30 +67,6 @@ def add_replacements(need: Demand, out_of_service: int) -> Demand:
         workers=max(need.workers, need.reacting + out_of_service),
         out_of_service=out_of_service,
     )
-
-
-def _startable(backlog: Backlog, within_s: float) -> tuple[int, tuple[str, ...]]:
-    """Return the waiting jobs that all limits allow to start soon, and the names of the limits over several routes."""
-    startable = {route.name: _startable_of(route) for route in backlog.routes}
-    binding = []
-    for bound in backlog.bounds:
-        free = bound.free + math.floor(bound.per_s * within_s)
-        covered = [name for name in startable if not bound.routes or name in bound.routes]
-        if sum(startable[name] for name in covered) > free:
-            binding.append(bound.name)
-        for name in covered:
-            startable[name] = min(startable[name], free)
-            free -= startable[name]
-    return sum(startable.values()), tuple(binding)
-
-
-def _startable_of(route: RouteLoad) -> int:
-    """Return the waiting jobs of a route that its own limit allows to run now."""
-    if route.paused:
-        return 0
-    if route.limit is None:
-        return route.ready
-    return min(route.ready, max(0, route.limit - route.running))
 
 
 def _slots_for_waiting(jobs: int, target_wait_s: float, service_s: float | None) -> int:

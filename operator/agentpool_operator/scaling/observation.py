@@ -7,27 +7,10 @@ need not be the wall clock; ages and durations are seconds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RouteLoad:
-    """A route's share of the queue."""
-
-    name: str
-    limit: int | None = None  # jobs at once over all workers; None = no limit
-    ready: int = 0  # jobs that a free slot could claim now
-    running: int = 0  # jobs in flight
-    paused: bool = False  # after a handler's overload: no job starts at present
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RouteBound:
-    """A limit over whole routes, beside their own."""
-
-    name: str
-    routes: tuple[str, ...]  # () = all
-    free: int  # jobs that may start now
-    per_s: float = 0.0  # further starts in a second; 0: only when jobs end
+if TYPE_CHECKING:
+    from agentpool_core.queue.load import RouteBound, RouteLoad
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

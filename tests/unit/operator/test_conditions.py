@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agentpool_core.jobs import PoolRef, Priority
+from agentpool_core.queue.load import RouteLoad
 from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.problems import Problem
@@ -14,7 +15,7 @@ from agentpool_operator.pools.registry import Pools
 from agentpool_operator.queue.reader import backlog_of
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
-from agentpool_operator.scaling.observation import Backlog, RouteLoad
+from agentpool_operator.scaling.observation import Backlog
 from agentpool_operator.status.conditions import findings, merge_conditions, news, ready_news
 from agentpool_operator.status.patch import FIGURES, StatusWriter, status_of
 

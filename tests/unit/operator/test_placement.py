@@ -5,11 +5,12 @@ from __future__ import annotations
 import pytest
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.queue.load import RouteLoad
 from agentpool_operator.capacity import placement
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.capacity.placement import Placement
 from agentpool_operator.pools.registry import Pools
-from agentpool_operator.scaling.observation import Backlog, RouteLoad
+from agentpool_operator.scaling.observation import Backlog
 
 GPUS = 4
 CORDON = {"key": "node.kubernetes.io/unschedulable", "effect": "NoSchedule"}

@@ -6,19 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from agentpool_core.queue.load import RouteBound, RouteLoad
 from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
 from agentpool_operator.scaling.memory import Learned, PoolMemory
-from agentpool_operator.scaling.observation import (
-    Backlog,
-    Counters,
-    Observation,
-    PodState,
-    RouteBound,
-    RouteLoad,
-    WorkerLoad,
-)
+from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.reason_text import demand_words
 

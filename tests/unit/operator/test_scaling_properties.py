@@ -8,10 +8,11 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
+from agentpool_core.queue.load import RouteLoad
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.nodes import Node, Shape
-from agentpool_operator.scaling.observation import Backlog, Observation, RouteLoad, WorkerLoad
+from agentpool_operator.scaling.observation import Backlog, Observation, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.sharing import Claim, Idle, share
 

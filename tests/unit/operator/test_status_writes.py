@@ -8,9 +8,10 @@ import pytest
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube.errors import ClashError
+from agentpool_core.queue.load import RouteLoad
 from agentpool_operator.pools.problems import Problem
 from agentpool_operator.pools.registry import Pools
-from agentpool_operator.scaling.observation import Backlog, RouteLoad
+from agentpool_operator.scaling.observation import Backlog
 from agentpool_operator.status.patch import FIGURES_PER_SECOND, StatusWriter
 
 REF = PoolRef("ns", "p")

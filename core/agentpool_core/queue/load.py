@@ -1,0 +1,102 @@
+"""The load of a queue: jobs that run, and waiting jobs that all limits allow to start. Pure.
+
+The operator's decision and the gateway's answer to other autoscalers count by the same functions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
+
+MS_PER_SECOND = 1000
+DUE = "(due)"  # no route has that name
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteLoad:
+    """A route's share of the queue."""
+
+    name: str
+    limit: int | None = None  # jobs at once over all workers; None = no limit
+    ready: int = 0  # jobs that a free slot could claim now
+    running: int = 0  # jobs in flight
+    paused: bool = False  # after a handler's overload: no job starts at present
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RouteBound:
+    """A limit over whole routes, beside their own."""
+
+    name: str
+    routes: tuple[str, ...]  # () = all
+    free: int  # jobs that may start now
+    per_s: float = 0.0  # further starts in a second; 0: only when jobs end
+
+
+def loads_of(snapshot: QueueSnapshot) -> tuple[RouteLoad, ...]:
+    """Return the load of each route; due jobs too, which no maintenance makes ready without a worker."""
+    routes = [
+        RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running, paused=r.paused_ms > 0)
+        for r in snapshot.routes
+    ]
+    if snapshot.due:
+        routes.append(RouteLoad(name=DUE, ready=snapshot.due))
+    return tuple(routes)
+
+
+def bounds_of(snapshot: QueueSnapshot) -> tuple[RouteBound, ...]:
+    """Return the limits that cover whole routes."""
+    return tuple(
+        RouteBound(
+            name=limit.name,
+            routes=limit.routes,
+            free=limit.free,
+            per_s=MS_PER_SECOND / (limit.interval_ms or math.inf),
+        )
+        for limit in snapshot.limits
+        if limit.routes is not None and limit.free is not None
+    )
+
+
+def lost_workers(snapshot: QueueSnapshot) -> list[WorkerSnapshot]:
+    """Return the lost workers with jobs: without a live worker, no maintenance recovers them."""
+    return [worker for worker in snapshot.workers if worker.running and not snapshot.lives(worker)]
+
+
+def lost_jobs(snapshot: QueueSnapshot) -> int:
+    """Count the jobs of lost workers: their routes count them as running, and they wait for recovery."""
+    return min(sum(worker.running for worker in lost_workers(snapshot)), snapshot.running)
+
+
+def startable(
+    routes: Sequence[RouteLoad], bounds: Sequence[RouteBound], *, within_s: float
+) -> tuple[Mapping[str, int], tuple[str, ...]]:
+    """Return the waiting jobs of each route that all limits allow to start soon, and the names of the limits that bind.
+
+    The names are those of limits over several routes.
+    """
+    found = {route.name: _startable_of(route) for route in routes}
+    binding = []
+    for bound in bounds:
+        free = bound.free + math.floor(bound.per_s * within_s)
+        covered = [name for name in found if not bound.routes or name in bound.routes]
+        if sum(found[name] for name in covered) > free:
+            binding.append(bound.name)
+        for name in covered:
+            found[name] = min(found[name], free)
+            free -= found[name]
+    return found, tuple(binding)
+
+
+def _startable_of(route: RouteLoad) -> int:
+    """Return the waiting jobs of a route that its own limit allows to run now."""
+    if route.paused:
+        return 0
+    if route.limit is None:
+        return route.ready
+    return min(route.ready, max(0, route.limit - route.running))
