@@ -1,0 +1,1 @@
+"""Prototypes that decision records measure; no benchmarks."""
