@@ -1,8 +1,8 @@
-"""Prototype of decision 0044: the time of a job in a pod of its own, beside the same program in a process of a worker.
+"""Prototype of decision 0044: the time of a job in a pod of its own, beside the same program in a worker.
 
-`python -m bench.prototypes.pod_jobs [IMAGE]` prints, as JSON, the median and the largest seconds from the request to the known
-end of a program that does nothing. It uses the present kubeconfig: that of `agentpool devcluster`, where a pod is a process and
-any image is right, or that of a real cluster.
+`python -m bench.prototypes.pod_jobs [IMAGE]` prints, as JSON, the median and the largest seconds from the request to
+the known end of a program that does nothing. It uses the present kubeconfig: that of `agentpool devcluster`, where a
+pod is a process and any image is right, or that of a real cluster.
 """
 
 from __future__ import annotations
