@@ -76,7 +76,16 @@ api: setup $(API_STAMP) ## Lint the description of the HTTP API and build the Ty
 	$(API_TOOLS)/node_modules/.bin/spectral lint --fail-severity warn --ruleset tools/spectral.yaml build/openapi.json
 	$(API_TOOLS)/node_modules/.bin/tsc --project clients/typescript/tsconfig.json
 
-docs: setup ## Build the documentation site into build/site; a broken link or anchor fails
+# Python for browsers, for the page that runs the scaling decision; a part of the site.
+SITE_TOOLS := build/npm/site
+SITE_PACKAGES := pyodide@0.28.3
+SITE_STAMP := $(SITE_TOOLS)/.installed-$(subst @,-,$(SITE_PACKAGES))
+
+$(SITE_STAMP):
+	npm install --silent --no-save --ignore-scripts --prefix $(SITE_TOOLS) $(SITE_PACKAGES)
+	@touch $@
+
+docs: setup $(SITE_STAMP) ## Build the documentation site into build/site (needs npm); a broken link or anchor fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 sbom: dist ## Write build/sbom.json, a CycloneDX list of what a user installs, and check its licences

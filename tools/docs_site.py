@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import posixpath
 import re
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mkdocs.structure.files import File
+
+sys.path.insert(0, str(Path(__file__).parent))  # MkDocs loads this file by its path
+import scaling_lab
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -63,9 +67,13 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages from outside of docs/."""
+    """Add the pages from outside of docs/, and the Python of the page "Try the scaling"."""
     for page, source in BORROWED.items():
         files.append(File.generated(config, page, abs_src_path=str(ROOT / source)))
+    files.append(File.generated(config, f"{scaling_lab.FOLDER}/model.zip", content=scaling_lab.archive()))
+    for path in scaling_lab.pyodide_files():
+        place = f"{scaling_lab.FOLDER}/pyodide/{path.name}"
+        files.append(File.generated(config, place, abs_src_path=str(path)))
     return files
 
 

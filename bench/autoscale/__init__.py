@@ -12,12 +12,13 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 
 from bench.autoscale.held_out import held_out, sensitivity
+from bench.autoscale.jobs import Workload
 from bench.autoscale.measures import Measures, measured
 from bench.autoscale.oracle import Oracle
 from bench.autoscale.ours import Ours
 from bench.autoscale.peers import Fixed, Keda, Knative, lag, lag_and_pending
 from bench.autoscale.simulator import Policy, Setup, Simulation
-from bench.autoscale.workload import TRACES, Workload, diurnal, spikes, step, trace, traces_directory
+from bench.autoscale.workload import TRACES, diurnal, spikes, step, trace, traces_directory
 from bench.report import Figure, Report
 
 NAME = "autoscale"

@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import ModuleType
 
+    from bench.autoscale.jobs import Workload
     from bench.autoscale.measures import Measures
     from bench.autoscale.simulator import Policy
-    from bench.autoscale.workload import Workload
 
 SEEDS = range(201, 207)
 SETUP = Setup(startup_s=30.0, seed=0)

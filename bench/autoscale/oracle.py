@@ -6,8 +6,8 @@ import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.autoscale.jobs import Workload
     from bench.autoscale.simulator import State
-    from bench.autoscale.workload import Workload
 
 
 class Oracle:

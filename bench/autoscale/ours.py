@@ -26,14 +26,21 @@ class Ours:
     period_s: float = 2.0  # pollSeconds
     woken: bool = True
     keep: int = 0
+    target_wait_s: float = 5.0  # the spec's default
+    reason: str = ""  # of the last decision
     _memory: PoolMemory = field(default_factory=PoolMemory)
 
     def size(self, state: State) -> int:
         """Decide and remember."""
         setup = state.setup
-        policy = ScalingPolicy(concurrency=setup.slots, max_replicas=setup.max_workers, learns_hold=True)
+        policy = ScalingPolicy(
+            concurrency=setup.slots,
+            max_replicas=setup.max_workers,
+            target_wait_s=self.target_wait_s,
+            learns_hold=True,
+        )
         decision = decide(self._observed(state), policy, self._memory, state.now)
-        self._memory, self.keep = decision.memory, decision.keep
+        self._memory, self.keep, self.reason = decision.memory, decision.keep, decision.reason
         return decision.replicas
 
     def _observed(self, state: State) -> Observation:

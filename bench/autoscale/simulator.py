@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from bench.autoscale.workload import Job, Workload
+    from bench.autoscale.jobs import Job, Workload
 
 QUIET_SECONDS = 900.0  # after the last arrival, which count
 

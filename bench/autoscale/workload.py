@@ -11,11 +11,11 @@ import csv
 import math
 import os
 import random
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench.autoscale.jobs import Job, Workload
 from bench.report import CannotRunError
 
 if TYPE_CHECKING:
@@ -26,27 +26,6 @@ STEP_UP_SECONDS, STEP_DOWN_SECONDS = 1200.0, 2400.0
 BASE_SECONDS = 0.2  # of each request
 CONTEXT_TOKENS_PER_SECOND = 8000.0
 GENERATED_TOKENS_PER_SECOND = 40.0
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job."""
-
-    at: float  # seconds since the beginning
-    service_s: float  # run time in seconds
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Workload:
-    """Jobs in order of arrival."""
-
-    name: str
-    jobs: tuple[Job, ...]
-
-    @property
-    def span_s(self) -> float:
-        """Seconds from the beginning to the last arrival."""
-        return self.jobs[-1].at if self.jobs else 0.0
 
 
 def traces_directory() -> Path:

@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from itertools import accumulate, chain
 from typing import TYPE_CHECKING
 
+from bench.autoscale.jobs import Workload
 from bench.autoscale.measures import TARGET_WAIT_SECONDS, measured
 from bench.autoscale.ours import Ours
 from bench.autoscale.simulator import Setup, Simulation
-from bench.autoscale.workload import TRACES, Workload, busiest, trace, traces_directory
+from bench.autoscale.workload import TRACES, busiest, trace, traces_directory
 from bench.autoscale_live.replay import MAX_WORKERS, SLOTS, Happened, replayed
 from bench.report import Figure, Report
 

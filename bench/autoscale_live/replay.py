@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Job as Record
     from agentpool_core.jobs import JobId
     from agentpool_local.stack.cluster import Cluster
-    from bench.autoscale.workload import Workload
+    from bench.autoscale.jobs import Workload
 
 POOL = PoolRef(NAMESPACE, "replay")
 SLOTS, MAX_WORKERS = 5, 20

@@ -10,27 +10,13 @@ from pydantic import Field, model_validator
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.queue.schedule import check_cron, zone_of
 from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, Rule, SpecModel
+from agentpool_core.spec.rates import PolicyType, SelectPolicy
 from agentpool_core.spec.schedule import CronText, ScheduleName, TimeZoneName
 
 HPA_MAX_WINDOW_SECONDS = 3600  # autoscaling/v2 allows no longer window
 HPA_MAX_PERIOD_SECONDS = 1800  # autoscaling/v2 allows no longer period
 MAX_REPLICAS = 10_000
 MAX_MINIMUMS = 32  # schedules of the minimum
-
-
-class PolicyType(StrEnum):
-    """Unit of a scaling policy."""
-
-    PODS = "Pods"  # a number of pods
-    PERCENT = "Percent"  # a share of the current pods
-
-
-class SelectPolicy(StrEnum):
-    """Choice between several policies."""
-
-    MAX = "Max"  # the largest allowed change
-    MIN = "Min"  # the smallest allowed change
-    DISABLED = "Disabled"  # no change in this direction
 
 
 class ScalingPolicy(SpecModel):

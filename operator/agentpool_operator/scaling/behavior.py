@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from agentpool_core.spec.scaling import PolicyType, SelectPolicy
+from agentpool_core.spec.rates import PolicyType, SelectPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

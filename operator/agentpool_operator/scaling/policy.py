@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agentpool_core.spec.scaling import PolicyType, SelectPolicy
+from agentpool_core.spec.rates import PolicyType, SelectPolicy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from agentpool_core.spec.scaling import PolicyType, SelectPolicy
+from agentpool_core.spec.rates import PolicyType, SelectPolicy
 from agentpool_operator.scaling import behavior
 from agentpool_operator.scaling.memory import Change, Recommendation, remember
 from agentpool_operator.scaling.policy import RatePolicy, ScalingRules
