@@ -289,6 +289,7 @@ class QueueLife(RuleBasedStateMachine):
             duration_ms=1, result=number,
         )  # fmt: skip
         if self.report(lease, by, times, lambda held: self.consumers[by].record_steps(held, [record])):
+            job.losses = 0 if job.alone and place not in job.steps else job.losses
             job.steps[place] = record.name
 
     @rule(number=picks, live=st.booleans(), by=st.sampled_from(WORKERS), count=st.integers(1, 3), again=st.booleans())

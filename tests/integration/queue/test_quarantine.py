@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_core.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool_core.jobs import JobId, JobRequest, JobState, Step, StepOutcome, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
 from agentpool_core.queue.completions import CancelOutcome, Failed, Returned, ReturnReason, Succeeded
 
@@ -64,6 +64,10 @@ class Crew:
 async def crew(redis, pool):
     await Inspector(redis).configure(pool, PoolSettings(lease_ms=LEASE_MS))
     return Crew(redis, pool)
+
+
+def finished_step(number: int) -> Step:
+    return Step(number=number, name=f"s{number}", outcome=StepOutcome.SUCCEEDED, attempt=1, started_at_ms=1, duration_ms=1)
 
 
 def done(lease) -> Succeeded:
@@ -205,6 +209,20 @@ async def test_a_restart_without_a_causing_job_is_no_verdict(crew):
     await worker.claim(10)
     await crew.crash(worker)
     assert (await crew.job(job_id)).reason == "poison"
+
+
+async def test_a_job_that_gets_on_alone_survives_any_number_of_losses(crew):
+    """A new step clears the losses of a lone run; a step beside other jobs, and a repeated step, clear none."""
+    (job_id,), worker = await crew.suspects()
+    for number in (1, 3, 5):
+        for step, losses in ((number, 0), (number + 1, 1)):
+            (lease,) = await worker.claim(10)
+            await worker.record_steps(lease, [finished_step(step)])
+            assert (await crew.job(job_id)).losses == losses
+            worker = await crew.crash(worker, "killed from outside", explained=False)
+    (lease,) = await worker.claim(10)
+    await worker.record_steps(lease, [finished_step(1)])
+    assert (await crew.job(job_id)).losses == 2
 
 
 async def test_a_known_culprit_spares_its_neighbours(crew):

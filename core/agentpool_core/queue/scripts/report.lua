@@ -19,9 +19,11 @@ if job.worker ~= ARGV[5] then return { 'stale' } end
 if field == 'checkpoint' then
   jobs.save_state(job, value)
 elseif field == 'steps' then
+  local new = 0
   for i = 6, #ARGV, 3 do
-    redis.call('HSET', job.key, 'step:' .. ARGV[i], ARGV[i + 1], 'out:' .. ARGV[i], ARGV[i + 2])
+    new = new + redis.call('HSET', job.key, 'step:' .. ARGV[i], ARGV[i + 1], 'out:' .. ARGV[i], ARGV[i + 2])
   end
+  if new > 0 and job.alone then redis.call('HDEL', job.key, 'losses') end -- the lone job goes on, and its worker lives
   local last = number_or(redis.call('HGET', job.key, 'steps'), 0) -- a wait may end after steps of higher numbers
   redis.call('HSET', job.key, 'steps', math.max(last, tonumber(value)))
 else
