@@ -29,6 +29,7 @@ from agentpool_core.document_fields import (
 from agentpool_core.jobs import (
     FAILURES,
     AfterCondition,
+    BudgetUse,
     Job,
     JobEvent,
     JobRequest,
@@ -52,7 +53,7 @@ Document = dict[str, Any]
 DURATIONS = frozenset({"delay", "ttl", "timeout"})  # fields of a request; each also in milliseconds, as `delay_ms`
 SOON_SECONDS = 5.0  # starts that a rate allows within this time count as startable; the default target of a wait
 BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
-UNLISTED = (*BODIES, "question", "steps")  # fields of a single record, which lists leave out
+UNLISTED = (*BODIES, "budget", "question", "steps")  # fields of a single record, which lists leave out
 
 
 def request_from(document: Json) -> JobRequest:
@@ -112,6 +113,7 @@ def job_document(job: Job, pool: PoolRef) -> Document:
         "tenant": job.tenant,
         "started_by": job.started_by,
         "held_by": job.held_by,
+        "budget": budget_document(job.budget),
         "cancel_requested": job.cancel_requested,
         "losses": job.losses,
         "quarantined": job.quarantined,
@@ -149,6 +151,13 @@ def steps_document(job: Job) -> list[Document]:
         }
         for step in job.steps
     ]
+
+
+def budget_document(use: BudgetUse | None) -> Document | None:
+    """Return the use of a budget."""
+    if use is None:
+        return None
+    return {"limit": use.limit, "amount": use.amount, "spent": use.spent, "resets_at_ms": use.resets_at_ms}
 
 
 def chunk_document(chunk: Chunk) -> Document:

@@ -213,6 +213,16 @@ class Lease:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class BudgetUse:
+    """The present window of a budget, of all jobs, or of one key or tenant."""
+
+    limit: str  # name
+    amount: int  # in the unit that handlers report
+    spent: float  # likewise; more than `amount` if running jobs reported more than was left
+    resets_at_ms: int  # the next window begins; Redis clock
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class JobEvent:
     """A change of a job, as in the pool's event stream."""
 
@@ -343,6 +353,7 @@ class Job:
     tenant: str | None = None
     started_by: JobId | None = None  # the job that has started this job
     held_by: str | None = None  # name of the limit that a queued job waits for
+    budget: BudgetUse | None = None  # if that limit is a budget; of a single record only
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 
     @property

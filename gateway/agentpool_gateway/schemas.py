@@ -184,6 +184,12 @@ STEP = record(
     duration_ms=COUNT,
 )
 USAGE = record(calls=COUNT, input_tokens=COUNT, output_tokens=COUNT, cost={"type": "number", "minimum": 0})
+BUDGET = record(
+    limit=TEXT,
+    amount=COUNT,
+    spent={"type": "number", "minimum": 0},
+    resets_at_ms=COUNT | {"description": "The next window begins, on Redis' clock."},
+)
 JOB = record(
     job_id=TEXT,
     pool=TEXT,
@@ -215,6 +221,7 @@ JOB = record(
     tenant=nullable(TEXT),
     started_by=nullable(TEXT) | {"description": "The job that has started this job."},
     held_by=nullable(TEXT) | {"description": "The limit that the queued job waits for."},
+    budget=nullable(BUDGET) | {"description": "The budget that the queued job waits for."},
     cancel_requested=FLAG,
     losses=COUNT | {"description": "Workers that were lost, or ran out of memory, while they ran the job."},
     quarantined=FLAG | {"description": "Whether the job runs alone, or waits to run alone, after two losses."},

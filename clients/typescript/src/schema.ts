@@ -114,6 +114,14 @@ export interface Job {
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;
+  /** The budget that the queued job waits for. */
+  budget: {
+    limit: string;
+    amount: number;
+    spent: number;
+    /** The next window begins, on Redis' clock. */
+    resets_at_ms: number;
+  } | null;
   cancel_requested: boolean;
   /** Workers that were lost, or ran out of memory, while they ran the job. */
   losses: number;

@@ -15,7 +15,7 @@ from agentpool_core.queue.settings import LimitBy
 from agentpool_core.text import render_value
 
 if TYPE_CHECKING:
-    from agentpool_core.jobs import Job
+    from agentpool_core.jobs import BudgetUse, Job
     from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
 
 GROUP_LIMIT = "+map"  # name of the limit of a group of children
@@ -69,7 +69,8 @@ def _queued(job: Job, queue: QueueSnapshot) -> str:
         return f"{job.started_by} lets no more of its children run at once (max_running of ctx.map)"
     if job.held_by is not None:
         return _at_limit(job, job.held_by, queue)
-    return _in_queue(job, queue)
+    closed = [limit.name for limit in queue.limits if limit.free == 0 and limit.is_gate_of(job.route)]
+    return _at_limit(job, closed[0], queue) if closed else _in_queue(job, queue)
 
 
 def _in_queue(job: Job, queue: QueueSnapshot) -> str:
@@ -94,8 +95,16 @@ def _at_limit(job: Job, name: str, queue: QueueSnapshot) -> str:
     if limit is None:
         return f"the job waits for the limit {name!r}, which the pool no longer has: the job continues shortly"
     subject = {LimitBy.KEY: f" for the key {job.limit_key!r}", LimitBy.TENANT: f" for the tenant {job.tenant!r}"}
-    waiting = f"{format_count(limit.waiting, 'job')} {'waits' if limit.waiting == 1 else 'wait'} for it"
-    return f"the job waits for the limit {name!r} of {limit.text}{subject[limit.by] if limit.by else ''} ({waiting})"
+    use = job.budget or limit.budget
+    spent = "" if use is None else f": {_spent(use, queue.taken_at_ms)}"
+    waiting = f" ({format_count(limit.waiting, 'job')} {'waits' if limit.waiting == 1 else 'wait'} for it)"
+    bound = f"the limit {name!r} of {limit.text}{subject[limit.by] if limit.by else ''}"
+    return f"the job waits for {bound}{spent}{waiting if limit.waiting else ''}"
+
+
+def _spent(use: BudgetUse, now_ms: int) -> str:
+    left = format_duration(max(0, use.resets_at_ms - now_ms))
+    return f"{use.spent:g} of {use.amount} is spent, and the next window begins in {left}"
 
 
 def _in_quarantine(job: Job, queue: QueueSnapshot) -> str:

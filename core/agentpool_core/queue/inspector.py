@@ -28,6 +28,7 @@ from agentpool_core.errors import (
 from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.process.cancellation import raise_lost, results_of
 from agentpool_core.queue import scripts
+from agentpool_core.queue.budgets import budget_of
 from agentpool_core.queue.chunks import Chunk, follow_chunks
 from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_of, fields_of, job_of
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
@@ -194,6 +195,9 @@ class Inspector:
         settings = await self.settings(pool)
         with Reading("hmget"):
             job = job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
+        if job.held_by is not None:
+            budget = await budget_of(self._redis, pool, str(fields["held"]), settings.limits)
+            job = replace(job, budget=budget)
         if "steps" not in fields:
             return job
         steps = await stored_steps(self._redis, Keys(pool).job(job_id), with_results=False)

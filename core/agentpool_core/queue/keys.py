@@ -251,6 +251,10 @@ class Keys:
         """Return the stream of the job's output."""
         return f"{self.prefix}chunks:{job_id}"
 
+    def spent(self, bucket: str, window: int) -> str:
+        """Money that jobs have spent in a window of a budget; windows are counted from 1970."""
+        return f"{self.prefix}spent:{bucket}:{window}"
+
     def usage(self, day: date) -> str:
         """Return the hash of a day's usage."""
         return f"{self.prefix}usage:{(day - date(1970, 1, 1)).days}"

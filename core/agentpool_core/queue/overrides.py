@@ -94,6 +94,12 @@ def _override_of(bucket: str, text: str) -> Override | None:
     return Override(limit=bucket.partition(":")[0], subject=subject, bound=bound)
 
 
+def budget_in(text: str) -> int | None:
+    """Return the amount in the text of an override; None: it is no budget."""
+    found = _NUMBERS.fullmatch(text)
+    return int(found[2]) // BILLION if found is not None and found[1] else None
+
+
 def _check_bound(bound: int | Rate | Budget) -> None:
     numbers: tuple[object, ...] = (bound,)
     if isinstance(bound, Rate):

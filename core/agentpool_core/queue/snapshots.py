@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from agentpool_core.jobs import Priority, WorkerId
+from agentpool_core.jobs import BudgetUse, Priority, WorkerId
 from agentpool_core.queue.settings import LimitBy
 
 
@@ -40,6 +40,11 @@ class LimitSnapshot:
     routes: tuple[str, ...] | None  # whose jobs it covers whole, () = all; None: only some of their jobs
     free: int | None  # jobs that may start now; None: any number, or it differs by key or tenant
     interval_ms: float | None  # between two starts of a rate; None: no rate
+    budget: BudgetUse | None = None  # the present window of a budget that is not divided by key or tenant
+
+    def is_gate_of(self, route: str) -> bool:
+        """Return whether the limit covers all jobs of the route, which then wait in their streams."""
+        return self.routes is not None and (not self.routes or route in self.routes)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -40,6 +40,7 @@ async function shown(pool, job, history, nodes, known) {
     make("div", { class: "bar title" }, make("b", null, job.kind), state(job.state), make("span", { class: "mono soft" }, id)),
     make("p", { class: "soft" }, facts(job)),
     job.state === "waiting" ? part("Waits for", waitList(job, (name, value) => act(`Send the signal ${name} with the value ${JSON.stringify(value)}?`, "Send", "POST", `${path}/signals/${encodeURIComponent(name)}`, false, value))) : null,
+    job.budget ? part("Waits for money", text(`budget ${job.budget.limit}: ${job.budget.spent} of ${job.budget.amount} is spent; the next window begins ${new Date(job.budget.resets_at_ms).toLocaleString()}`)) : null,
     output(path),
     part("History", timeline(history, job)),
     part("Steps", stepList(job)),

@@ -56,7 +56,12 @@ async def test_a_spent_budget_starts_no_further_job_of_its_tenant(limited):
     assert ids(await worker.claim(10)) == other
     job, snapshot = await limited.job(acme[2]), await limited.snapshot()
     assert job.held_by == "team"
-    assert "limit 'team' of a budget of 10 in 86400 s for the tenant 'acme'" in pending_reason(job, snapshot)
+    reason = pending_reason(job, snapshot)
+    assert "limit 'team' of a budget of 10 in 86400 s for the tenant 'acme': 10 of 10 is spent" in reason
+    assert "the next window begins in 23h" in reason
+    assert (job.budget.limit, job.budget.amount, job.budget.spent) == ("team", 10, 10.0)
+    assert job.budget.resets_at_ms % DAY_MS == 0
+    assert 0 < job.budget.resets_at_ms - snapshot.taken_at_ms <= DAY_MS
     assert (snapshot.queued, snapshot.held, snapshot.due) == (0, 1, 0)
     await worker.settle([done(lease), done(second)])
     assert await worker.claim(10) == []
@@ -64,6 +69,21 @@ async def test_a_spent_budget_starts_no_further_job_of_its_tenant(limited):
     assert (await limited.snapshot()).due == 1
     assert ids(await worker.claim(10)) == acme[2:]
     assert await limited.holds_nothing()
+
+
+async def test_a_budget_of_all_jobs_is_the_reason_of_the_jobs_behind_it(limited):
+    """Its jobs wait in their streams, and are not about to start."""
+    await limited.limit(WHOLE)
+    _, second = await limited.submit(2)
+    worker = await limited.worker()
+    (lease,) = await worker.claim(1)
+    await spend(worker, lease, 12.5)
+    assert await worker.claim(1) == []
+    reason = pending_reason(await limited.job(second), await limited.snapshot())
+    assert (
+        "the limit 'whole' of a budget of 10 in 3600 s: 12.5 of 10 is spent, and the next window begins in 59m"
+        in reason
+    )
 
 
 async def test_a_reserved_call_never_overspends(limited):
@@ -179,6 +199,10 @@ async def test_a_tenant_may_have_a_budget_of_its_own(limited, redis, pool):
     assert await overrides(redis, pool) == [Override(limit="team", subject="acme", bound=Budget(amount=50))]
     assert len(await worker.claim(1)) == 1
     await charge(worker, lease, 40, number=2)
+    (held,) = await limited.submit(1, tenant="acme")
+    assert await worker.claim(1) == []
+    budget = (await limited.job(held)).budget
+    assert (budget.spent, budget.amount) == (50, 50)
     for bound in (5, Rate(count=1, period_ms=1_000)):
         with pytest.raises(UnknownLimitError, match="team tenant budget"):
             await override(redis, pool, "team", "acme", bound)

@@ -67,7 +67,9 @@ async def crew(redis, pool):
 
 
 def finished_step(number: int) -> Step:
-    return Step(number=number, name=f"s{number}", outcome=StepOutcome.SUCCEEDED, attempt=1, started_at_ms=1, duration_ms=1)
+    return Step(
+        number=number, name=f"s{number}", outcome=StepOutcome.SUCCEEDED, attempt=1, started_at_ms=1, duration_ms=1
+    )
 
 
 def done(lease) -> Succeeded:

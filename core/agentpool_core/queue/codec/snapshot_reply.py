@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from agentpool_core.jobs import Priority, WorkerId
+from agentpool_core.jobs import BudgetUse, Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
 from agentpool_core.queue.settings import DEFAULT_ROUTE, Limit, PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
@@ -88,8 +88,21 @@ def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: 
             routes=limit.routes if limit.is_gate else None,
             free=None if limit.by else _free(limit, counters, float(uses.get(limit.name, "0")), now),
             interval_ms=None if limit.rate is None else limit.rate.interval_ms,
+            budget=None if limit.by else _budget(limit, uses, now),
         )
         for limit in PoolSettings.from_mapping({"limits": settings}).limits
+    )
+
+
+def _budget(limit: Limit, uses: dict[str, str], now: int) -> BudgetUse | None:
+    if limit.budget is None:
+        return None
+    window_ms = limit.budget.window_ms
+    return BudgetUse(
+        limit=limit.name,
+        amount=limit.budget.amount,
+        spent=float(uses.get(limit.name, "0")) / BILLION,
+        resets_at_ms=(now // window_ms + 1) * window_ms,
     )
 
 

@@ -1,0 +1,47 @@
+"""The money of a budget that holds a job: how much is spent, and when the next window begins.
+
+`scripts/lib/limits.lua` counts the money, and notes in `limited` when a bucket of a limit opens. `inspector` adds the
+use of a budget to the record of a held job, `codec.snapshot_reply` to the limits that are not divided.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from agentpool_core.jobs import BudgetUse
+from agentpool_core.queue.connection.client import ask
+from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.keys import Keys
+from agentpool_core.queue.overrides import budget_in
+from agentpool_core.queue.usage import BILLION
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from agentpool_core.jobs import PoolRef
+    from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.settings import Limit
+
+
+async def budget_of(redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequence[Limit]) -> BudgetUse | None:
+    """Return the use of the bucket that holds a job; None: its limit is no budget, or it opens at this moment."""
+    name = bucket.partition(":")[0]
+    budget = next((limit.budget for limit in limits if limit.name == name), None)
+    if budget is None:
+        return None
+    keys = Keys(pool)
+    opens = float(await ask(redis, "ZSCORE", keys.limited, bucket) or math.inf)
+    if not math.isfinite(opens):
+        return None
+    window = math.ceil(opens / budget.window_ms) - 1
+    spent = await ask(redis, "GET", keys.spent(bucket, window))
+    (own,) = await ask(redis, "HMGET", keys.limit_overrides, bucket)
+    with Reading("get"):
+        amount = budget_in(str(own)) if own is not None else None
+        return BudgetUse(
+            limit=name,
+            amount=amount or budget.amount,
+            spent=int(spent or 0) / BILLION,
+            resets_at_ms=int(opens),
+        )
