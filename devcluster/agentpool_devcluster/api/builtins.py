@@ -66,6 +66,8 @@ def _core() -> list[Resource]:
         _resource("persistentvolumeclaims", "PersistentVolumeClaim", short="pvc", subresources=_STATUS),
         _resource("persistentvolumes", "PersistentVolume", short="pv", namespaced=False, subresources=_STATUS),
         _resource("pods", "Pod", short="po", all_=True, subresources=pod, generation=True),
+        _resource("replicationcontrollers", "ReplicationController", short="rc", all_=True, subresources=_STATUS,
+                  generation=True),
         _resource("resourcequotas", "ResourceQuota", short="quota", subresources=_STATUS),
         _resource("secrets", "Secret"),
         _resource("serviceaccounts", "ServiceAccount", short="sa", subresources=frozenset({"token"})),

@@ -90,6 +90,11 @@ def not_found(subject: Subject) -> StatusError:
     return StatusError(404, "NotFound", f'{_qualified(subject)} "{subject.name}" not found', subject=subject)
 
 
+def not_served(what: str) -> StatusError:
+    """Build the 404 for a kind or version of Kubernetes that the devcluster lacks."""
+    return StatusError(404, "NotFound", f"the devcluster does not serve {what}")
+
+
 def no_such_path() -> StatusError:
     """Build the 404 for a path or a resource type that the server does not serve."""
     return StatusError(404, "NotFound", "the server could not find the requested resource")
@@ -128,8 +133,18 @@ def bad_request(message: str) -> StatusError:
 
 
 def unauthorized() -> StatusError:
-    """Build the 401 for a request without a known bearer token."""
+    """Build the 401 for a request with an unknown bearer token."""
     return StatusError(401, "Unauthorized", "Unauthorized")
+
+
+def anonymous(path: str) -> StatusError:
+    """Build the 403 for a request without a token, as of `kubectl get --raw`, which drops the server's own path."""
+    why = (
+        'User "system:anonymous" has no rights: the request has no token. kubectl sends tokens over https only, so the '
+        "token is part of the server's address in the kubeconfig, which get --raw leaves out; write kubectl get --raw "
+        f"/token/TOKEN{path} with that token"
+    )
+    return forbidden(Subject(group="", kind=path), why)
 
 
 def forbidden(subject: Subject, why: str) -> StatusError:
@@ -159,9 +174,13 @@ def expired(message: str) -> StatusError:
     return StatusError(410, "Expired", message)
 
 
-def too_many_requests(message: str, *, retry_after_s: int, causes: Sequence[Cause] = ()) -> StatusError:
-    """Build the 429 for a request that may succeed later."""
-    return StatusError(429, "TooManyRequests", message, causes=causes, retry_after_s=retry_after_s)
+def too_many_requests(message: str, *, causes: Sequence[Cause] = ()) -> StatusError:
+    """Build the 429 for a request that may succeed later.
+
+    It has no time for the next try, as in Kubernetes: a client library would repeat the request unseen, so that
+    `kubectl drain` would neither report the refusal nor obey its timeout.
+    """
+    return StatusError(429, "TooManyRequests", message, causes=causes)
 
 
 def not_implemented(what: str) -> StatusError:

@@ -10,10 +10,12 @@ from aiohttp import web
 from agentpool_devcluster.api.access.tokens import User
 from agentpool_devcluster.api.apply.managers import Writer
 from agentpool_devcluster.api.errors import (
+    StatusError,
     bad_request,
     method_not_allowed,
     no_such_path,
     not_implemented,
+    not_served,
     unsupported_media_type,
 )
 from agentpool_devcluster.api.http.bodies import decode, duplicates, media_type_of
@@ -145,7 +147,7 @@ def find_resource(cluster: Cluster, target: Target, verb: str) -> Resource:
     """Return the resource of a path. Raises 404 or 405 refusals."""
     resource = cluster.registry.find(target.group, target.version, target.plural)
     if resource is None:
-        raise no_such_path()
+        raise _unknown(cluster, target)
     if target.subresource and target.subresource not in resource.subresources:
         if target.subresource in _NOT_HERE:
             raise not_implemented(f"the {target.subresource} subresource of {resource.plural}")
@@ -157,3 +159,16 @@ def find_resource(cluster: Cluster, target: Target, verb: str) -> Resource:
     if resource.namespaced and target.namespace is None and (target.name or verb in ("create", "deletecollection")):
         raise method_not_allowed(resource.subject(target.name), f"{verb} without a namespace")
     return resource
+
+
+def _unknown(cluster: Cluster, target: Target) -> StatusError:
+    """Return the refusal of a resource that is not served; a different version of it is named."""
+    versions = sorted(
+        resource.version
+        for resource in cluster.registry.all()
+        if (resource.group, resource.plural) == (target.group, target.plural)
+    )
+    if not versions:
+        return no_such_path()
+    group = f"{target.group}/" if target.group else ""
+    return not_served(f"{target.plural} as {group}{target.version}, only as {group}{', '.join(versions)}")

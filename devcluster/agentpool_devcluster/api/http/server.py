@@ -20,7 +20,7 @@ from agentpool_devcluster.api.access.rules import Attempt, decide
 from agentpool_devcluster.api.access.tokens import Tokens, User, as_user
 from agentpool_devcluster.api.builtins import register_builtins
 from agentpool_devcluster.api.definitions import DefinitionService
-from agentpool_devcluster.api.errors import StatusError, Subject, forbidden, no_such_path, unauthorized
+from agentpool_devcluster.api.errors import StatusError, Subject, anonymous, forbidden, no_such_path, unauthorized
 from agentpool_devcluster.api.garbage import GarbageCollector
 from agentpool_devcluster.api.http.answers import refusal
 from agentpool_devcluster.api.http.bodies import MAX_BODY_BYTES
@@ -169,7 +169,10 @@ class ApiServer:
 
     def _authenticate(self, http: web.Request, token: str) -> User:
         scheme, _, given = http.headers.get("Authorization", "").partition(" ")
-        user = self.tokens.user_of(given.strip() if scheme.lower() == "bearer" else token)
+        known = given.strip() if scheme.lower() == "bearer" else token
+        if not known:
+            raise anonymous(http.path)
+        user = self.tokens.user_of(known)
         if user is None:
             raise unauthorized()
         return self._impersonated(http, user)

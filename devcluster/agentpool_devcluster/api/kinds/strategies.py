@@ -55,6 +55,10 @@ def _stored_only(kind: str) -> str:
     return f"the devcluster stores {kind} objects but runs no controller for them: nothing will come of it"
 
 
+def _not_enforced(kind: str) -> str:
+    return f"the devcluster stores {kind} objects but does not enforce them"
+
+
 def _job_problems(body: Json, _old: Json | None) -> Iterator[Cause]:
     template = (body.get("spec") or {}).get("template") or {}
     yield from pods.pod_spec_problems(template.get("spec") or {}, "spec.template.spec")
@@ -75,6 +79,7 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
         carry=plain.keep_service_address,
         problems=plain.service_problems,
         initial_status=lambda _body: {"loadBalancer": {}},
+        stored_only="the devcluster gives a Service no endpoints: its address and its name lead nowhere",
     ),
     ("", "Secret"): Strategy(default=plain.default_secret, problems=plain.secret_problems),
     ("", "ConfigMap"): Strategy(problems=plain.immutable_data_problems),
@@ -91,7 +96,6 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
         default=workloads.default_stateful_set,
         problems=workloads.workload_problems,
         initial_status=lambda _body: {"replicas": 0},
-        stored_only=_stored_only("StatefulSet"),
     ),
     ("apps", "DaemonSet"): Strategy(
         default=workloads.default_daemon_set,
@@ -101,6 +105,11 @@ _STRATEGIES: dict[tuple[str, str], Strategy] = {
     ("batch", "Job"): Strategy(default=workloads.default_job, problems=_job_problems, stored_only=_stored_only("Job")),
     ("batch", "CronJob"): Strategy(stored_only=_stored_only("CronJob")),
     ("networking.k8s.io", "Ingress"): Strategy(stored_only=_stored_only("Ingress")),
+    ("", "ReplicationController"): Strategy(stored_only=_stored_only("ReplicationController")),
+    **{
+        place: Strategy(stored_only=_not_enforced(place[1]))
+        for place in (("", "ResourceQuota"), ("", "LimitRange"), ("networking.k8s.io", "NetworkPolicy"))
+    },
     ("autoscaling", "HorizontalPodAutoscaler"): Strategy(
         default=plain.default_autoscaler, stored_only=_stored_only("HorizontalPodAutoscaler")
     ),

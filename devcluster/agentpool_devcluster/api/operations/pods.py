@@ -64,8 +64,5 @@ def evict(cluster: Cluster, resource: Resource, namespace: str, name: str, optio
                 f"{dig(stored.body, 'status', 'desiredHealthy') or 0} healthy pods and has "
                 f"{dig(stored.body, 'status', 'currentHealthy') or 0} currently",
             )
-            raise too_many_requests(
-                "Cannot evict pod as it would violate the pod's disruption budget.", retry_after_s=10,
-                causes=[cause],
-            )  # fmt: skip
+            raise too_many_requests("Cannot evict pod as it would violate the pod's disruption budget.", causes=[cause])
     return delete(cluster, resource, namespace, name, options)

@@ -33,9 +33,11 @@ async def let_bob(api: ApiClient, *verbs: str) -> None:
 
 
 async def test_without_a_token_only_health_is_served(api: ApiClient) -> None:
-    """A request without a known token is a 401, except for the health checks."""
+    """A request without a token is refused with the way to pass one, as of `kubectl get --raw`."""
     async with api.session.get(f"{api.url}/api/v1/pods") as response:
-        assert (response.status, (await response.json())["reason"]) == (401, "Unauthorized")
+        refused = await response.json()
+        assert (response.status, refused["reason"]) == (403, "Forbidden")
+        assert "kubectl get --raw /token/TOKEN/api/v1/pods" in refused["message"]
     for path in ("/healthz", "/livez", "/readyz"):
         async with api.session.get(api.url + path) as response:
             assert response.status == 200

@@ -161,6 +161,7 @@ async def test_eviction_honours_disruption_budgets(api: ApiClient) -> None:
     body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": "p"}}
     refused = await api.ask("POST", f"{PODS}/p/eviction", body)
     assert (refused.status, refused.body["details"]["causes"][0]["reason"]) == (429, "DisruptionBudget")
+    assert "Retry-After" not in refused.headers, "client libraries would repeat the request past kubectl's --timeout"
     await api.delete(f"{budgets}/keep")
     assert (await api.ask("POST", f"{PODS}/p/eviction", body)).status == 201
     assert (await api.ask("GET", f"{PODS}/p")).status == 404

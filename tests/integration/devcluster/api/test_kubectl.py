@@ -127,3 +127,25 @@ async def test_missing_kinds_and_controllers_are_reported(kubectl: Kubectl) -> N
     assert (ran.code, "Warning: the devcluster stores Job objects" in ran.err) == (0, True)
     unknown = await kubectl("apply", "-f", "-", stdin=yaml.safe_dump({**job, "apiVersion": "x.org/v1", "kind": "Odd"}))
     assert (unknown.code, 'no matches for kind "Odd"' in unknown.err) == (1, True)
+
+
+async def test_pruning_and_dumps_find_every_kind_they_ask_for(kubectl: Kubectl) -> None:
+    """`apply --prune` removes an object that is no longer in the file, and `cluster-info dump` reads all kinds."""
+    first, second = ({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": {"app": "x"}}}
+                     for name in ("first", "second"))  # fmt: skip
+    await apply(kubectl, first, second)
+    pruned = await ok(kubectl, "apply", "--prune", "-l", "app=x", "-f", "-", stdin=yaml.safe_dump(second))
+    assert "configmap/first pruned" in pruned
+    await ok(kubectl, "cluster-info", "dump")
+
+
+async def test_commands_beyond_the_cluster_are_refused_by_name(kubectl: Kubectl) -> None:
+    """`get --raw` needs the token in its path, and the answer says so; autoscaling/v1 is named as not served."""
+    raw = await kubectl("get", "--raw", "/version")
+    assert (raw.code, "kubectl get --raw /token/TOKEN/version" in raw.err) == (1, True)
+    config = json.loads(await ok(kubectl, "config", "view", "--raw", "-o", "json"))
+    token = "/token/" + config["clusters"][0]["cluster"]["server"].partition("/token/")[2]
+    assert "gitVersion" in await ok(kubectl, "get", "--raw", f"{token}/version")
+    await apply(kubectl, deployment())
+    scaled = await kubectl("autoscale", "deployment", "web", "--min=1", "--max=3")
+    assert (scaled.code, "does not serve horizontalpodautoscalers as autoscaling/v1" in scaled.err) == (1, True)

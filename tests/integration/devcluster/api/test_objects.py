@@ -303,3 +303,41 @@ async def test_events_have_two_forms_and_one_storage(api: ApiClient) -> None:
     })  # fmt: skip
     found = await api.get(core, fieldSelector="involvedObject.name=p")
     assert {item["message"] for item in found["items"]} == {"hello", "again"}
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "spec", "warning"),
+    [
+        ("/api/v1/namespaces/default/services", "Service", {"ports": [{"port": 80}]}, "no endpoints"),
+        ("/api/v1/namespaces/default/resourcequotas", "ResourceQuota", {}, "does not enforce"),
+        ("/api/v1/namespaces/default/limitranges", "LimitRange", {"limits": []}, "does not enforce"),
+        ("/apis/networking.k8s.io/v1/namespaces/default/networkpolicies", "NetworkPolicy", {}, "does not enforce"),
+        ("/api/v1/namespaces/default/replicationcontrollers", "ReplicationController", {}, "no controller"),
+        ("/api/v1/namespaces/default/configmaps", "ConfigMap", None, ""),
+    ],
+)
+async def test_a_kind_without_effect_is_stored_with_a_warning(api: ApiClient, path, kind, spec, warning) -> None:
+    """A user learns at the creation that nothing will come of the object."""
+    made = await api.ask("POST", path, {"metadata": {"name": "it"}, **({} if spec is None else {"spec": spec})})
+    assert made.status == 201, made.body
+    assert warning in made.headers.get("Warning", "")
+    assert bool(made.headers.get("Warning")) == bool(warning)
+
+
+async def test_a_stateful_set_has_a_controller_and_no_warning(api: ApiClient) -> None:
+    """The controllers of the devcluster run its pods."""
+    template = {"metadata": {"labels": {"app": "s"}}, "spec": {"containers": [{"name": "c", "image": "i"}]}}
+    spec = {"serviceName": "s", "selector": {"matchLabels": {"app": "s"}}, "template": template}
+    made = await api.ask(
+        "POST", "/apis/apps/v1/namespaces/default/statefulsets", {"metadata": {"name": "s"}, "spec": spec}
+    )
+    assert (made.status, made.headers.get("Warning")) == (201, None), made.body
+
+
+async def test_a_version_that_is_not_served_is_refused_with_the_served_one(api: ApiClient) -> None:
+    """`kubectl autoscale` asks for autoscaling/v1."""
+    path = "/apis/autoscaling/v1/namespaces/default/horizontalpodautoscalers"
+    refused = await api.ask("POST", path, {"metadata": {"name": "h"}})
+    assert refused.status == 404
+    named = "the devcluster does not serve horizontalpodautoscalers as autoscaling/v1, only as autoscaling/v2"
+    assert refused.body["message"] == named
