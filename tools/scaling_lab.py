@@ -25,10 +25,17 @@ PYODIDE_FILES = (
 )
 MODULES = {
     "operator": ["agentpool_operator/scaling/*.py"],
-    "core": ["agentpool_core/spec/rates.py"],
+    "core": ["agentpool_core/spec/rates.py", "agentpool_core/queue/load.py"],
     ".": [f"bench/autoscale/{name}.py" for name in ("jobs", "lab", "measures", "ours", "peers", "simulator")],
 }
-PACKAGES = ("agentpool_operator", "agentpool_core", "agentpool_core/spec", "bench", "bench/autoscale")
+PACKAGES = (
+    "agentpool_operator",
+    "agentpool_core",
+    "agentpool_core/spec",
+    "agentpool_core/queue",
+    "bench",
+    "bench/autoscale",
+)
 WHEN = (2020, 1, 1, 0, 0, 0)  # of every member: the same modules, the same bytes
 
 
