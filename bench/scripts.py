@@ -7,9 +7,10 @@ case is the longest script of its operation. Every ratio compares the bar with a
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from agentpool_core.jobs import JobId, JobRequest, JobState, WorkerId
+from agentpool_core.jobs import GroupMember, JobId, JobRequest, JobState, StartedBy, WorkerId
 from agentpool_core.queue import Consumer, PoolSettings
 from agentpool_core.queue.completions import Succeeded
 from bench.report import Figure, Report, quick
@@ -25,7 +26,7 @@ NAME = "scripts"
 ROUNDS = 5
 BAR_MS = 25.0
 SHARE_QUICK = 0.05  # of the jobs, in a quick run
-CHILDREN, CHAIN, LARGE_JOBS, DUE, LOST = 99_000, 20_000, 200, 5_000, 1_000
+CHILDREN, CHAIN, LARGE_JOBS, DUE, LOST, MAPPED = 99_000, 20_000, 200, 5_000, 1_000, 500
 LARGE = "x" * 1_000_000
 SLOW_MICROSECONDS = 200  # scripts below are not listed
 LISTED = 100_000
@@ -72,7 +73,7 @@ async def run() -> Report:
     share = SHARE_QUICK if quick() else 1.0
     runs: dict[str, list[float]] = defaultdict(list)
     for _ in range(1 if quick() else ROUNDS):
-        for cases in (_family, _chain, _large, _due, _lost):
+        for cases in (_family, _chain, _large, _due, _lost, _mapped):
             async with stage(PoolSettings(max_depth=1_000_000)) as given:
                 place = Place(given)
                 await place.redis.config_set("slowlog-log-slower-than", SLOW_MICROSECONDS)
@@ -144,6 +145,22 @@ async def _lost(place: Place, share: float) -> AsyncIterator[tuple[str, float]]:
     await place.submit([JobRequest(kind="running") for _ in range(count)])
     await place.claim(count)
     yield f"recover {LOST:,} jobs of a lost worker", await place.longest_ms(place.consumer.report_crash("signal 9"))
+
+
+async def _mapped(place: Place, share: float) -> AsyncIterator[tuple[str, float]]:
+    del share
+    (lease,) = await _running(place, [JobRequest(kind="parent")])
+    member = GroupMember(group="ab12", number=0, size=MAPPED, fail_fast=False)
+    child = StartedBy(job_id=lease.job_id, inherit_tenant=True, inherit_tags=True, member=member)
+    children = [replace(child, member=replace(member, number=number)) for number in range(MAPPED)]
+    leases = await _running(place, [JobRequest(kind="child", started_by=started_by) for started_by in children])
+    done = [Succeeded(job_id=lease.job_id, token=lease.token, result="x") for lease in leases]
+    yield f"settle {MAPPED} children of a group", await place.longest_ms(place.consumer.settle(done))
+
+
+async def _running(place: Place, requests: Sequence[JobRequest]) -> list[Lease]:
+    await place.submit(requests)
+    return await place.claim(len(requests))
 
 
 async def _elapse(seconds: float) -> None:

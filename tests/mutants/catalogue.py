@@ -480,7 +480,7 @@ CATALOGUE = (
     Mutant(
         name="ended-jobs-are-lost",
         wrong="a job that succeeded, was cancelled or expired is in no list",
-        old="table.insert(collected.ended[state], job.id)",
+        old="    ids[#ids + 1] = job.id\n    collected.ended[state] = ids",
     ),
     Mutant(
         name="a-purge-takes-a-needed-result",
@@ -610,8 +610,8 @@ CATALOGUE = (
     Mutant(
         name="a-child-counts-twice",
         wrong="a child that ends again after a replay counts as the end of a second child",
-        old="if not group or redis.call('HEXISTS', hash, field) == 1 then return end",
-        new="if not group then return end",
+        old="state .. ' ' .. text) == 0 then return bytes end",
+        new="state .. ' ' .. text) < 0 then return bytes end",
     ),
     Mutant(
         name="early-children-are-lost",
@@ -621,7 +621,7 @@ CATALOGUE = (
     Mutant(
         name="failure-waits-for-all",
         wrong="the first failure of a child does not end the parent's wait",
-        old="if group.left == 0 or (group.fast and state ~= 'succeeded') then",
+        old="if group.left == 0 or (group.fast and group.failed) then",
         new="if group.left == 0 then",
     ),
     Mutant(

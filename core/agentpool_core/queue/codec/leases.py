@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 MAX_ERROR_CHARS = 8_192  # of a failure's text; the end of a traceback says most
 MAX_SAID_CHARS = 2_000  # of an overloaded handler's message
-MAX_SETTLE = 500  # completions in a call: bounds the time of the script
+MAX_SETTLE = 250  # completions in a call: bounds the time of the script
 ARGUMENTS_A_COMPLETION = 5
 HEADER = 5  # values before the first lease in claim.lua's reply
 VALUES_A_LEASE = 6

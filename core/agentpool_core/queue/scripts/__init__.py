@@ -86,7 +86,7 @@ def _assemble(text: str) -> str:
     beginning = parts.pop(_BEGINNING, "")
     declared = "".join(f"local {name} = setmetatable({{}}, on_demand)\n" for name in parts)
     defined = "".join(
-        f"definitions[{name}] = function()\n{_INCLUDE.sub('', part)}end\n" for name, part in parts.items()
+        f"definitions[{name}] = function()\n{_INCLUDE.sub('', part)}end -- {name}\n" for name, part in parts.items()
     )
     return beginning + declared + defined + _INCLUDE.sub("", text)
 

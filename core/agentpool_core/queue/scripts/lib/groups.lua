@@ -36,24 +36,6 @@ function groups.signal(parent, name, run)
   if job.state == 'waiting' and pause.is_signalled(job, wait or '') then pause.resume(job) end
 end
 
--- Keeps the end of a child. Results beyond the limit are not kept: the child counts as failed.
-function groups.note_end(key, state, text)
-  local parent, name, number = string.match(redis.call('HGET', key, 'group') or '', '^(%S+) (%x+) (%d+)$')
-  local group = parent and groups.read(parent, name)
-  local hash, field = PREFIX .. 'group:' .. (parent or ''), (name or '') .. ':' .. (number or '')
-  if not group or redis.call('HEXISTS', hash, field) == 1 then return end
-  if state ~= 'succeeded' then text = string.sub(text or '', 1, ERROR_MAX) end
-  local bytes = number_or(redis.call('HGET', hash, 'bytes'), 0) + #text
-  if bytes > BYTES_MAX and state == 'succeeded' then
-    state, bytes = 'failed', bytes - #text
-    text = 'the results of all children have more than ' .. BYTES_MAX .. ' bytes: return a reference to data elsewhere'
-  end
-  redis.call('HSET', hash, field, state .. ' ' .. text, 'bytes', string.format('%.0f', bytes))
-  group.left = math.max(0, group.left - 1)
-  groups.write(parent, name, group)
-  if group.left == 0 or (group.fast and state ~= 'succeeded') then groups.signal(parent, name, group.run) end
-end
-
 -- Begins to cancel jobs that the job has started: MODE `group`: its groups, `tree`: all, with all that these have started.
 function groups.begin_stop(job, reason)
   local mode = job.started == 'tree' and 'tree' or 'group'
@@ -61,7 +43,55 @@ function groups.begin_stop(job, reason)
   redis.call('SADD', PREFIX .. 'stopping', job.id)
 end
 
+-- Reads the group of a child once in a script: `known` has the groups by text, false: there is none. Returns the group, and
+-- the child's number in it.
+local function group_of(key, known)
+  local parent, name, number = string.match(redis.call('HGET', key, 'group') or '', '^(%S+) (%x+) (%d+)$')
+  if not parent then return nil end
+  local text = parent .. ' ' .. name
+  if known[text] == nil then
+    local group = groups.read(parent, name)
+    if group then group.parent, group.name, group.hash = parent, name, PREFIX .. 'group:' .. parent end
+    known[text] = group or false
+  end
+  return known[text], number
+end
+
+-- Keeps the end of a child. Results beyond the limit are not kept: the child counts as failed. Returns the kept bytes.
+local function keep_end(group, number, state, text, bytes)
+  local added = 0
+  if state ~= 'succeeded' then
+    text = string.sub(text or '', 1, ERROR_MAX)
+    added = #text
+  elseif bytes + #text > BYTES_MAX then
+    state = 'failed'
+    text = 'the results of all children have more than ' .. BYTES_MAX .. ' bytes: return a reference to data elsewhere'
+  else
+    added = #text
+  end
+  if redis.call('HSETNX', group.hash, group.name .. ':' .. number, state .. ' ' .. text) == 0 then return bytes end
+  group.left = math.max(0, group.left - 1)
+  group.changed = true
+  group.failed = group.failed or state ~= 'succeeded'
+  return bytes + added
+end
+
+-- Keeps the ends of children, and writes each of their groups once.
 function groups.note_ends()
-  for _, child in ipairs(collected.group_ends) do groups.note_end(unpack(child)) end
+  local known, bytes = {}, {} -- groups by text, kept bytes by parent
+  for _, child in ipairs(collected.group_ends) do
+    local group, number = group_of(child[1], known)
+    if group then
+      local kept = bytes[group.hash] or number_or(redis.call('HGET', group.hash, 'bytes'), 0)
+      bytes[group.hash] = keep_end(group, number, child[2], child[3], kept)
+    end
+  end
   collected.group_ends = {}
+  for hash, kept in pairs(bytes) do redis.call('HSET', hash, 'bytes', string.format('%.0f', kept)) end
+  for _, group in pairs(known) do
+    if group and group.changed then
+      groups.write(group.parent, group.name, group)
+      if group.left == 0 or (group.fast and group.failed) then groups.signal(group.parent, group.name, group.run) end
+    end
+  end
 end

@@ -32,8 +32,19 @@ function jobs.is_entry(text)
   return ms and math.max(#ms, #seq) <= DIGITS_MAX
 end
 
+-- Returns the digits of a number. Most tokens and attempts are the same few numbers, and Lua formats a number slowly.
+local digits = {}
+local function digits_of(number)
+  local text = digits[number]
+  if not text then
+    text = number .. ''
+    digits[number] = text
+  end
+  return text
+end
+
 function jobs.lease_text(job)
-  return job.token .. ' ' .. job.attempt .. ' ' .. job.claimed .. ' ' .. job.worker
+  return digits_of(job.token) .. ' ' .. digits_of(job.attempt) .. ' ' .. job.claimed .. ' ' .. job.worker
 end
 
 -- Parsed specs by their text: jobs of one kind share a spec.
@@ -45,12 +56,15 @@ function jobs.read_spec(text)
   local spec = specs[text]
   if spec then return spec end
   spec = {}
-  spec.label, spec.kind, spec.route, spec.priority, spec.max, spec.timeout, spec.flags = string.match(text, SPEC)
+  local flags
+  spec.label, spec.kind, spec.route, spec.priority, spec.max, spec.timeout, flags = string.match(text, SPEC)
   if not jobs.PRIORITIES[spec.priority or ''] or math.max(#spec.max, #spec.timeout) > DIGITS_MAX then return nil end
   spec.place = ':' .. spec.route .. ':' .. spec.priority
   spec.stream = PREFIX .. 's' .. spec.place
   spec.running = 'r:' .. spec.route
-  spec.has_more = string.find(spec.flags, '[^ukngm]') ~= nil -- its records may have fields that a lease contains
+  spec.has_more = string.find(flags, '[^ukngm]') ~= nil -- its records may have fields that a lease contains
+  spec.has = {}
+  for flag in string.gmatch(flags, '%a') do spec.has[flag] = true end
   specs[text] = spec
   return spec
 end
@@ -142,8 +156,7 @@ function jobs.idempotency_key(job)
 end
 
 function jobs.has_flag(job, flag)
-  local flags = job.spec.flags
-  return flags ~= '' and string.find(flags, flag, 1, true) ~= nil
+  return job.spec.has[flag]
 end
 
 -- Appends a change to the job's own history, after earlier changes that are still missing there. A history that is too
@@ -170,17 +183,21 @@ function jobs.save_state(job, state)
   jobs.note_change(job, 'checkpointed')
 end
 
--- Appends an event, and a message for each webhook of the job that asks for such changes.
-function jobs.append_event(change, job, detail)
-  local events = collected.events
-  local n = #events
-  events[n + 1] = n / 2
-  events[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. job.attempt .. ' ' .. job.worker .. ' ' .. (detail or '')
-  for name, changes in string.gmatch(job.hooks or '', '(%S+)=(%S+)') do
+-- Writes a message for each webhook of the job that asks for such changes.
+local function call_hooks(change, job)
+  for name, changes in string.gmatch(job.hooks, '(%S+)=(%S+)') do
     if string.find(',' .. changes .. ',', ',' .. change .. ',', 1, true) then
       redis.call('ZADD', PREFIX .. 'outbox', now, job.id .. ' ' .. name .. ' ' .. change .. ' ' .. now_text)
     end
   end
+end
+
+function jobs.append_event(change, job, detail)
+  local events = collected.events
+  local n = #events
+  events[n + 1] = n / 2
+  events[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. digits_of(job.attempt) .. ' ' .. job.worker .. ' ' .. (detail or '')
+  if job.hooks then call_hooks(change, job) end
 end
 
 function jobs.write_events()
@@ -266,20 +283,26 @@ function jobs.ready_again(job)
   end
 end
 
-local retention
+-- Returns how long (ms) a job that ended so is kept.
+local retention = {}
+local function keep_ms_of(state)
+  if not retention[state] then
+    local field = state == 'failed' and 'retention_dead_ms' or 'retention_results_ms'
+    retention[state] = setting_or(redis.call('HGET', CONF, field), 86400000)
+  end
+  return retention[state]
+end
 
 function jobs.finish(job, state, field, text, detail)
-  if not retention then
-    retention = redis.call('HMGET', CONF, 'retention_results_ms', 'retention_dead_ms')
-  end
-  local keep_ms = setting_or(state == 'failed' and retention[2] or retention[1], 86400000)
+  local keep_ms = keep_ms_of(state)
   redis.call('HSET', job.key, 'state', state, 'ended', now_text, field, text)
   redis.call('PEXPIRE', job.key, keep_ms)
   if state == 'failed' then
     redis.call('ZADD', DEAD, now, job.id)
   else
-    collected.ended[state] = collected.ended[state] or {}
-    table.insert(collected.ended[state], job.id)
+    local ids = collected.ended[state] or {}
+    ids[#ids + 1] = job.id
+    collected.ended[state] = ids
   end
   if job.idem then redis.call('PEXPIRE', jobs.idempotency_key(job), keep_ms) end
   if job.watch then
@@ -306,13 +329,17 @@ function jobs.finish(job, state, field, text, detail)
   if job.kids then collected.parents[#collected.parents + 1] = { job.id, state, text } end
 end
 
--- Frees a running job's slot, also under the limits that count the job.
-function jobs.release_slot(job)
-  for bucket in string.gmatch(job.holds or '', '%S+') do
+local function leave_buckets(job)
+  for bucket in string.gmatch(job.holds, '%S+') do
     redis.call('SREM', PREFIX .. 'using:' .. bucket, job.id)
     collected.freed[bucket] = true
   end
-  if job.holds then redis.call('HDEL', job.key, 'holds') end
+  redis.call('HDEL', job.key, 'holds')
+end
+
+-- Frees a running job's slot, also under the limits that count the job.
+function jobs.release_slot(job)
+  if job.holds then leave_buckets(job) end
   bump('running', -1)
   bump(job.spec.running, -1)
   bump('run_ms', math.max(0, now - job.claimed))
