@@ -1,4 +1,4 @@
-"""`python -m bench [NAME …] [--json FILE] [--write]`: run the named benchmarks, or all, in sequence.
+"""`python -m bench [NAME …] [--json FILE] [--write] [--quick]`: run the named benchmarks, or all, in sequence.
 
 Each benchmark is a module here with `NAME` and `async run() -> Report`. Exit code 0: every required ratio holds; 1: a
 ratio falls short; 3: a benchmark cannot run here.
@@ -55,9 +55,12 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     parser.add_argument("names", nargs="*", type=_known, metavar="NAME", help=", ".join(names()))
     parser.add_argument("--json", dest="json_file", metavar="FILE", type=Path, help="write the report there too")
-    parser.add_argument("--write", action="store_true", help="write the tables of README.md and docs/performance.md")
+    parser.add_argument("--write", action="store_true", help="write the tables of README.md and the docs")
+    parser.add_argument("--quick", action="store_true", help=f"a single round of the short rows, as {QUICK}=1")
     parser.add_argument("--traces", metavar="DIR", help="where the arrival traces lie, for autoscale")
     options = parser.parse_args()
+    if options.quick:
+        os.environ[QUICK] = "1"
     if options.write and quick():
         parser.error(f"--write is for whole runs, and {QUICK} is set; unset it, or leave --write out")
     return options

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.report import Report
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md")
+PAGES = (ROOT / "README.md", ROOT / "docs" / "performance.md", ROOT / "docs" / "redis.md")
 TABLE = re.compile(r"(<!-- (table|digest): python -m bench (\w+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 

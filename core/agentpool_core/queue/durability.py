@@ -4,6 +4,9 @@ The server's log and its replication are ordered, so the confirmation of a write
 therefore writes once more, on the connection that waits, and checks that the jobs are there: a failover between the
 submit and the confirmation may have lost them. `prepare` asks for the pool's default, and refuses a server that cannot
 confirm, before anything is written. `Producer` calls both around a submit.
+
+With `appendfsync everysec`, WAITAOF of Valkey, and of Redis without https://github.com/redis/redis/pull/13793, confirms
+before the fsync. So `_until_synced` waits for a whole period, and for the end of the fsync that it must contain.
 """
 
 from __future__ import annotations
@@ -29,6 +32,8 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_MS = 5_000
 PROOF_WAIT_MS = 1_000  # for the first sign of a replica
+PERIOD_SECONDS = 1.1  # of the fsyncs of everysec, and the precision of the server's clock
+POLL_SECONDS = 0.02
 DEFAULT_KNOWN_SECONDS = 10.0  # after this time a producer reads the pool's default again
 IDS_A_CALL = 500  # bounds the time of the script
 _WAITS = {Durability.FSYNC: ("WAITAOF", 1, 0), Durability.REPLICA: ("WAIT", 1)}  # and the time limit
@@ -48,6 +53,7 @@ class Confirmation:
         self._default = Durability.LOCAL
         self._default_until = -math.inf  # time of the event loop
         self._possible = {Durability.LOCAL}
+        self._syncs_each_write = False  # appendfsync always, as far as the user may see
 
     async def prepare(self, wanted: Durability | None) -> Durability:
         """Return the durability of the next submit. Raises DurabilityUnavailableError if the server lacks the means."""
@@ -90,6 +96,8 @@ class Confirmation:
             problem = _reason(reply)
         elif durability is Durability.REPLICA and not _count(reply):
             problem = "no replica answers"
+        elif durability is Durability.FSYNC:
+            self._syncs_each_write = await self._is_always()
         if problem:
             raise DurabilityUnavailableError(durability.value, problem, remedy=_REMEDIES[durability])
 
@@ -101,8 +109,42 @@ class Confirmation:
             missing += await scripts.CONFIRM.run(self._redis, self._conf, ids[slice(*cut)])
         if missing:
             return f"a failover lost {missing} of them"
+        if confirmed and durability is Durability.FSYNC and not self._syncs_each_write:
+            confirmed = await self._until_synced()
         where = "a replica" if durability is Durability.REPLICA else "the disk"
         return "" if confirmed else f"{where} did not confirm within {LONGEST_WAIT_MS / 1000:g} s"
+
+    async def _is_always(self) -> bool:
+        """Return whether the server is known to sync each write; a user without CONFIG cannot know."""
+        with Asking("confirm"):
+            (reply,) = await pipeline_at(self._redis, self._conf, ("CONFIG", "GET", "appendfsync"))
+        return isinstance(reply, list | dict) and "always" in (reply.values() if isinstance(reply, dict) else reply)
+
+    async def _until_synced(self) -> bool:
+        """Return whether an fsync that began after the write has ended, in time and without an error.
+
+        With no fsync on its way, the server begins one within a period, before it answers the next call; a call later
+        its end is visible.
+        """
+        try:
+            async with asyncio.timeout(PERIOD_SECONDS + LONGEST_WAIT_MS / 1000):
+                await self._until_no_fsync_runs()
+                await asyncio.sleep(PERIOD_SECONDS)
+                await self._until_no_fsync_runs()
+                return await self._until_no_fsync_runs()
+        except TimeoutError:
+            return False
+
+    async def _until_no_fsync_runs(self) -> bool:
+        """Return whether the log is well, once no fsync is on its way."""
+        while True:
+            with Asking("confirm"):
+                (found,) = await pipeline_at(self._redis, self._conf, ("INFO", "persistence"))
+                if isinstance(found, ResponseError):
+                    raise found
+            if "aof_pending_bio_fsync:0" in found:
+                return "aof_last_write_status:ok" in found
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _wait(self, ids: Sequence[str], durability: Durability) -> tuple[int, bool]:
         """Return how many jobs are missing, and whether the rest is durable. Raises QueueError."""

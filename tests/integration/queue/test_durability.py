@@ -9,10 +9,17 @@ import time
 import pytest
 
 from agentpool_core.client import Client
-from agentpool_core.errors import DurabilityUnavailableError, NotDurableError, QueueFullError, SettingError
+from agentpool_core.errors import (
+    DurabilityUnavailableError,
+    NotDurableError,
+    QueueFullError,
+    SettingError,
+    UnknownJobError,
+)
 from agentpool_core.jobs import Durability, JobRequest, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, connect, durability
 from agentpool_core.queue.keys import Keys
+from bench.durability.places import Single
 
 POOL = PoolRef("test", "durable")
 JOB = JobRequest(kind="x", payload="p", idempotency_key="k")
@@ -52,8 +59,29 @@ async def test_a_job_is_on_the_disk_when_the_submit_returns(server):
     assert info["aof_enabled"] == 1
 
 
-async def test_a_server_that_never_syncs_is_named(server):
+async def test_a_confirmed_job_survives_a_power_loss(tmp_path):
+    """Every unsynced byte is gone: the confirmed job stays, and the later job of the memory is lost."""
+    place = Single(tmp_path, *AOF)
+    try:
+        await place.start()
+        async with connect(place.url) as client:
+            await Inspector(client).configure(POOL, PoolSettings())
+            producer = Producer(client, POOL)
+            await producer.submit(JobRequest(kind="x", job_id="before"), durability=Durability.FSYNC)
+            kept = await producer.submit(JobRequest(kind="x", job_id="kept"), durability=Durability.FSYNC)
+            await client.execute_command("CONFIG", "SET", "appendfsync", "no")
+            lost = await producer.submit(JobRequest(kind="x", job_id="lost"))
+            await place.lose_power()
+            assert (await Inspector(client).job(POOL, kept.job_id)).kind == "x"
+            with pytest.raises(UnknownJobError):
+                await Inspector(client).job(POOL, lost.job_id)
+    finally:
+        place.close()
+
+
+async def test_a_server_that_never_syncs_is_named(server, monkeypatch):
     """With an unsynced log the job is submitted, and the error says that the job is not durable."""
+    monkeypatch.setattr(durability, "LONGEST_WAIT_MS", 300)
     _, client, producer = await server(Durability.FSYNC, "--appendonly", "yes", "--appendfsync", "no")
     with pytest.raises(NotDurableError, match="the job is submitted, but not durable") as refusal:
         await producer.submit(JOB)
@@ -122,7 +150,7 @@ async def test_a_job_of_many_that_is_lost_is_counted(server):
         await confirmation(client).confirm(receipts, Durability.FSYNC)
 
 
-async def test_a_replica_has_the_job_when_the_submit_returns(server, redis_server_factory):
+async def test_a_replica_has_the_job_when_the_submit_returns(server, redis_server_factory, monkeypatch):
     """A stopped replica does not confirm; after its restart the same submit returns a durable duplicate."""
     primary, _, producer = await server(Durability.REPLICA)
     replica = redis_server_factory("--replicaof", f"127.0.0.1 {primary.port}")
@@ -130,10 +158,12 @@ async def test_a_replica_has_the_job_when_the_submit_returns(server, redis_serve
     try:
         receipt = await submitted_at_last(producer)
         assert await reader.execute_command("EXISTS", f"{Keys(POOL).conf[:-4]}job:{receipt.job_id}") == 1
+        monkeypatch.setattr(durability, "LONGEST_WAIT_MS", 300)
         replica.freeze()
         with pytest.raises(NotDurableError, match="a replica did not confirm"):
             await producer.submit(JobRequest(kind="x", idempotency_key="late"))
         replica.thaw()
+        monkeypatch.setattr(durability, "LONGEST_WAIT_MS", 1_500)
         assert (await submitted_at_last(producer, JobRequest(kind="x", idempotency_key="late"))).duplicate
     finally:
         await reader.aclose()
