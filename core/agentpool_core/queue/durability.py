@@ -82,7 +82,9 @@ class Confirmation:
     async def _pools_default(self) -> Durability:
         now = asyncio.get_running_loop().time()
         if now >= self._default_until:
-            (value,) = await ask(self._redis, "HMGET", self._conf, "durability")
+            reply = await ask(self._redis, "HMGET", self._conf, "durability")
+            with Reading("submit"):
+                (value,) = reply
             self._default = next((known for known in Durability if known == value), Durability.LOCAL)
             self._default_until = now + DEFAULT_KNOWN_SECONDS
         return self._default
