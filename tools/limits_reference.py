@@ -7,9 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from agentpool_core.jobs import LONGEST_KIND, LONGEST_TAG, MOST_TAGS
+from agentpool_core.json_schema import checker, rules
 from agentpool_core.queue.codec import json_text, leases, requests
 from agentpool_core.queue.connection import client, url
-from agentpool_core.spec import pool, queue, scaling, worker
+from agentpool_core.spec import pool, routes, scaling, worker
 from agentpool_gateway.routes import queue as gateway_queue
 from agentpool_gateway.settings import GatewaySettings
 from agentpool_operator.pools import nesting
@@ -42,6 +43,8 @@ def _job() -> Iterator[Row]:
     body, deep = _size(json_text.MAX_BODY_BYTES), f"{json_text.MAX_BODY_DEPTH} levels"
     yield "payload", body, "`PayloadTooLargeError`, HTTP 413; store large data elsewhere and pass a reference"
     yield "payload, as nested JSON", deep, "`PayloadTooDeepError`, HTTP 422"
+    checks = f"{checker.MOST_CHECKS:,} (parts of the schema times values)"
+    yield "checks of a payload by a schema", checks, "`SchemaMismatchError`, HTTP 422"
     yield "result", f"{body}, {deep}", "the job fails for good"
     yield "checkpoint, progress", f"{body} each, {deep}", "the call in the handler raises the same errors"
     yield "kind", f"{LONGEST_KIND} characters", refused
@@ -58,11 +61,17 @@ def _job() -> Iterator[Row]:
 def _pool() -> Iterator[Row]:
     refused = "the API server refuses the AgentPool"
     yield "name", f"{pool.MAX_NAME_LENGTH} characters", refused
-    yield "routes", str(queue.MAX_ROUTES), refused
-    yield "kinds of a route", str(queue.MAX_KINDS), refused
+    yield "routes", str(routes.MAX_ROUTES), refused
+    yield "kinds of a route", str(routes.MAX_KINDS), refused
+    invalid = "the condition `Ready` is False, reason `InvalidSpec`"
+    yield "a schema of payloads or results, as JSON", _size(rules.MOST_BYTES), invalid
+    yield "parts of a schema, references replaced", f"{rules.MOST_PARTS:,}", invalid
+    yield "levels of a schema", str(rules.MOST_LEVELS), invalid
+    yield "pattern in a schema", f"{rules.MOST_PATTERN_CHARS} characters", invalid
+    yield "schemas of a route, as JSON", _size(routes.MAX_SCHEMAS_BYTES), invalid
     yield "workers", f"{scaling.MAX_REPLICAS:,}", refused
     yield "slots of a worker", f"{worker.MAX_CONCURRENCY:,}", refused
-    yield "levels of `spec`", str(nesting.MAX_SPEC_DEPTH), "the condition `Ready` is False, reason `InvalidSpec`"
+    yield "levels of `spec`", str(nesting.MAX_SPEC_DEPTH), invalid
     yield "events kept in the queue", f"about {_lua('EVENTS_MAX'):,}", "the oldest go; a reader that lags misses them"
     yield "message of a condition", f"{conditions.LONGEST_MESSAGE:,} characters", "the end is left out"
     yield "message of a Kubernetes event", f"{events.LONGEST_MESSAGE:,} characters", "the end is left out"

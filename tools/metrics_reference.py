@@ -68,7 +68,7 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
     """Return the number of values and the values of each emitter's labels, as bounded by the code."""
     from agentpool_core.jobs import Priority
     from agentpool_core.queue.completions import SettleOutcome
-    from agentpool_core.spec.queue import MAX_ROUTES
+    from agentpool_core.spec.routes import MAX_ROUTES
     from agentpool_gateway.http.middleware import METHODS
     from agentpool_operator.scaling.decision import Cap
     from agentpool_worker.slots.observation import Reason

@@ -28,6 +28,7 @@
         ├── InvalidJobError         a field of the submitted job is wrong
         │   ├── PayloadTooLargeError
         │   ├── PayloadTooDeepError
+        │   ├── SchemaMismatchError     the payload or result differs from the schema of its kind
         │   ├── UnknownKindError        the pool accepts listed kinds only
         │   ├── UnknownParentError
         │   └── DependencyCycleError
@@ -300,14 +301,10 @@ class PayloadTooLargeError(InvalidJobError):
     """The payload, result or state exceeds the queue's `limit` (bytes)."""
 
     def __init__(self, *, field: str, size: int, limit: int) -> None:
-        self.size = size
-        self.limit = limit
-        super().__init__(
-            field=field,
-            value=f"{size} bytes",
-            problem=f"larger than the limit of {limit} bytes",
-            remedy="store the data elsewhere and send a reference to it",
-        )
+        self.size, self.limit = size, limit
+        problem = f"larger than the limit of {limit} bytes"
+        remedy = "store the data elsewhere and send a reference to it"
+        super().__init__(field=field, value=f"{size} bytes", problem=problem, remedy=remedy)
 
 
 class PayloadTooDeepError(InvalidJobError):
@@ -315,26 +312,26 @@ class PayloadTooDeepError(InvalidJobError):
 
     def __init__(self, *, field: str, limit: int) -> None:
         self.limit = limit
-        super().__init__(
-            field=field,
-            value=None,
-            problem=f"nested deeper than {limit} levels",
-            remedy="flatten it, or send the inner part as text or as a reference",
-        )
+        problem = f"nested deeper than {limit} levels"
+        remedy = "flatten it, or send the inner part as text or as a reference"
+        super().__init__(field=field, value=None, problem=problem, remedy=remedy)
 
 
 class UnknownLimitError(QueueError):
     """The pool has no such limit by key or tenant (`known`: name, key or tenant, and measure of each)."""
 
     def __init__(self, *, pool: str, limit: str, known: Sequence[str]) -> None:
-        self.pool = pool
-        self.limit = limit
+        self.pool, self.limit = pool, limit
         self.known = tuple(known)
         shown = ", ".join(self.known) or "none"
         super().__init__(
             f"pool {pool!r} has no limit {limit!r} by key or tenant with this measure; it has: {shown}",
             remedy="use one of these with its measure, or add the limit to spec.queue.limits of the AgentPool",
         )
+
+
+class SchemaMismatchError(InvalidJobError):
+    """A payload or result differs from the schema of its kind; `field` is the path, such as `payload.items[0].name`."""
 
 
 class UnknownKindError(InvalidJobError):
@@ -345,12 +342,9 @@ class UnknownKindError(InvalidJobError):
         self.known = tuple(known)
         longest = 10  # kinds in a message
         shown = ", ".join(self.known[:longest]) + (", …" if len(self.known) > longest else "")
-        super().__init__(
-            field="kind",
-            value=kind,
-            problem=f"not listed by a route of pool {pool!r}, which refuses unlisted kinds (unlistedKinds: Refuse)",
-            remedy=f"use one of {shown}, or add the kind to a route of the AgentPool",
-        )
+        problem = f"not listed by a route of pool {pool!r}, which refuses unlisted kinds (unlistedKinds: Refuse)"
+        remedy = f"use one of {shown}, or add the kind to a route of the AgentPool"
+        super().__init__(field="kind", value=kind, problem=problem, remedy=remedy)
 
 
 class UnknownParentError(InvalidJobError):
@@ -366,8 +360,7 @@ class QueueFullError(QueueError):
 
     def __init__(self, *, pool: str, depth: int, limit: int, retry_after_ms: int) -> None:
         self.pool = pool
-        self.depth = depth
-        self.limit = limit
+        self.depth, self.limit = depth, limit
         self.retry_after_ms = retry_after_ms
         super().__init__(
             f"pool {pool!r} is full: {depth} jobs wait, and spec.queue.maxDepth is {limit}",
@@ -379,24 +372,18 @@ class IdempotencyConflictError(QueueError):
     """The idempotency key was used before, by `job_id`, with a different body."""
 
     def __init__(self, *, key: str, job_id: str) -> None:
-        self.key = key
-        self.job_id = job_id
-        super().__init__(
-            f"idempotency key {key!r} belongs to job {job_id!r} with a different body",
-            remedy="use a new key for a new job, or send the same body",
-        )
+        self.key, self.job_id = key, job_id
+        detail = f"idempotency key {key!r} belongs to job {job_id!r} with a different body"
+        super().__init__(detail, remedy="use a new key for a new job, or send the same body")
 
 
 class StaleLeaseError(QueueError):
     """The lease on `job_id` has passed to a different worker, so results of its former holder are refused."""
 
     def __init__(self, job_id: str, token: int) -> None:
-        self.job_id = job_id
-        self.token = token
-        super().__init__(
-            f"lease {token} of job {job_id!r} is stale: the lease expired, or the job ended",
-            remedy="stop the work: the queue refuses its result",
-        )
+        self.job_id, self.token = job_id, token
+        detail = f"lease {token} of job {job_id!r} is stale: the lease expired, or the job ended"
+        super().__init__(detail, remedy="stop the work: the queue refuses its result")
 
 
 class BudgetExceededError(QueueError):

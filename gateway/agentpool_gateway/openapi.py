@@ -128,6 +128,7 @@ READ_SECRETS = _read(schemas.WEBHOOK_SECRETS, "Secrets that verify the webhooks 
 READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
 CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
+READ_KINDS = _read(schemas.KINDS, "The kinds that the routes list.")
 READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 READ_POOLS = _read(schemas.POOLS, "Names.")

@@ -278,6 +278,12 @@ HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attemp
 SIGNALLED = record(job_id=TEXT, signal=TEXT, outcome=TEXT)
 OUTCOME = record(job_id=TEXT, outcome=TEXT)
 PURGED = record(deleted=COUNT, left=COUNT)
+_JSON_SCHEMA: Schema = {"type": ["object", "null"], "description": "A JSON Schema (2020-12); null: any value."}
+KINDS = record(
+    pool=TEXT,
+    unlisted_kinds={"type": "string", "enum": ["accept", "refuse"]},
+    kinds=rows(record(kind=TEXT, route=TEXT, input=_JSON_SCHEMA, output=_JSON_SCHEMA)),
+)
 POOLS = record(pools=rows(TEXT))
 QUEUE = record(
     pool=TEXT,

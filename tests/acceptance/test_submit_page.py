@@ -20,6 +20,8 @@ PROMISED = (
     "{'hello': 'you'}",
     '"queue_depth":1',
     '"result":{"hello":"you"}',
+    '"detail":"payload.name: the value is not of type \\"string\\""',
+    '"kinds":[{"kind":"greet","route":"greetings","input":{"type":"object"',
     "update you said: hello",
     "['run_greet', 'submit', 'get_job',",
     "{'hello': 'tools'}",

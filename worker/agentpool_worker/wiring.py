@@ -80,7 +80,9 @@ class Parts:
         self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
         self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
         self.slots.on_free = self.claims.bell
-        self.buffer = CompletionBuffer(signal=self.claims.signal, metrics=self.metrics)
+        self.buffer = CompletionBuffer(
+            signal=self.claims.signal, metrics=self.metrics, result_schema=lambda kind: self.pool.schema_of(kind).output
+        )
         self.adaptive = AdaptiveSlots(
             slots=self.slots,
             settings=lambda: self.pool,

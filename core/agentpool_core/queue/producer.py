@@ -41,6 +41,7 @@ from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading, is_passing_of_cluster
 from agentpool_core.queue.durability import Confirmation
 from agentpool_core.queue.keys import Keys
+from agentpool_core.queue.schemas import PayloadSchemas, unsettled
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import JobRequest, Json, PoolRef
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
 
 CANCEL_CALLS_MAX = 1_000  # the maintenance ends the children of any larger family
 JOBS_A_CALL = 500  # in a script: bounds the time of the script
+SCHEMA_READS_MAX = 4  # by a submit, while the schemas change
 TRIES = 4  # of a submit after a lost connection
 TRIES_OF_CLUSTER = 12  # over some 6 s: a slot that moves, or a shard that elects a primary
 BACKOFF_FIRST_SECONDS = 0.05  # doubles each time, with jitter
@@ -66,6 +68,7 @@ class Producer:
         self._redis = redis
         self._conf = Keys(pool).conf
         self._confirmation = Confirmation(redis, self._conf, durability)
+        self._schemas = PayloadSchemas(redis, self._conf)
         self._not_plain = {Priority.CRITICAL.value}  # priorities that always need the full script
 
     async def submit(self, request: JobRequest, *, durability: Durability | None = None) -> Receipt:
@@ -84,11 +87,11 @@ class Producer:
 
     async def _submit(self, request: JobRequest) -> Receipt:
         job_id = request.job_id or job_requests.new_id()
-        args = job_requests.arguments(request, job_id)
+        args = await self._checked(request, job_requests.arguments(request, job_id))
         depth = await self._send_plain(args)
         if depth is not None:
             return Receipt(job_id=job_id, state=JobState.QUEUED, duplicate=False, queue_depth=depth + 1)
-        reply = await self._send(_script_for([request]), args)
+        reply = await self._send_checked([request], [args])
         with Reading("submit"):
             if reply[0] != "ok":
                 raise self._refusal(reply, {0: request}, [])
@@ -107,17 +110,18 @@ class Producer:
         durability = await self._prepare(durability)
         order = job_requests.parents_first(requests)
         ids = [request.job_id or job_requests.new_id() for request in requests]
-        prepared = [_prepared(requests, index, ids[index]) for index in order]
+        prepared = [await self._prepared(requests, index, ids[index]) for index in order]
         receipts: list[Receipt] = []
         for start, end in slices([len(job[2]) for job in prepared], most=JOBS_A_CALL):
-            script = _script_for([requests[index] for index in order[start:end]])
-            reply = await self._send(script, [text for job in prepared[start:end] for text in job])
-            with Reading("submit"):
-                if reply[0] != "ok":
-                    refusal = self._refusal(reply, {index: requests[index] for index in order[start:end]}, receipts)
+            asked = {index: requests[index] for index in order[start:end]}
+            try:
+                reply = await self._store(asked, prepared[start:end], receipts)
+            except QueueError as error:
+                if error.accepted:
                     await self._confirmation.confirm(receipts, durability)
-                    raise refusal
-                receipts += _receipts(reply, [ids[index] for index in order[start:end]])
+                raise
+            with Reading("submit"):
+                receipts += _receipts(reply, [ids[index] for index in asked])
         in_order: list[Any] = [None] * len(requests)
         for index, receipt in zip(order, receipts, strict=True):
             in_order[index] = receipt
@@ -187,6 +191,50 @@ class Producer:
         """Return the durability of the next submit, as `Confirmation.prepare`. Nothing is kept after an error."""
         return await _retried(lambda: self._confirmation.prepare(durability))
 
+    async def _checked(self, request: JobRequest, args: Sequence[str]) -> list[str]:
+        """Return the arguments with the schema that the payload fits. Raises SchemaMismatchError."""
+        return job_requests.with_schema(args, await self._schemas.check(request, args[2]))
+
+    async def _prepared(self, requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
+        """Return the script's arguments for a job of many. An error names its index."""
+        try:
+            return await self._checked(requests[index], job_requests.arguments(requests[index], job_id))
+        except InvalidJobError as error:
+            error.index = index
+            raise
+
+    async def _store(
+        self, asked: Mapping[int, JobRequest], jobs: Sequence[Sequence[str]], accepted: list[Receipt]
+    ) -> Any:
+        """Return the reply to a slice of many jobs. A refusal has the index of its job, and the receipts before."""
+        try:
+            reply = await self._send_checked(list(asked.values()), jobs)
+        except InvalidJobError as error:
+            error.index, error.accepted = list(asked)[error.index or 0], accepted
+            raise
+        with Reading("submit"):
+            if reply[0] != "ok":
+                raise self._refusal(reply, asked, accepted)
+        return reply
+
+    async def _send_checked(self, requests: Sequence[JobRequest], jobs: Sequence[Sequence[str]]) -> Any:
+        """Return the script's reply; check the payloads again while the pool has other schemas than were read."""
+        script = _script_for(requests)
+        for _ in range(SCHEMA_READS_MAX):
+            reply = await self._send(script, [text for job in jobs for text in job])
+            if reply[0] != "unchecked":
+                return reply
+            await self._schemas.refresh()
+            jobs = [await self._checked_again(requests, place, job) for place, job in enumerate(jobs)]
+        raise unsettled()
+
+    async def _checked_again(self, requests: Sequence[JobRequest], place: int, args: Sequence[str]) -> list[str]:
+        try:
+            return await self._checked(requests[place], args)
+        except InvalidJobError as error:
+            error.index = place
+            raise
+
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
         """Return a submit script's reply; retry while the connection is lost."""
         try:
@@ -246,15 +294,6 @@ def _script_for(requests: Sequence[JobRequest]) -> scripts.Script:
     """Return the script that stores these jobs: the longer one only if some may replace earlier jobs."""
     replacing = any(request.on_conflict is not OnConflict.REFUSE for request in requests)
     return scripts.SUBMIT_REPLACING if replacing else scripts.SUBMIT
-
-
-def _prepared(requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
-    """Return the script's arguments for a job of many. An error names its index."""
-    try:
-        return job_requests.arguments(requests[index], job_id)
-    except InvalidJobError as error:
-        error.index = index
-        raise
 
 
 def _receipts(reply: list[Any], ids: Sequence[JobId]) -> list[Receipt]:

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.errors import InvalidJobError, UnknownPoolError
 from agentpool_core.jobs import JobId, JobRequest
 from agentpool_core.queue import scripts
-from agentpool_core.queue.codec.requests import arguments, new_id
+from agentpool_core.queue.codec.requests import arguments, new_id, with_schema
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.schedule import Schedule
+from agentpool_core.queue.schemas import PayloadSchemas
 from agentpool_core.text import one_line
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 log = logging.getLogger(__name__)
+STORED = "*"  # in place of a schema's digest: the payload was checked when its schedule was stored
 MOST_DYNAMIC = 1_000  # schedules of a pool beside those of its AgentPool
 _LAST = re.compile(r"(\d{1,15}) (\S+) (.*)", re.ASCII)
 _UNUSABLE = (ArithmeticError, TypeError, ValueError, RecursionError)  # of a definition or a time of foreign origin
@@ -67,7 +69,11 @@ class Schedules:
 
         Raises InvalidJobError for a name that the AgentPool declares, or for too many schedules.
         """
-        arguments(_request(schedule, 0), new_id())  # refuses a payload that no job may have
+        request = _request(schedule, 0)
+        _, _, payload, _ = arguments(request, new_id())  # refuses a payload that no job may have
+        schemas = PayloadSchemas(self._redis, self._conf)
+        await schemas.refresh()
+        schemas.fitting(schedule.kind, payload)
         now_ms, _ = await self._read()
         due = "" if schedule.suspended else _text(schedule.next_after(now_ms))
         args = ("put", schedule.name, schedule.to_json(), due, MOST_DYNAMIC)
@@ -118,7 +124,7 @@ class Schedules:
     async def _fire(self, schedule: Schedule, expected_ms: int, next_ms: int | None, due_ms: int | None) -> str:
         """Move the schedule to its next due time, with a job for `due_ms` (None: no job); return the outcome."""
         moved = (schedule.name, expected_ms, _text(next_ms), due_ms or expected_ms, schedule.overlap.value)
-        job = [] if due_ms is None else arguments(_request(schedule, due_ms), new_id())
+        job = [] if due_ms is None else with_schema(arguments(_request(schedule, due_ms), new_id()), STORED)
         reply = await scripts.FIRE.run(self._redis, self._conf, (*moved, *job))
         with Reading("fire"):
             outcome = str(reply[0])

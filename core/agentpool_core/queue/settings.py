@@ -118,6 +118,18 @@ def bound_text(bound: int | Rate | Budget) -> str:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class JobSchema:
+    """JSON Schemas for jobs of some kinds, as JSON texts."""
+
+    kinds: tuple[str, ...]
+    input: str | None = None  # of payloads; None: any payload
+    output: str | None = None  # of results; None: any result
+
+
+_NO_SCHEMA = JobSchema(kinds=())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Tenant:
     """A tenant with a share that differs from the others'."""
 
@@ -133,6 +145,7 @@ class PoolSettings:
     limits: tuple[Limit, ...] = ()  # beside the routes' own
     schedules: tuple[Schedule, ...] = ()  # of the AgentPool; clients add dynamic ones
     tenants: tuple[Tenant, ...] = ()  # with a weight other than 1
+    schemas: tuple[JobSchema, ...] = ()  # a kind is in one of them at most
     refuse_unlisted_kinds: bool = False  # refuse a job of a kind that no route lists, instead of the route `default`
     max_depth: int = 100_000  # waiting jobs (scheduled, blocked, queued) before submits are refused
     patience_critical_ms: int = 0  # added to a job's enqueue time when heads are compared
@@ -173,6 +186,10 @@ class PoolSettings:
         """Return the route of a job of this kind."""
         return self._by_kind.get(kind, DEFAULT_ROUTE)
 
+    def schema_of(self, kind: str) -> JobSchema:
+        """Return the schemas of a kind."""
+        return next((schema for schema in self.schemas if kind in schema.kinds), _NO_SCHEMA)
+
     @property
     def revision(self) -> str:
         """A short digest of all settings: equal exactly when the settings are."""
@@ -180,9 +197,10 @@ class PoolSettings:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_mapping(self) -> dict[str, str]:
-        """Return the `conf` hash: a field for each setting, plus `route:<kind>`, `limit:<route>` and `weight:<sha1>`.
+        """Return the `conf` hash: a field for each setting, plus fields that scripts look up.
 
-        A setting of None is the empty string.
+        These are `route:<kind>`, `limit:<route>`, `weight:<sha1>`, and `schema:<kind>` with the digest of the schema of
+        payloads. A setting of None is the empty string.
         """
         mapping = {name: _encoded(value) for name, value in _plain(self).items()}
         mapping |= {f"route:{kind}": route.name for route in self.routes for kind in route.kinds}
@@ -191,6 +209,7 @@ class PoolSettings:
         }
         mapping |= {f"schedule:{schedule.name}": schedule.to_json() for schedule in self.schedules}
         mapping |= {f"weight:{subject_digest(tenant.name)}": str(tenant.weight) for tenant in self.tenants}
+        mapping |= {f"schema:{kind}": schema_digest(s.input) for s in self.schemas if s.input for kind in s.kinds}
         mapping["revision"] = self.revision
         return mapping
 
@@ -218,6 +237,7 @@ def _plain(settings: PoolSettings) -> dict[str, object]:
     plain["schedules"] = [json.loads(schedule.to_json()) for schedule in settings.schedules]
     plain["tenants"] = [{"name": tenant.name, "weight": tenant.weight} for tenant in settings.tenants]
     plain["limits"] = [_plain_limit(limit) for limit in settings.limits]
+    plain["schemas"] = [{"kinds": list(s.kinds), "input": s.input, "output": s.output} for s in settings.schemas]
     return plain
 
 
@@ -289,6 +309,22 @@ def tenants_of(text: str) -> tuple[Tenant, ...]:
     return tuple(found)
 
 
+def schemas_of(text: str) -> tuple[JobSchema, ...]:
+    """Return the schemas of the field `schemas`. Raises ValueError, TypeError or KeyError for any other text."""
+    found = []
+    for plain in json.loads(text):
+        kinds, ways = plain["kinds"], (plain["input"], plain["output"])
+        if not all(isinstance(kind, str) for kind in kinds) or not all(isinstance(way, str | None) for way in ways):
+            raise TypeError("kinds and schemas are texts")
+        found.append(JobSchema(kinds=tuple(kinds), input=ways[0], output=ways[1]))
+    return tuple(found)
+
+
+def schema_digest(schema: str) -> str:
+    """Return the digest by which a submit names the schema that its payload fits."""
+    return hashlib.sha256(schema.encode()).hexdigest()[:16]
+
+
 def subject_digest(text: str) -> str:
     """Return the digest that names a key or tenant in Redis, as scripts compute it (`redis.sha1hex`)."""
     return hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
@@ -333,6 +369,7 @@ _LISTS: Mapping[str, Callable[[str], object]] = {
     "limits": limits_of,
     "schedules": schedules_of,
     "tenants": tenants_of,
+    "schemas": schemas_of,
 }
 
 

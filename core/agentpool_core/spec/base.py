@@ -7,14 +7,19 @@ refuses invalid resources. `crd.py` turns the parts into the CustomResourceDefin
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, JsonValue, StringConstraints
 from pydantic.alias_generators import to_camel
+
+from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
 
 MAX_INT32 = 2_147_483_647
 DAY_SECONDS = 86_400
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"  # names of most objects
+
+
+Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

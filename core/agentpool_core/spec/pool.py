@@ -9,11 +9,14 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.schemas import check_value
 from agentpool_core.spec.base import Rule, SpecModel
 from agentpool_core.spec.presets import Profile, Workload
-from agentpool_core.spec.queue import MAX_ROUTES, Queue, RouteSpec
+from agentpool_core.spec.queue import Queue
+from agentpool_core.spec.routes import MAX_ROUTES, RouteSpec
 from agentpool_core.spec.scaling import MAX_REPLICAS, Gpu, Scaling
 from agentpool_core.spec.schedule import MAX_SCHEDULES, ScheduleSpec
 from agentpool_core.spec.worker import Handler, Worker
@@ -59,6 +62,19 @@ class AgentPoolSpec(SpecModel):
             field=".queue.unlistedKinds",
         ),
     )
+
+    @model_validator(mode="after")
+    def _check_schedules(self) -> AgentPoolSpec:
+        """Check the payloads of the schedules against the schemas of their kinds."""
+        schemas = {kind: schema for route in self.routes for schema in route.resolve_schemas() for kind in schema.kinds}
+        for place, schedule in enumerate(self.schedules):
+            schema = schemas.get(schedule.kind)
+            if schema is not None and schema.input is not None:
+                try:
+                    check_value(f"schedules.{place}.payload", schema.input, schedule.payload)
+                except InvalidJobError as error:
+                    raise ValueError(str(error)) from error
+        return self
 
     workload: Workload = Field(
         default=Workload.AGENT,

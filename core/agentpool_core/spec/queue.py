@@ -7,41 +7,18 @@ from typing import Annotated, ClassVar
 
 from pydantic import Field, StringConstraints, model_validator
 
-from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND, LONGEST_SUBJECT, SUBJECT_PATTERN
+from agentpool_core.jobs import LONGEST_SUBJECT, SUBJECT_PATTERN
 from agentpool_core.queue.settings import LimitBy
-from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, SUBDOMAIN_PATTERN, Rule, SpecModel
+from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, SUBDOMAIN_PATTERN, Kind, Rule, SpecModel
+from agentpool_core.spec.routes import MAX_KINDS, MAX_ROUTES, RouteName
 
 YEAR_SECONDS = 31_536_000
-MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
-MAX_KINDS = 32
 MAX_LIMITS = 16
 MAX_TENANTS = 256
 MAX_BUDGET = 1_000_000  # whole billionths of it are exact numbers in scripts
 
-Kind = Annotated[str, StringConstraints(pattern=f"^{KIND_PATTERN}$", max_length=LONGEST_KIND)]
-RouteName = Annotated[str, StringConstraints(pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$", max_length=63)]
-
-
 ObjectName = Annotated[str, StringConstraints(pattern=SUBDOMAIN_PATTERN, max_length=253)]
 DataKey = Annotated[str, StringConstraints(pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9._-]*$", max_length=253)]
-
-
-class RouteSpec(SpecModel):
-    """Share of a pool: kinds of jobs, and the number of these jobs that may run at once."""
-
-    name: RouteName = Field(description="The route's name; `default` takes the kinds that no route lists.")
-    kinds: list[Kind] = Field(
-        default_factory=list,
-        max_length=MAX_KINDS,
-        description="Kinds of job that take this route.",
-        json_schema_extra={"x-kubernetes-list-type": "set"},
-    )
-    max_running: int | None = Field(
-        default=None,
-        ge=1,
-        le=MAX_INT32,
-        description="Jobs of this route that run at once, over all workers. Unset: no limit but the slots.",
-    )
 
 
 class RateSpec(SpecModel):

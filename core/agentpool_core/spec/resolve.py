@@ -27,6 +27,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
     ceiling = worker.adaptive.max or max(concurrency, CONCURRENCY[spec.workload][Profile.HIGH_THROUGHPUT])
     return PoolSettings(
         routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
+        schemas=tuple(schema for route in spec.routes for schema in route.resolve_schemas()),
         limits=tuple(_limit(limit) for limit in queue.limits),
         schedules=tuple(schedule.resolve() for schedule in spec.schedules),
         tenants=tuple(Tenant(name=t.name, weight=t.weight) for t in queue.tenants if t.weight != 1),

@@ -12,8 +12,8 @@ from pydantic import Field, StringConstraints, model_validator
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Priority
 from agentpool_core.queue.schedule import MOST_CATCH_UP, NAME_PATTERN, Missed, Overlap, Schedule
-from agentpool_core.spec.base import Rule, SpecModel
-from agentpool_core.spec.queue import YEAR_SECONDS, Kind
+from agentpool_core.spec.base import Kind, Rule, SpecModel
+from agentpool_core.spec.queue import YEAR_SECONDS
 
 MAX_SCHEDULES = 100
 MS_PER_SECOND = 1000

@@ -20,6 +20,7 @@ from a2a.utils.constants import TransportProtocol
 
 from agentpool_core import DISTRIBUTION
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kind_documents import kind_document
 from agentpool_core.queue import PoolSettings
 from agentpool_gateway.a2a.messages import KIND, NOT_FOR_SENDERS, default_kind, kinds_of
 from agentpool_gateway.a2a.tasks import NAMESPACE
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MODES = ("text/plain", "application/json")
 KEYS = "/v1/a2a/jwks.json"  # where the public keys are
 EXTENSION = "https://agentpool.dev/a2a/job"
+SCHEMAS = "https://agentpool.dev/a2a/schemas"
+_ABOUT_SCHEMAS = "JSON Schemas of the skills: input of the data in a message's only part, output of the result's data."
 _ABOUT_OPTIONS = f"Fields of the job, in a message's metadata under {NAMESPACE!r}; the extended card has their schema."
 _OPTIONS = {name: field for name, field in JOB_REQUEST["properties"].items() if name not in NOT_FOR_SENDERS}
 _BEARER = "bearer"
@@ -90,7 +93,7 @@ def card_of(pool: PoolRef, settings: PoolSettings, *, url: str, tokens: bool, pu
             streaming=True,
             push_notifications=pushes,
             extended_agent_card=True,
-            extensions=[AgentExtension(uri=EXTENSION, description=_ABOUT_OPTIONS)],
+            extensions=[AgentExtension(uri=EXTENSION, description=_ABOUT_OPTIONS), *_schemas(settings)],
         ),
         default_input_modes=MODES,
         default_output_modes=MODES,
@@ -101,6 +104,15 @@ def card_of(pool: PoolRef, settings: PoolSettings, *, url: str, tokens: bool, pu
         card.security_schemes[_BEARER].CopyFrom(SecurityScheme(http_auth_security_scheme=scheme))
         card.security_requirements.append(SecurityRequirement(schemes={_BEARER: StringList()}))
     return card
+
+
+def _schemas(settings: PoolSettings) -> list[AgentExtension]:
+    """Return the extension with the schemas of the skills; none without schemas."""
+    described = {kind: kind_document(settings, kind) for kind in kinds_of(settings)}
+    schemas = {kind: found for kind, found in described.items() if found["input"] or found["output"]}
+    if not schemas:
+        return []
+    return [AgentExtension(uri=SCHEMAS, description=_ABOUT_SCHEMAS, params=struct_of({"skills": schemas}))]
 
 
 def _skills(settings: PoolSettings) -> list[AgentSkill]:

@@ -3,7 +3,7 @@
 A repeated message, with the same caller, id and content, gets the same task, as long as the answer may have been lost.
 The sender knows a task that was continued or cancelled, so after that the message is a new one. Clients reuse an id for
 different content, so the idempotency key is a digest of all three. `metadata` is free; the key `agentpool.dev/job` has
-the fields of the job.
+the fields of the job. The payload of a kind with a schema is the content of the message's only part.
 """
 
 from __future__ import annotations
@@ -40,18 +40,36 @@ def default_kind(settings: PoolSettings) -> str:
     return kinds[0] if settings.refuse_unlisted_kinds and len(kinds) == 1 else KIND
 
 
-def job_request(params: SendMessageRequest, *, caller: str, kind: str, closed: Sequence[JobId] = ()) -> JobRequest:
+def job_request(
+    params: SendMessageRequest, *, caller: str, settings: PoolSettings, closed: Sequence[JobId] = ()
+) -> JobRequest:
     """Return the job of a message. `closed`: earlier tasks of the same message, which its sender has closed.
 
     Raises InvalidParamsError, or InvalidJobError naming the option.
     """
+    options = _options(params)
+    kind = options.setdefault("kind", default_kind(settings))
+    if isinstance(kind, str) and settings.schema_of(kind).input is not None:
+        return _described_request(params, caller, closed, options)
     message = document_of(params.message)
     identity = _identity(caller, message, document_of(params.metadata), *closed)
     message.setdefault("contextId", str(uuid.uuid5(uuid.NAMESPACE_OID, identity)))  # the same for a repeated message
     payload = {"message": message}
     if params.HasField("metadata"):
         payload["metadata"] = document_of(params.metadata)
-    return request_from({"kind": kind, "idempotency_key": identity, **_options(params), "payload": payload})
+    return request_from({"idempotency_key": identity, **options, "payload": payload})
+
+
+def _described_request(
+    params: SendMessageRequest, caller: str, closed: Sequence[JobId], options: Document
+) -> JobRequest:
+    """Return the job of a message of a kind with a schema: the payload is the message's data or text."""
+    if params.message.context_id:
+        raise invalid("message.contextId", "a kind with a schema takes data without a context; leave it out")
+    message = document_of(params.message)
+    identity = _identity(caller, message, document_of(params.metadata), *closed)
+    payload = _content_of({"message": message})
+    return request_from({"idempotency_key": identity, **options, "payload": payload})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -25,7 +25,7 @@ from agentpool_gateway.a2a import push
 from agentpool_gateway.a2a.card import read_card
 from agentpool_gateway.a2a.follow_ups import deliver, ended
 from agentpool_gateway.a2a.listing import list_tasks
-from agentpool_gateway.a2a.messages import default_kind, job_request
+from agentpool_gateway.a2a.messages import job_request
 from agentpool_gateway.a2a.reading import read_task
 from agentpool_gateway.a2a.streams import Updates, follow, follow_new, open_stream, single_update
 from agentpool_gateway.a2a.tasks import bare_task, closed_by_sender, history_length_of, reply_of
@@ -143,10 +143,10 @@ async def _submit(admission: Admission, params: pb.SendMessageRequest, version: 
 async def _submit_once(admission: Admission, params: pb.SendMessageRequest, hook: Webhook | None) -> Receipt:
     """Submit the job of a message; return the receipt of the first job for a repeated message."""
     inspector, caller = admission.queue.inspector, admission.request.caller.name
-    kind = default_kind(await inspector.settings(admission.pool))
+    settings = await inspector.settings(admission.pool)
     closed: list[JobId] = []
     while True:
-        request = job_request(params, caller=caller, kind=kind, closed=closed[-1:])
+        request = job_request(params, caller=caller, settings=settings, closed=closed[-1:])
         await check_conflicts(admission, [(request, hook)])
         receipt = await admission.queue.producer.submit(request)
         if not receipt.duplicate or len(closed) >= MOST_REPEATS:

@@ -60,6 +60,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", f"{_POOL}/scaling"): Verb.READ,
     ("GET", f"{_POOL}/demand"): Verb.READ,
     ("GET", f"{_POOL}/usage"): Verb.READ,
+    ("GET", f"{_POOL}/kinds"): Verb.READ,
     ("PUT", f"{_POOL}/paused"): Verb.CONFIGURE,
     ("POST", f"{_POOL}/mcp"): Rule.BY_METHOD,
     ("GET", f"{_A2A}/.well-known/agent-card.json"): Rule.ANY_VERB,

@@ -8,6 +8,7 @@ the calls.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from mcp.types import ToolAnnotations
 
 from agentpool_core.documents import Document
 from agentpool_core.queue import PoolSettings
+from agentpool_core.queue.settings import JobSchema
 from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_DAYS, MOST_DAYS
 from agentpool_gateway import schemas, usage_schemas
 from agentpool_gateway.access import table
@@ -85,7 +87,7 @@ _WAIT: Schema = {
 _JOB_ID: Schema = {"type": "string", "pattern": schemas.NAME, "description": "The job's id."}
 _LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": PAGE}
 _SELECTED: dict[str, Schema] = {**schemas.SELECTOR["properties"], "limit": _LIMIT}
-_ANY_PAYLOAD: Schema = {
+ANY_PAYLOAD: Schema = {
     "type": "object",
     "additionalProperties": True,
     "description": "The payload, passed to the handler as it is.",
@@ -271,9 +273,17 @@ _FIXED: tuple[Tool, ...] = (
 
 
 def tools_of(settings: PoolSettings) -> Mapping[str, Tool]:
-    """Return the tools of a pool by name: those of its kinds first."""
+    """Return the tools of a pool by name: those of its kinds first.
+
+    Arguments are an object, so a kind with other payloads has no tool of its own: `submit` takes its jobs.
+    """
     kinds = dict.fromkeys(kind for route in settings.routes for kind in route.kinds)
-    found = [_tool_of(kind, name, settings.route_of(kind)) for kind, name in names_of(list(kinds)).items()]
+    described = {kind: _payload_of(settings.schema_of(kind)) for kind in kinds}
+    found = [
+        _tool_of(kind, name, settings.route_of(kind), arguments)
+        for kind, name in names_of(list(kinds)).items()
+        if (arguments := described[kind]) is not None
+    ]
     return {tool.name: tool for tool in (*found, *_FIXED)}
 
 
@@ -292,13 +302,21 @@ def _with_digest(name: str, kind: str) -> str:
     return f"{name[: LONGEST_NAME - _DIGEST_CHARS - 1]}_{digest}"
 
 
-def _tool_of(kind: str, name: str, route: str) -> Tool:
+def _payload_of(schema: JobSchema) -> Schema | None:
+    """Return the schema of the arguments of a kind's tool; None for payloads that are no objects."""
+    if schema.input is None:
+        return ANY_PAYLOAD
+    found: Schema = json.loads(schema.input)
+    return {"type": "object"} | found if found.get("type", "object") == "object" else None
+
+
+def _tool_of(kind: str, name: str, route: str, arguments: Schema) -> Tool:
     return Tool(
         name=name,
         title=f"Run {kind}",
         description=f"Run a job of the kind {kind} on the route {route}, and return its result. The arguments are the "
         f"payload. A job that has not ended after {WAIT_SECONDS} s goes on: pass its id to wait_for_job.",
-        arguments=_ANY_PAYLOAD,
+        arguments=arguments,
         answer=OUTCOME,
         call=partial(operations.run_kind, kind),
     )

@@ -98,7 +98,12 @@ async def _submit_many(
     wanted = [job for job, _ in parsed]
     trace = trace_in(request.headers)
     traced = [replace(r, trace=dict(r.trace) or trace) for r in wanted]
-    receipts = await admission.queue.producer.submit_many(traced, durability=durability)
+    try:
+        receipts = await admission.queue.producer.submit_many(traced, durability=durability)
+    except InvalidJobError as error:
+        if error.index is not None:
+            error.field = f"[{error.index}].{error.field}"
+        raise
     admission.gateway.metrics.count_submitted(admission.pool, receipts)
     await put_webhooks(admission, [(kept.job_id, hook) for kept, (_, hook) in zip(receipts, parsed, strict=True)])
     body = {

@@ -6,6 +6,7 @@ The remaining pools are served.
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -148,9 +149,14 @@ async def test_a_record_too_large_to_read_harms_its_own_pool_only(start_operator
         await Inspector(redis).purge(PoolRef(namespace, name))
 
 
+async def unserved_spec(look, name: str) -> bool:
+    """Return whether the pool reports a spec that cannot be served."""
+    return await look.condition("Ready", name) == ("False", "InvalidSpec")
+
+
 @pytest.mark.timeout(240)
 async def test_a_template_nested_without_end_is_refused(start_operator, pool_of, look, cluster, namespace):
-    """The template would exhaust the stack of a comparison, a copy or a parser; the pool names the place."""
+    """A deep template would exhaust the stack of a parser, and a schema could read files; the pool names the place."""
     operator = start_operator()
     for depth in (100, 300):
         deep: dict = {}
@@ -158,14 +164,19 @@ async def test_a_template_nested_without_end_is_refused(start_operator, pool_of,
             deep = {"a": deep}
         await pool_of(f"d{depth}", worker={"template": {"metadata": {"annotations": deep}}})
 
-        async def refused(name: str = f"d{depth}") -> bool:
-            return await look.condition("Ready", name) == ("False", "InvalidSpec")
-
+        refused = partial(unserved_spec, look, f"d{depth}")
         await wait_until(refused, f"the template is refused\n{operator.written()[-2000:]}", within_s=WITHIN_SECONDS)
     status = await look.status("d300")
     (ready,) = [condition for condition in status["conditions"] if condition["type"] == "Ready"]
     assert "spec.worker.template.metadata.annotations" in ready["message"]
     assert "64 levels" in ready["message"]
+    schema = {"input": {"properties": {"a": {"$ref": "file:///etc/passwd"}}}}
+    await pool_of("reading", routes=[{"name": "files", "kinds": ["read"], "schema": schema}])
+    await wait_until(lambda: unserved_spec(look, "reading"), "the schema is refused", within_s=WITHIN_SECONDS)
+    status = await look.status("reading")
+    (ready,) = [condition for condition in status["conditions"] if condition["type"] == "Ready"]
+    assert "spec.routes.0.schema.input" in ready["message"]
+    assert "#/properties/a: " in ready["message"]
     await pool_of()
     await all_is_well(look, operator)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agentpool_core.queue import Limit, LimitBy, PoolSettings, Rate, Route, Tenant
 from agentpool_core.queue import settings as settings_module
-from agentpool_core.queue.settings import AdaptiveMode
+from agentpool_core.queue.settings import AdaptiveMode, JobSchema
 from agentpool_worker.slots.adaptive import starting_slots
 
 FULL = PoolSettings(
@@ -21,6 +21,7 @@ FULL = PoolSettings(
         Limit(name="provider", kinds=("review",), routes=("code",), rate=Rate(count=5, period_ms=1_000, burst=2)),
     ),
     tenants=(Tenant(name="acme", weight=3),),
+    schemas=(JobSchema(kinds=("review",), input='{"type":"object"}'),),
     lease_ms=12_000,
     ttl_info_ms=5,
 )

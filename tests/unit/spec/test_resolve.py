@@ -164,3 +164,27 @@ def test_a_schedule_that_is_never_due_is_refused(fields, named):
     """The message names the field or the value."""
     with pytest.raises(ValidationError, match=named):
         ScheduleSpec.model_validate({"name": "a", "kind": "k", **fields})
+
+
+def test_a_schema_belongs_to_the_kinds_of_its_route():
+    """A kind has its own schemas, else those of its route; a wrong schema, kind or schedule is refused by its place."""
+    text = {"type": "string"}
+    route = {
+        "name": "a",
+        "kinds": ["x", "y"],
+        "schema": {"input": text},
+        "kindSchemas": [{"kind": "y", "output": text}],
+    }
+    settings = settings_of(spec(routes=[route]))
+    assert settings.schema_of("x").input == '{"type":"string"}'
+    assert (settings.schema_of("y").input, settings.schema_of("y").output) == (None, '{"type":"string"}')
+    assert settings.schema_of("z").input is None
+    schedule = {"name": "s", "kind": "x", "everySeconds": 60, "payload": {}}
+    for change, problem in (
+        ({"routes": [route | {"schema": {"input": {"$ref": "file:///etc/passwd"}}}]}, "not a definition"),
+        ({"routes": [route | {"kinds": []}]}, "add kinds"),
+        ({"routes": [route | {"kinds": ["x"]}]}, "'y', which kinds does not list"),
+        ({"routes": [route], "schedules": [schedule]}, r"schedules\.0\.payload"),
+    ):
+        with pytest.raises(ValidationError, match=problem):
+            spec(**change)

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from agentpool_core.errors import HandlerError, InvalidJobError
 from agentpool_core.jobs import JobId, JobRequest
 from agentpool_core.queue.codec.requests import arguments
-from agentpool_core.spec.queue import RouteSpec
+from agentpool_core.spec.routes import RouteSpec
 from agentpool_worker import App
 
 

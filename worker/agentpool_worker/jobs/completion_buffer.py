@@ -2,18 +2,22 @@
 
 The completions of an event-loop turn are gathered here and sent in a single script call. While Redis is away they stay,
 in order; nothing is claimed meanwhile, so their number is bounded by the slots. A completion that the queue cannot
-encode or refuses fails only its own job. Failed attempts are logged when settled. `agentpool_worker.jobs.claim_loop`
-carries a batch and returns its outcomes.
+encode or refuses fails only its own job, and so does a result that differs from the schema of its kind. Failed attempts
+are logged when settled. `agentpool_worker.jobs.claim_loop` carries a batch and returns its outcomes.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from agentpool_core.queue.completions import Completion, Failed, Returned, SettleOutcome
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.completions import Completion, Failed, Returned, SettleOutcome, Succeeded
+from agentpool_core.queue.schemas import check_value
 from agentpool_core.text import render_error
 from agentpool_worker.jobs.attempt_log import FailureLog
 
@@ -46,6 +50,21 @@ class Batch:
         return Batch(completions=[completion], leases=self.leases)
 
 
+def checked(completion: Completion, schema: str | None) -> Completion:
+    """Return the completion; a failed attempt in its place if the result does not fit the schema of the kind.
+
+    The attempt may be repeated: the answers of a model differ from one attempt to the next.
+    """
+    if schema is None or not isinstance(completion, Succeeded):
+        return completion
+    try:
+        check_value("result", schema, json.loads(encode("result", completion.result)))
+    except InvalidJobError as error:
+        text = f"the handler returned a result that does not fit the schema of its kind: {error.field}: {error.problem}"
+        return Failed(job_id=completion.job_id, token=completion.token, error=text)
+    return completion
+
+
 def replacement_for(completion: Completion, error: Exception) -> Failed:
     """Return the replacement for a completion that the queue cannot take."""
     action = "saved a state" if isinstance(completion, Returned) else "returned a result"
@@ -60,8 +79,16 @@ def replacement_for(completion: Completion, error: Exception) -> Failed:
 class CompletionBuffer:
     """Gathers completions; `signal` is called when there is something to carry."""
 
-    def __init__(self, *, signal: Callable[[], None], metrics: WorkerMetrics) -> None:
+    def __init__(
+        self,
+        *,
+        signal: Callable[[], None],
+        metrics: WorkerMetrics,
+        result_schema: Callable[[str], str | None] = lambda _kind: None,
+    ) -> None:
+        """`result_schema` returns the schema of a kind's results, as JSON; None: any result."""
         self._signal = signal
+        self._result_schema = result_schema
         self._metrics = metrics
         self._failures = FailureLog()
         self._completions: list[Completion] = []
@@ -82,7 +109,7 @@ class CompletionBuffer:
 
     def add(self, completion: Completion, lease: Lease) -> None:
         """Add the completion of an ended attempt."""
-        self._completions.append(completion)
+        self._completions.append(checked(completion, self._result_schema(lease.kind)))
         self._leases.append(lease)
         self._empty.clear()
         self._signal()

@@ -56,7 +56,10 @@ def new_id() -> JobId:
 
 
 def arguments(request: JobRequest, job_id: JobId) -> list[str]:
-    """Return the script's four arguments for a job. Raises InvalidJobError naming the unusable field."""
+    """Return the script's four arguments for a job. Raises InvalidJobError naming the unusable field.
+
+    `with_schema` adds the schema that the payload fits.
+    """
     kind = request.kind
     if kind not in _kinds_seen:
         _check_text("kind", kind, _KIND, KIND_FORM)
@@ -77,6 +80,14 @@ def arguments(request: JobRequest, job_id: JobId) -> list[str]:
         payload,
         encode("extras", extras) if extras else "",
     ]
+
+
+def with_schema(args: Sequence[str], digest: str) -> list[str]:
+    """Return a job's arguments with the digest of the schema that its payload fits; "" for none."""
+    job_id, spec, payload, extras = args
+    if not digest:
+        return [*args]
+    return [job_id, spec, payload, encode("extras", (json.loads(extras) if extras else {}) | {"schema": digest})]
 
 
 def _extras(request: JobRequest, payload: str) -> dict[str, Any]:

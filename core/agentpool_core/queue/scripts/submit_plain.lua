@@ -4,8 +4,8 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 id, 2 kind, 3 priority, 4 maxAttempts|timeoutMs|flags, 5 payload (JSON)
 -- Returns the depth before | OTHER or TTL: nothing was written, and submit.lua must decide. OTHER: the first job of its
---        route, a known id, an unreadable counter, a full, retired or unknown pool, a refused kind, or a critical job
---        (which may preempt). TTL: the pool gives this priority a ttl. All replies are numbers, because a table costs
+--        route, a known id, an unreadable counter, a full, retired or unknown pool, a refused kind, a kind with a schema,
+--        or a critical job (which may preempt). TTL: the pool gives this priority a ttl. All replies are numbers, because a table costs
 --        the server as much as two commands
 -- Events queued.
 
@@ -18,9 +18,9 @@ local find = string.find -- ten calls of a Lua function cost as much as one comm
 local id, kind, priority = ARGV[1], ARGV[2], ARGV[3]
 local prefix = string.sub(KEYS[1], 1, -5)
 local conf = redis.call('HMGET', KEYS[1], 'max_depth', 'ttl_' .. priority .. '_ms', 'paused', 'route:' .. kind,
-  'retired', 'refuse_unlisted_kinds')
+  'retired', 'refuse_unlisted_kinds', 'schema:' .. kind)
 if conf[2] and conf[2] ~= '' then return TTL end
-if priority == 'critical' or not conf[1] or conf[5] == '1' or (not conf[4] and conf[6] == '1') then return OTHER end
+if conf[7] or priority == 'critical' or not conf[1] or conf[5] == '1' or (not conf[4] and conf[6] == '1') then return OTHER end
 
 local route = conf[4] or 'default'
 local place = ':' .. route .. ':' .. priority

@@ -27,6 +27,12 @@ local function route_of(kind)
   return route
 end
 
+local schema_of_kind = {}
+local function schema_of(kind)
+  if schema_of_kind[kind] == nil then schema_of_kind[kind] = redis.call('HGET', CONF, 'schema:' .. kind) end
+  return schema_of_kind[kind]
+end
+
 local function accepted_kinds()
   local names = {}
   for _, field in ipairs(redis.call('HKEYS', CONF)) do names[#names + 1] = string.match(field, '^route:(.+)$') end
@@ -86,8 +92,11 @@ local function check_jobs(first)
       end
     end
     if not job.known then
-      if listed_only and route_of(string.match(job.text, '^[^|]*')) == '' then
-        return nil, { 'unknown_kind', index, accepted_kinds() }
+      local kind = string.match(job.text, '^[^|]*')
+      if listed_only and route_of(kind) == '' then return nil, { 'unknown_kind', index, accepted_kinds() } end
+      local schema = schema_of(kind)
+      if schema and (not extras or extras.schema ~= schema and extras.schema ~= '*') then
+        return nil, { 'unchecked', index }
       end
       fresh = fresh + 1
       here[job.id] = true

@@ -1,0 +1,31 @@
+"""Kinds of job as documents: the route and the schemas of each. For the HTTP API, agent cards and the command line."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.settings import PoolSettings
+
+Document = dict[str, Any]
+
+
+def kind_document(settings: PoolSettings, kind: str) -> Document:
+    """Return route and schemas of a kind; a schema is null where any value is accepted."""
+    schema = settings.schema_of(kind)
+    return {
+        "route": settings.route_of(kind),
+        "input": None if schema.input is None else json.loads(schema.input),
+        "output": None if schema.output is None else json.loads(schema.output),
+    }
+
+
+def kinds_document(settings: PoolSettings, pool: object) -> Document:
+    """Return the kinds that the routes list."""
+    kinds = dict.fromkeys(kind for route in settings.routes for kind in route.kinds)
+    return {
+        "pool": str(pool),
+        "unlisted_kinds": "refuse" if settings.refuse_unlisted_kinds else "accept",
+        "kinds": [{"kind": kind} | kind_document(settings, kind) for kind in kinds],
+    }
