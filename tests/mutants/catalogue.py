@@ -297,7 +297,12 @@ CATALOGUE = (
     Mutant(
         name="results-do-not-reach-children",
         wrong="a parent's result is lost on its way to the child",
-        old="if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end",
+        old="    redis.call('HSET', child.key, 'in:' .. parent, result)\n",
+    ),
+    Mutant(
+        name="replayed-parent-counts-twice",
+        wrong="a child whose parent failed and was replayed waits for it again, once the audit has looked",
+        old="    redis.call('HSET', child.key, 'end:' .. parent, state or '')\n",
     ),
     Mutant(
         name="place-is-lost",

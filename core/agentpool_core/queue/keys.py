@@ -75,6 +75,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | waits | number of parents that have not ended |
 | after | ids of the parents, separated by blanks |
 | in:PARENT | result of a parent, JSON |
+| end:PARENT | end of a parent that did not succeed, and has released the job |
 | checkpoint | saved state, JSON |
 | progress | JSON |
 | steps | number of the last step |

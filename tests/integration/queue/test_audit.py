@@ -84,6 +84,20 @@ async def test_a_pool_at_work_contradicts_itself_nowhere(ground):
     await consumer.deregister()
 
 
+async def test_a_replayed_parent_counts_once_for_a_child_that_its_failure_released(ground):
+    """The child waits for the other parent alone, although the replayed parent has not ended."""
+    consumer = await ground.worker()
+    failing, other = await ground.submit(2)
+    leases = await consumer.claim(2)
+    (child,) = await ground.submit(after=(failing, other), after_condition=AfterCondition.FINISHED)
+    await consumer.settle([Failed(job_id=failing, token=leases[0].token, error="x", retry=False)])
+    (late,) = await ground.submit(after=(failing, other), after_condition=AfterCondition.FINISHED)
+    await ground.inspector.replay(ground.pool, failing)
+    assert await ground.kinds(repair=True) == set()
+    await consumer.settle([Succeeded(job_id=other, token=leases[1].token, result=1)])
+    assert [await ground.state(job) for job in (child, late)] == ["queued", "queued"]
+
+
 async def test_an_entry_without_a_job_is_dropped(ground):
     """A running, requeued or parked entry without a job is dropped.
 

@@ -123,11 +123,16 @@ local function is_releasing(parent, child)
     and redis.call('SISMEMBER', PREFIX .. 'kids:' .. parent, child) == 1
 end
 
+-- Whether the parent's end has released this child. A parent that was replayed since then does not count again.
+local function has_released(parent, child)
+  return redis.call('HEXISTS', child, 'in:' .. parent) == 1 or redis.call('HEXISTS', child, 'end:' .. parent) == 1
+end
+
 -- Counts again: returns the number of parents that a blocked job waits for, and the id of a parent that cannot succeed.
 local function waits_of(job)
   local waits, hopeless, seen = 0, nil, {}
   for parent in string.gmatch(redis.call('HGET', job.key, 'after') or '', '%S+') do
-    if not seen[parent] and redis.call('HEXISTS', job.key, 'in:' .. parent) == 0 then
+    if not seen[parent] and not has_released(parent, job.key) then
       local key = PREFIX .. 'job:' .. parent
       local v = redis.pcall('HMGET', key, 'state', 'result')
       if is_releasing(parent, job.id) then

@@ -56,7 +56,11 @@ local function release(id, parent, state, result)
   if state ~= 'succeeded' and not jobs.has_flag(child, 'u') then
     return cancel(child, children.reason(parent, state, result))
   end
-  if state == 'succeeded' then redis.call('HSET', child.key, 'in:' .. parent, result) end
+  if state == 'succeeded' then
+    redis.call('HSET', child.key, 'in:' .. parent, result)
+  else
+    redis.call('HSET', child.key, 'end:' .. parent, state or '')
+  end
   local waits = redis.pcall('HINCRBY', child.key, 'waits', -1)
   if type(waits) == 'table' then
     child.broken = jobs.undecodable('waits', redis.call('HGET', child.key, 'waits'))
