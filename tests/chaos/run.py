@@ -29,6 +29,7 @@ from tests.chaos.history import History
 from tests.chaos.load import Load
 from tests.chaos.rollbacks import Rollback
 from tests.fixtures.redis import leaked_keys, wait_until
+from tests.specification.trace import Submitted, refusals
 
 _log = logging.getLogger("chaos")
 
@@ -111,6 +112,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         limits={**LIMITS, "elastic": ELASTIC}, forgettable=ledger.forgettable, rollbacks=rollbacks,
         chunks=await _output(ground, ledger.acknowledged),
     )  # fmt: skip
+    findings += refusals(events, {job: _submitted(each) for job, each in ledger.acknowledged.items()}, complete=False)
     return {
         "seed": seed,
         "seconds": seconds,
@@ -130,6 +132,12 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         "findings": findings,
         "timeline": tuple(faults.log),
     }
+
+
+def _submitted(request: JobRequest) -> Submitted:
+    """Return what the specification asks of a submitter."""
+    most = {} if request.max_attempts is None else {"most": request.max_attempts}
+    return Submitted(after=tuple(map(str, request.after)), delayed=bool(request.delay_ms), **most)
 
 
 async def _asleep(ground: Ground) -> list[str]:
