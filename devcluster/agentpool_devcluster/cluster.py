@@ -41,6 +41,7 @@ class ClusterSettings:
     kubeconfig: Path  # written at start, removed at stop
     host: str = "127.0.0.1"  # address the API server listens on
     port: int = 0  # 0 chooses a free port
+    uid: str | None = None  # of the namespace kube-system; None: random
     nodes: Sequence[str] = (DEFAULT_NODE,)  # as the command line describes them
     images: Mapping[str, Path] = field(default_factory=dict)  # directory by image name
     record: Path | None = None  # file that gets a line for each API request; None for no record
@@ -74,7 +75,7 @@ class Cluster:
         stack.callback(shutil.rmtree, state_dir, ignore_errors=True)
         nodes = [parse_node(text, state_dir=state_dir, images=settings.images) for text in settings.nodes]
         server = await stack.enter_async_context(
-            ApiServer(ServerSettings(host=settings.host, port=settings.port, record=settings.record))
+            ApiServer(ServerSettings(host=settings.host, port=settings.port, uid=settings.uid, record=settings.record))
         )
         write_kubeconfig(settings.kubeconfig, server.admin_url, server.tokens.admin_token)
         stack.callback(settings.kubeconfig.unlink, missing_ok=True)

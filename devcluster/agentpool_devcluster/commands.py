@@ -60,9 +60,17 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     "--port", type=click.IntRange(0, 65535), default=0, show_default=True,
     help="Port of the API server; 0: any free port.",
 )  # fmt: skip
+@click.option("--uid", help="Uid of the namespace kube-system, by which clients recognise a cluster; default: random.")
 @click.option("--record", type=_FILE, help="File that gets one line for each API request.")
 def devcluster(
-    *, kubeconfig: Path, nodes: Sequence[str], images: dict[str, Path], host: str, port: int, record: Path | None
+    *,
+    kubeconfig: Path,
+    nodes: Sequence[str],
+    images: dict[str, Path],
+    host: str,
+    port: int,
+    uid: str | None,
+    record: Path | None,
 ) -> None:
     """Run a small Kubernetes on this machine: pods are processes.
 
@@ -75,7 +83,13 @@ def devcluster(
     from agentpool_devcluster.node.errors import NodeError
 
     settings = ClusterSettings(
-        kubeconfig=kubeconfig.resolve(), host=host, port=port, nodes=tuple(nodes), images=images, record=record
+        kubeconfig=kubeconfig.resolve(),
+        host=host,
+        port=port,
+        uid=uid,
+        nodes=tuple(nodes),
+        images=images,
+        record=record,
     )
     try:
         asyncio.run(_run(settings))

@@ -21,6 +21,7 @@ WRITTEN = click.Path(dir_okay=False, path_type=Path)
 Examples:
   agentpool dev
   agentpool dev my_agent:app
+  agentpool dev my_agent:app --state .agentpool
   agentpool dev --redis redis://127.0.0.1:6379/0
   agentpool dev --node big,cpu=16,memory=64Gi,nvidia.com/gpu=8 --image my/agents=./my-agents
 
@@ -47,12 +48,27 @@ Exit codes: 0 stopped, 1 a part failed, 2 wrong usage.
     metavar="NAME=DIR",
     help="Run pods of image NAME in directory DIR; may be repeated.",
 )
+@click.option(
+    "--state",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Keep jobs, token and addresses in DIR for the next start.  [default: nothing is kept]",
+)
 @click.option("--verbose", is_flag=True, help="Show every log line of every part immediately, including Redis.")
-def dev(app: str | None, *, nodes: tuple[str, ...], images: tuple[str, ...], verbose: bool, **places: Any) -> None:
+def dev(
+    app: str | None,
+    *,
+    nodes: tuple[str, ...],
+    images: tuple[str, ...],
+    state: Path | None,
+    verbose: bool,
+    **places: Any,
+) -> None:
     """Run the whole system on this machine until Ctrl-C.
 
     Starts Redis, a small Kubernetes cluster (no Docker needed), the operator, and the gateway with its console.
-    Prints KUBECONFIG, REDIS_URL, the gateway's URL and token, and what to type next. Nothing is left behind at the end.
+    Prints KUBECONFIG, REDIS_URL, the gateway's URL and token, and what to type next. Nothing is left behind at the end,
+    except in the directory of --state: apply pools again after a restart, and their jobs go on.
 
     APP is module:attribute of an agentpool_worker.App in this directory. It gets an AgentPool, named after the module,
     and new workers whenever a .py file here changes.
@@ -66,7 +82,7 @@ def dev(app: str | None, *, nodes: tuple[str, ...], images: tuple[str, ...], ver
     options = StackOptions(
         nodes=nodes or NODES, images=(*own_images, *(_from_here(image) for image in images)), gateway=True, **places
     )
-    asyncio.run(run_dev(options, app=pool, verbose=verbose, say=click.echo))
+    asyncio.run(run_dev(options, app=pool, state=state and state.resolve(), verbose=verbose, say=click.echo))
 
 
 def _from_here(image: str) -> str:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_local.bundled import EXAMPLE, bundled
 from agentpool_local.stack.interrupts import Interrupts
+from agentpool_local.stack.kept import KeptState
 from agentpool_local.stack.labels import Labels
 from agentpool_local.stack.redis_server import REDIS
 from agentpool_local.stack.stack import Stack, StackOptions
@@ -25,23 +26,30 @@ from agentpool_local.stack.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
+    from pathlib import Path
 
     from agentpool_local.app_pool import AppPool
 
 
 async def run_dev(
-    options: StackOptions, *, app: AppPool | None = None, verbose: bool = False, say: Callable[[str], None]
+    options: StackOptions,
+    *,
+    app: AppPool | None = None,
+    state: Path | None = None,
+    verbose: bool = False,
+    say: Callable[[str], None],
 ) -> None:
     """Run until a signal comes, with a pool for `app`. Raises the errors of the stack, ChildDiedError when a part dies.
 
-    With `verbose` every line of every part is shown at once.
+    A directory `state` keeps Redis's data, token and addresses for the next start. With `verbose` every line of every
+    part is shown at once.
     """
     labels = Labels(sys.stderr, muted=() if verbose else (REDIS,))
     if verbose:
         labels.release()
     began = time.monotonic()
-    with Workspace() as workspace:
-        stack = Stack(options, workspace, sink=labels.line, progress=say)
+    with Workspace() as workspace, KeptState(state) as kept:
+        stack = Stack(options, workspace, kept, sink=labels.line, progress=say)
         with Interrupts(hurry=stack.kill) as interrupts:
             try:
                 await stack.start()
@@ -57,7 +65,7 @@ async def run_dev(
                 say("stopping …")
             finally:
                 await stack.stop()
-    say("stopped; nothing is left behind")
+    say(f"stopped; {state} has the jobs" if state else "stopped; nothing is left behind")
 
 
 @contextlib.asynccontextmanager

@@ -49,6 +49,39 @@ def spec(**changes):
     return json.dumps({**POOL, "metadata": {"name": "broken"}, "spec": {**POOL["spec"], **changes}})
 
 
+AGENT = """
+from agentpool_worker import App
+
+app = App()
+
+
+@app.handler("greet")
+async def greet(payload, ctx):
+    return "Hello " + payload["name"]
+"""
+
+
+def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
+    """With `--state` the next start has the exports of the last one, and ends the job that waited."""
+    (tmp_path / "my_agent.py").write_text(AGENT)
+    arguments = ("my_agent:app", "--state", str(tmp_path / "state"))
+    first = DevSystem(*arguments, cwd=tmp_path)
+    try:
+        submitted = first.agentpool("submit", "greet", '{"name": "Ada"}', "--pool=my-agent", "--delay=5s", "-o", "name")
+        job = submitted.stdout.strip().rpartition("/")[2]
+        assert job, submitted.stderr
+    finally:
+        first.close()
+    second = DevSystem(*arguments, cwd=tmp_path)
+    try:
+        exports = [(s.kubeconfig, s.redis_url, s.gateway_url, s.token) for s in (first, second)]
+        assert exports[0] == exports[1]
+        done = second.agentpool("wait", job, "--pool=my-agent", "--timeout=60s")
+        assert "Hello Ada" in done.stdout, done.stdout + done.stderr
+    finally:
+        second.close()
+
+
 @needs_kubectl
 def test_a_job_starts_its_worker(dev_system, pool):
     """A submit to a pool without workers starts a worker, and the result comes back."""

@@ -26,7 +26,7 @@ from agentpool_devcluster.node.container_state import (
 from agentpool_devcluster.node.deadline import Deadline
 from agentpool_devcluster.node.errors import ContainerConfigError, StartError, VolumeError
 from agentpool_devcluster.node.hooks import run_hook
-from agentpool_devcluster.node.images import directory_of, unmapped_words
+from agentpool_devcluster.node.images import unmapped_words
 from agentpool_devcluster.node.launching import prepare
 from agentpool_devcluster.node.log_file import LogQuery, log_path, read_log
 from agentpool_devcluster.node.memory import watch_memory
@@ -153,7 +153,7 @@ class ContainerRunner:
             code = await asyncio.shield(exit_task)
             await process.clear_up()
         oom = memory.done() and not memory.cancelled() and memory.result()
-        message = self._last_words(code)
+        message = self._last_words(code, launch)
         end = ended(code, started_at=started_at, finished_at=now_text(), message=message, oom=oom)
         self._ended(end)
         return end
@@ -242,21 +242,20 @@ class ContainerRunner:
             self.first_start.set()
         self._changed()
 
-    def _last_words(self, code: int) -> str:
+    def _last_words(self, code: int, launch: Launch) -> str:
         """Return the end of the log as the message of a failed run, if the container requests that.
 
         A failure without the image's files is named in the last line, which tools display.
         """
         image = str(self._spec.get("image") or "")
-        unmapped = directory_of(image, self._surroundings.tools.settings.images) is None
-        if code != 0 and unmapped:
+        if code != 0 and not launch.has_image:
             self._warn("ImageNotMapped", unmapped_words(image))
         if code == 0 or self._spec.get("terminationMessagePolicy") != "FallbackToLogsOnError":
             return ""
         path = log_path(self._surroundings.logs, self.name, self.record.restarts)
         text = read_log(path, LogQuery(tail_lines=LOG_TAIL_LINES))
         words = text[-LOG_TAIL_BYTES:].decode(errors="replace")
-        if not unmapped:
+        if launch.has_image:
             return words
         before, newline, last = words.rstrip().rpartition("\n")
         last_words = f"; its last words: {last}" if last else ""

@@ -7,17 +7,21 @@ so the container must name a command that this host has.
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from agentpool_devcluster.node.errors import ContainerConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
+Place = TypeVar("Place")
+IMAGES_NAMESPACE = "kube-system"  # its ConfigMaps with `image` and `directory` map images while the cluster runs
 ENTRYPOINT = "entrypoint"  # name of the default command in an image's directory
 
 
-def directory_of(image: str, images: Mapping[str, Path]) -> Path | None:
-    """Return the directory of an image, by full name, then without digest or tag; None if not mapped."""
+def directory_of(image: str, images: Mapping[str, Place]) -> Place | None:
+    """Return the place of an image, by full name, then without digest or tag; None if not mapped."""
     bare = image.partition("@")[0]
     head, colon, tag = bare.rpartition(":")
     untagged = head if colon and "/" not in tag else bare
@@ -25,6 +29,23 @@ def directory_of(image: str, images: Mapping[str, Path]) -> Path | None:
         if name in images:
             return images[name]
     return None
+
+
+def existing_directory(text: str, config_map: str) -> Path:
+    """Return a mapped directory. Raises ContainerConfigError if there is none."""
+    path = Path(text)
+    if not (path.is_absolute() and path.is_dir()):
+        problem = f'configmap "{config_map}" in {IMAGES_NAMESPACE}: directory {text!r} is no existing, absolute path'
+        raise ContainerConfigError("ErrImagePull", problem)
+    return path
+
+
+def mapping_words(image: str) -> str:
+    """Return how to map an image, now or at the next start."""
+    return (
+        f"map it with --image {image}=DIR, or now with: kubectl -n {IMAGES_NAMESPACE} create configmap NAME "
+        f"--from-literal=image={image} --from-literal=directory=/absolute/DIR"
+    )
 
 
 def unmapped_words(image: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_devcluster.node.devices import device_environment
 from agentpool_devcluster.node.environment import base_environment, command_of, environment, references
 from agentpool_devcluster.node.errors import ContainerConfigError
-from agentpool_devcluster.node.images import directory_of, entrypoint_of
+from agentpool_devcluster.node.images import directory_of, entrypoint_of, mapping_words
 from agentpool_devcluster.node.mounts import plan_mounts
 from agentpool_devcluster.node.process import Launch
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 async def prepare(container: Mapping[str, Any], surroundings: Surroundings) -> Launch:
     """Return the launch. Raises ContainerConfigError or VolumeError if it cannot be prepared (yet)."""
     image = str(container.get("image") or "")
-    image_dir = directory_of(image, surroundings.tools.settings.images)
+    image_dir = directory_of(image, surroundings.tools.settings.images) or await surroundings.image_directory(image)
     words = _words(container, image, image_dir)
     sources = {reference: await surroundings.fetch(reference) for reference in references(container)}
     base = base_environment(surroundings.pod, image_dir)
@@ -33,6 +33,7 @@ async def prepare(container: Mapping[str, Any], surroundings: Surroundings) -> L
         directory=_directory(container, image_dir, surroundings),
         mounts=plan_mounts(container, surroundings.volumes, values),
         staging=surroundings.folder / "staging",
+        has_image=image_dir is not None,
     )
 
 
@@ -47,7 +48,7 @@ def _words(container: Mapping[str, Any], image: str, image_dir: Path | None) -> 
         raise ContainerConfigError(
             "ErrImagePull",
             f'image "{image}" is not mapped on this node, and the container names no command; '
-            f"map it with --image {image}=DIR, or set the container's command",
+            f"{mapping_words(image)}; or set the container's command",
         )
     raise ContainerConfigError(
         "CreateContainerError",

@@ -33,6 +33,7 @@ class Launch:
     directory: str  # working directory inside the mount namespace
     mounts: Sequence[Mount] = ()
     staging: Path = Path("/")  # an empty directory the mounter may use
+    has_image: bool = True  # a directory stands for the image
 
     def resolved(self, command: Sequence[str] | None = None) -> list[str]:
         """Return the command line to run; `command` replaces the container's own, for probes and hooks."""

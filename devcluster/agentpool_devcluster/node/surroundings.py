@@ -9,6 +9,7 @@ from agentpool_devcluster.kube.errors import ApiError, KubeError, NotFoundError
 from agentpool_devcluster.kube.objects import KubeObject, name_of, namespace_of, uid_of
 from agentpool_devcluster.kube.resources import CONFIG_MAPS, SECRETS, SERVICE_ACCOUNTS
 from agentpool_devcluster.node.errors import VolumeError
+from agentpool_devcluster.node.images import IMAGES_NAMESPACE, directory_of, existing_directory
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +70,22 @@ class Surroundings:
             return None
         except KubeError as error:
             raise VolumeError(f"{reference} cannot be read: {error}") from error
+
+    async def image_directory(self, image: str) -> Path | None:
+        """Return the directory of an image that a ConfigMap in kube-system maps; None if none does.
+
+        Raises ContainerConfigError for a directory that is missing.
+        """
+        try:
+            listed = await self.tools.client.list(CONFIG_MAPS, IMAGES_NAMESPACE)
+        except ApiError:  # a node of a real cluster may not read them
+            return None
+        except KubeError as error:
+            raise VolumeError(f"the ConfigMaps of {IMAGES_NAMESPACE} cannot be read: {error}") from error
+        found = {name_of(each): each.get("data") or {} for each in listed["items"]}
+        images = {data["image"]: name for name, data in found.items() if {"image", "directory"} <= set(data)}
+        name = directory_of(image, images)
+        return None if name is None else existing_directory(found[name]["directory"], name)
 
     async def token(self, projection: Mapping[str, Any]) -> str:
         """Return a token of the pod's service account. Raises VolumeError where the server issues none."""

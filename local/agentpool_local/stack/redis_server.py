@@ -127,6 +127,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_free(port: int) -> bool:
+    """Report whether a program may listen on the port at this moment."""
+    try:
+        check_port("", port)
+    except SettingError:
+        return False
+    return True
+
+
 def check_port(flag: str, port: int) -> None:
     """Make sure that a port is free; 0 is. Raises SettingError, which names the flag."""
     with socket.socket() as probe:

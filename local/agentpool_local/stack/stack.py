@@ -14,6 +14,7 @@ import json
 import secrets
 import sys
 import time
+import uuid
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +27,7 @@ from agentpool_local.bundled import CRD, EXAMPLE, bundled, manifest
 from agentpool_local.flags import check_image, check_node
 from agentpool_local.stack.child import Child
 from agentpool_local.stack.cluster import open_kubeconfig
+from agentpool_local.stack.kept import KeptState
 from agentpool_local.stack.redis_server import LOOPBACK, check_port, check_redis, free_port, start_redis
 
 if TYPE_CHECKING:
@@ -72,22 +74,25 @@ class Stack:
         self,
         options: StackOptions,
         workspace: Workspace,
+        kept: KeptState | None = None,
         *,
         sink: Callable[[str, str], None],
         progress: Callable[[str], None],
     ) -> None:
+        kept = kept or KeptState(None)
         self._options = options
         self._workspace = workspace
         self._sink = sink
         self._progress = progress
         self._children: list[tuple[Child, float]] = []  # with the seconds that each may take to stop
         self.redis_url = ""
-        self.kubeconfig = workspace.path / "kubeconfig"
+        self.kubeconfig = (kept.directory or workspace.path) / "kubeconfig"
+        self._kept = kept
         self._gateway_port = options.gateway_port  # chosen once: a restarted gateway keeps its URL
         self.gateway_url = ""  # empty: no gateway
         self._health_url = ""  # the operator's
-        self.token = secrets.token_urlsafe(24)  # has all verbs at the gateway
-        self._webhook_key = base64.b64encode(secrets.token_bytes(32)).decode()
+        self.token = kept.value("token", lambda: secrets.token_urlsafe(24))  # has all verbs at the gateway
+        self._webhook_key = kept.value("webhook-key", lambda: base64.b64encode(secrets.token_bytes(32)).decode())
 
     async def start(self) -> None:
         """Start everything. Raises a LocalError or SettingError; parts started by then still need `stop`."""
@@ -186,7 +191,11 @@ class Stack:
             await check_redis(self._options.redis_url)
             self.redis_url = self._options.redis_url
             return
-        server = await start_redis(self._workspace.directory("redis"), self._sink, port=self._options.redis_port)
+        kept = self._kept.directory
+        directory = self._workspace.directory("redis") if kept is None else kept / "redis"
+        directory.mkdir(exist_ok=True)
+        port = self._options.redis_port or self._kept.port("redis-port")
+        server = await start_redis(directory, self._sink, port=port, append_only=kept is not None)
         self._children.append((server.child, REDIS_STOP_SECONDS))
         self.redis_url = server.url
 
@@ -196,7 +205,8 @@ class Stack:
         child = await self._spawn(
             DEVCLUSTER,
             f"--kubeconfig={self.kubeconfig}",
-            f"--port={self._options.api_port}",
+            f"--port={self._options.api_port or self._kept.port('api-port')}",
+            f"--uid={self._kept.value('cluster-uid', lambda: str(uuid.uuid4()))}",
             *(f"{option}={value}" for option, values in options.items() for value in values),
             stop_seconds=CLUSTER_STOP_SECONDS,
         )
@@ -221,7 +231,7 @@ class Stack:
 
     async def _start_gateway(self) -> Child:
         tokens = self._private_file("tokens.json", json.dumps({"tokens": [{"name": "dev", "token": self.token}]}))
-        self._gateway_port = self._gateway_port or free_port()
+        self._gateway_port = self._gateway_port or self._kept.port("gateway-port")
         self.gateway_url = f"http://{LOOPBACK}:{self._gateway_port}"
         return await self._spawn(
             GATEWAY,

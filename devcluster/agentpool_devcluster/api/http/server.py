@@ -47,6 +47,7 @@ class ServerSettings:
     host: str = "127.0.0.1"  # address to listen on
     port: int = 0  # 0 chooses a free port
     token: str | None = None  # the administrator's token; None: random
+    uid: str | None = None  # of the namespace kube-system; None: random
     record: Path | None = None  # file that gets a line for each request; None: no record
     history: int = HISTORY_CHANGES  # changes kept for watches, per resource
 
@@ -70,7 +71,7 @@ class ApiServer:
         register_builtins(self.cluster.registry)
         DefinitionService(self.cluster)
         self._garbage = GarbageCollector(self.cluster)
-        NamespaceService(self.cluster).prepare()
+        NamespaceService(self.cluster).prepare(self._settings.uid)
         self._pages = DocumentPages(self.cluster.registry)
         self._recorder = Recorder(self._settings.record) if self._settings.record else None
         self._stopping = asyncio.Event()

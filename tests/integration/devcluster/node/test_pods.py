@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from agentpool_devcluster.kube.client import Patch
 from agentpool_devcluster.kube.resources import CONFIG_MAPS, EVENTS, PODS, SECRETS
 from agentpool_devcluster.node.mounts import mounts_supported
 from tests.fixtures.redis import wait_until
@@ -309,3 +310,25 @@ async def test_a_failure_without_an_image_explains_the_image_map(kube, image):
         assert message.startswith('image "nowhere" is not mapped')
         assert message.endswith("map it with --image nowhere=DIR; its last words: no module")
         assert "--image nowhere=DIR" in await kube.until_event("lost", "ImageNotMapped")
+
+
+async def test_an_image_is_mapped_while_the_cluster_runs(kube, tmp_path):
+    """A pod that waits for its image starts once a ConfigMap maps the image; a missing directory is named."""
+    (tmp_path / "entrypoint").write_text("#!/bin/sh\ncat data\n")
+    (tmp_path / "entrypoint").chmod(0o755)
+    (tmp_path / "data").write_text("mapped later")
+    spec = {"restartPolicy": "Never", "containers": [{"name": "main", "image": "late/app:2"}]}
+    await kube.apply(PODS, {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "late"}, "spec": spec})
+    assert "kubectl -n kube-system create configmap" in await kube.until_event("late", "Failed")
+    body = {"metadata": {"name": "late"}, "data": {"image": "late/app", "directory": str(tmp_path / "absent")}}
+    await kube.client.create(CONFIG_MAPS, "kube-system", body)
+
+    async def waits_for_directory():
+        waiting = (await state_of(kube, "late"))["state"].get("waiting", {})
+        return "absent' is no existing" in waiting.get("message", "")
+
+    await wait_until(waits_for_directory, "the missing directory is named")
+    patch = {"data": {"directory": str(tmp_path)}}
+    await kube.client.patch(CONFIG_MAPS, "kube-system", "late", patch, kind=Patch.MERGE)
+    await kube.until_phase("late", "Succeeded")
+    assert await kube.log("late") == "mapped later"
