@@ -241,6 +241,21 @@ def output(
             yield f"{run['job']} lost chunk {run['number']} of token {run['token']}, which was acknowledged"
 
 
+def money(
+    spent: Sequence[float], runs: Sequence[Run], amount: float, over: float, rollbacks: Sequence[Rollback] = ()
+) -> Iterable[str]:
+    """A budget spends no more than its amount and one call of each running job (`over`), and forgets no paid call.
+
+    `spent`: the money that Redis counts, by window.
+    """
+    for total in spent:
+        if total > amount + over:
+            yield f"a budget of {amount:g} has spent {total:g}, more than one call of each running job above it"
+    paid = sum(run["cost"] for run in runs if run["what"] == "paid" and not excused(run, rollbacks))
+    if paid > sum(spent):
+        yield f"calls for {paid:g} were acknowledged, and the budget counts {sum(spent):g}"
+
+
 def poison(acknowledged: Mapping[str, JobRequest], events: Sequence[JobEvent]) -> Iterable[str]:
     """A job that ends workers is identified, and no innocent job is marked as poison."""
     for event in events:

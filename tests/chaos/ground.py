@@ -44,7 +44,9 @@ ROOT = Path(__file__).resolve().parents[2]
 APPS = Path(__file__).parent / "apps"
 POOL = PoolRef("default", "chaos")
 LIMITS = {"code": 2, "text": 3}  # of routes with constant limits
-KINDS = {"code": ["code"], "text": ["text", "agent"]}  # of these routes
+KINDS = {"code": ["code"], "text": ["text", "agent", "spend"]}  # of these routes
+BUDGET = 40  # of the tenant that spends money, until all other jobs have ended
+MONTH_SECONDS = 2_592_000
 ELASTIC = 4  # the maximum of the changing limit of the third route
 LEASE_SECONDS = 2  # the minimum of an AgentPool
 CLIENT_TIMEOUT_SECONDS = 5.0  # of the submitter's connection: a stalled connection is given up
@@ -89,6 +91,9 @@ def manifest(
                 "leaseSeconds": LEASE_SECONDS,
                 "timeoutSeconds": 20,
                 "patienceSeconds": {"task": varied["task"]},
+                "limits": [
+                    {"name": "money", "by": "tenant", "budget": {"amount": BUDGET, "windowSeconds": MONTH_SECONDS}}
+                ],
                 "retry": {"maxAttempts": 8, "initialSeconds": 0, "maxSeconds": 1},
             },
             "scaling": {

@@ -18,7 +18,19 @@ from agentpool_core.jobs import AfterCondition, JobId, JobRequest, Priority
 from tests.chaos.doors import Door, DoorShutError, ParentGoneError
 
 JOBS_A_SECOND = 20.0
-KINDS = {"nap": 6, "code": 4, "text": 4, "flaky": 2, "steps": 2, "agent": 2, "hang": 0.3, "poison": 0.1}  # kind: weight
+KINDS = {
+    "nap": 6,
+    "code": 4,
+    "text": 4,
+    "flaky": 2,
+    "steps": 2,
+    "agent": 2,
+    "spend": 1.5,
+    "hang": 0.3,
+    "poison": 0.1,
+}  # kind: weight
+SPENDER = "spender"  # the tenant with a budget
+MOST_COST = 3  # of a call
 LATE_SHARE = 0.2  # of agents that get their signals when all other jobs have ended
 SIGNAL_SECONDS = 2.0  # longest pause before a signal
 KEEP_PARENTS = 60  # latest jobs that children choose from
@@ -75,6 +87,9 @@ class Load:
                 "steps": dice.randint(1, 3), "signals": dice.randint(0, 2), "chunks": dice.randint(0, 4),
                 "rest": dice.choice([0, 0.3, 1.5]), "late": dice.random() < LATE_SHARE,
             },
+            "spend": {
+                "calls": dice.randint(1, 3), "cost": dice.randint(1, MOST_COST), "reserves": dice.random() < 0.5,
+            },
         }.get(kind, {})  # fmt: skip
         known = [job for job in self.ledger.acknowledged if job not in self.ledger.forgettable][-KEEP_PARENTS:]
         parents = dice.sample(known, min(len(known), dice.randint(1, 3))) if dice.random() < 0.2 else []
@@ -91,6 +106,7 @@ class Load:
             timeout_ms=500 if kind == "hang" else None,
             max_attempts=2 if kind == "hang" else None,
             preemptible=kind == "steps",
+            tenant=SPENDER if kind == "spend" else None,
         )
 
     async def _one(self, request: JobRequest) -> None:

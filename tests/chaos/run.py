@@ -16,17 +16,19 @@ from pathlib import Path
 
 from agentpool_core.errors import ClusterError, QueueError, UnknownJobError
 from agentpool_core.jobs import JobId, JobRequest
-from agentpool_core.queue import Inspector
+from agentpool_core.queue import Budget, Inspector
 from agentpool_core.queue.audit import audit
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.keys import Keys
+from agentpool_core.queue.overrides import LARGEST_BUDGET, override
+from agentpool_core.queue.usage import BILLION
 from agentpool_devcluster.kube.errors import KubeError
 from tests.chaos import checker
 from tests.chaos.doors import GatewayDoor, QueueDoor
 from tests.chaos.faults import Faults
-from tests.chaos.ground import ELASTIC, LIMITS, POOL, Ground
+from tests.chaos.ground import BUDGET, ELASTIC, LIMITS, POOL, Ground
 from tests.chaos.history import History
-from tests.chaos.load import Load
+from tests.chaos.load import MOST_COST, SPENDER, Load
 from tests.chaos.rollbacks import Rollback
 from tests.fixtures.redis import leaked_keys, wait_until
 from tests.specification.trace import Submitted, refusals
@@ -98,6 +100,8 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         await gateway.close()
     _log.info("%d submits are acknowledged", len(load.ledger.acknowledged))
     findings = await _asleep(ground)
+    findings += checker.money(await _spent(ground), ground.runs(), BUDGET, LIMITS["text"] * MOST_COST, rollbacks)
+    await override(ground.direct, POOL, "money", SPENDER, Budget(amount=LARGEST_BUDGET))
     await load.signal_all()
     findings += [*await _rest(ground), *await _small(ground)]
     _log.info("at rest and small again; judging")
@@ -160,6 +164,13 @@ async def _asleep(ground: Ground) -> list[str]:
     return found + [f"while all jobs wait: {each}" for each in await audit(ground.direct, POOL)]
 
 
+async def _spent(ground: Ground) -> list[float]:
+    """Return the money that the budget counts in each window."""
+    prefix = Keys(POOL).prefix
+    keys = [key async for key in ground.direct.scan_iter(match=f"{prefix}spent:money:*")]
+    return [int(await ground.direct.get(key)) / BILLION for key in keys]
+
+
 async def _output(ground: Ground, acknowledged: Mapping[str, JobRequest]) -> dict[str, list[Chunk]]:
     """Return the output of every agent that Redis has."""
     inspector = Inspector(ground.direct)
@@ -178,7 +189,7 @@ async def _rest(ground: Ground) -> list[str]:
     async def at_rest() -> bool:
         with contextlib.suppress(QueueError):
             now = await inspector.snapshot(POOL)
-            return not (now.queued or now.running or now.scheduled or now.blocked or now.waiting)
+            return not (now.queued or now.held or now.running or now.scheduled or now.blocked or now.waiting)
         return False
 
     try:

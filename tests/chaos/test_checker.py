@@ -8,7 +8,7 @@ import pytest
 
 from agentpool_core.jobs import JobEvent, JobRequest, Priority
 from agentpool_core.queue.chunks import Chunk
-from tests.chaos.checker import judge
+from tests.chaos.checker import judge, money
 from tests.chaos.rollbacks import Rollback, survives
 
 CLEAN = [
@@ -173,3 +173,12 @@ def test_events_after_the_newest_that_redis_has_do_not_survive():
     assert survives("8-17.0", "9-0")
     assert not survives("9-1.0", "9-0")
     assert not survives("10-0.0", "9-0")
+
+
+def test_money_that_a_budget_forgets_or_overspends_is_found():
+    """The stored money has every acknowledged call, and at most a call of each running job above the amount."""
+    runs = [{"what": "paid", "job": "a", "token": 1, "at": 1.0, "cost": 5}] * 2
+    assert not [*money([12], runs, 10, 3), *money([10, 3], runs, 10, 3)]
+    assert "has spent 14" in " ".join(money([14], runs, 10, 3))
+    assert "calls for 10 were acknowledged, and the budget counts 9" in " ".join(money([9], runs, 10, 3))
+    assert not [*money([9], runs, 10, 3, [Rollback(since=0.5, until=1.5, newest="0-1")])]

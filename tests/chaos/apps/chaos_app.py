@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import os
 import signal
 import time
 
+from agentpool_core.errors import BudgetExceededError
 from agentpool_worker import App
 
 app = App()
@@ -82,6 +84,20 @@ async def agent(payload, ctx):
     await ctx.sleep(payload["rest"])
     await agent_step("last", payload, ctx, numbers)
     record("end", ctx, signals=signals)
+    return payload["n"]
+
+
+@app.handler("spend")
+async def spend(payload, ctx):
+    """Calls that cost money: reserved, or after a look whether money is left. No money left: the job ends early."""
+    record("start", ctx, parents=dict(ctx.parents))
+    with contextlib.suppress(BudgetExceededError):
+        for _ in range(payload["calls"]):
+            await ctx.charge(payload["cost"] if payload["reserves"] else 0)
+            await asyncio.sleep(payload["s"])
+            await ctx.usage(cost=payload["cost"])
+            record("paid", ctx, cost=payload["cost"])
+    record("end", ctx)
     return payload["n"]
 
 
