@@ -87,6 +87,13 @@ class StepNestedError(Permanent):
         )
 
 
+class EntryPointError(Permanent, AttributeError):
+    """A call of a framework that its adapter does not offer."""
+
+    def __init__(self, name: str, remedy: str) -> None:
+        super().__init__(f"durable(…).{name}: the adapter does not offer it; {remedy}")
+
+
 class WaitRefusedError(Permanent):
     """A wait that cannot be: inside a step, or for a time that no clock can wait."""
 

@@ -1,7 +1,7 @@
 """Random calls of many jobs against budgets of tenants and of all jobs, beside a model of a few lines.
 
-Workers die between any two calls, answers are lost, windows end, and a tenant's budget changes. After each operation the
-queue has spent the same money as the model, and no budget more than its amount and one call of each running job.
+Workers die between any two calls, answers are lost, windows end, and a tenant's budget changes. After each operation
+the queue has spent the same money as the model, and no budget more than its amount and one call of each running job.
 `AGENTPOOL_BUDGET_RUNS` sets the number of sequences.
 """
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from agentpool_core.errors import StaleLeaseError
 from agentpool_core.queue.usage import LONGEST_MODEL, UsageReport
 from agentpool_worker.durable.steps import MAX_NAME_CHARS, run_once, running_step
-from agentpool_worker.exceptions import Permanent, Retry, StepFailedError
+from agentpool_worker.exceptions import EntryPointError, Permanent, Retry, StepFailedError
 
 if TYPE_CHECKING:
     from agentpool_worker.context import Context
@@ -30,6 +30,18 @@ class Codec(Generic[Response]):
     write: Callable[[Response], Any]  # to JSON
     read: Callable[[Any], Response]  # from JSON
     used: Callable[[Response], UsageReport]
+
+
+class EntryPoints:
+    """Base of an object that `durable` returns: refuses the framework's further calls, which would not be durable."""
+
+    _remedy: ClassVar[str]
+
+    def __getattr__(self, name: str) -> NoReturn:
+        """Raise EntryPointError with the remedy; AttributeError for a private name."""
+        if name.startswith("_"):
+            raise AttributeError(name)
+        raise EntryPointError(name, self._remedy)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

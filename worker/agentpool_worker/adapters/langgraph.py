@@ -22,7 +22,7 @@ from langgraph.channels import DeltaChannel
 from langgraph.types import Command
 from pydantic_core import to_jsonable_python
 
-from agentpool_worker.adapters.calls import DurableCalls, usage_report
+from agentpool_worker.adapters.calls import DurableCalls, EntryPoints, usage_report
 from agentpool_worker.adapters.langgraph_saver import JobSaver
 from agentpool_worker.durable.steps import running_step
 from agentpool_worker.exceptions import Permanent, Yielded
@@ -72,8 +72,10 @@ class _Wait:
         return self.signal if isinstance(self.signal, str) else self.signal(value)
 
 
-class DurableGraph:
+class DurableGraph(EntryPoints):
     """A graph within one attempt at a job."""
+
+    _remedy = "use `await durable(graph, ctx).ainvoke(…)`: the text goes to the job's output as it comes"
 
     def __init__(self, graph: Pregel[Any, Any, Any, Any], calls: DurableCalls, wait: _Wait) -> None:
         self._graph = graph

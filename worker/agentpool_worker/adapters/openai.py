@@ -24,7 +24,7 @@ from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response, ResponseUsage
 
-from agentpool_worker.adapters.calls import Codec, DurableCalls, usage_report
+from agentpool_worker.adapters.calls import Codec, DurableCalls, EntryPoints, usage_report
 from agentpool_worker.exceptions import Permanent
 
 if TYPE_CHECKING:
@@ -52,8 +52,10 @@ def durable(
     return DurableClient(client, DurableCalls(ctx=ctx, stream=stream, options=options))
 
 
-class DurableClient:
+class DurableClient(EntryPoints):
     """A client within one attempt at a job."""
+
+    _remedy = 'call the client itself in a step, such as `await ctx.step("draw", draw)`'
 
     def __init__(self, client: AsyncOpenAI, calls: DurableCalls) -> None:
         self._calls = calls
@@ -88,8 +90,10 @@ class DurableClient:
         return result if isinstance(result, str) else json.dumps(result)
 
 
-class _Resource:
+class _Resource(EntryPoints):
     """Requests of one kind."""
+
+    _remedy = "use `create`, whose text goes to the job's output, or call the client itself in a step"
 
     def __init__(self, client: AsyncOpenAI, calls: DurableCalls) -> None:
         self._client = client

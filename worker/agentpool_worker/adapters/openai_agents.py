@@ -43,7 +43,7 @@ from openai.types.responses import ResponseCompletedEvent, ResponseTextDeltaEven
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import to_jsonable_python
 
-from agentpool_worker.adapters.calls import Codec, DurableCalls, own_error, usage_report
+from agentpool_worker.adapters.calls import Codec, DurableCalls, EntryPoints, own_error, usage_report
 from agentpool_worker.exceptions import Permanent
 
 if TYPE_CHECKING:
@@ -73,8 +73,10 @@ def durable(
     return DurableAgent(agent, DurableCalls(ctx=ctx, stream=stream, options=options))
 
 
-class DurableAgent:
+class DurableAgent(EntryPoints):
     """An agent within one attempt at a job."""
+
+    _remedy = "use `await durable(agent, ctx).run(…)`: the text goes to the job's output as it comes"
 
     def __init__(self, agent: Agent[Any], calls: DurableCalls) -> None:
         self._calls = calls

@@ -26,7 +26,7 @@ from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.toolsets import WrapperToolset
 from pydantic_core import to_jsonable_python
 
-from agentpool_worker.adapters.calls import Codec, DurableCalls, usage_report
+from agentpool_worker.adapters.calls import Codec, DurableCalls, EntryPoints, usage_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +46,10 @@ Deps = TypeVar("Deps")
 Output = TypeVar("Output")
 
 
-class DurableAgent(Generic[Deps, Output]):
+class DurableAgent(EntryPoints, Generic[Deps, Output]):
     """An agent within one attempt at a job."""
+
+    _remedy = "use `await durable(agent, ctx).run(…)`: the text goes to the job's output as it comes"
 
     def __init__(self, agent: Agent[Deps, Output], calls: DurableCalls) -> None:
         self._agent = agent
