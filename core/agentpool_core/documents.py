@@ -8,7 +8,8 @@ strict: a misspelt field is refused by name and never ignored. The producer chec
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from agentpool_core.document_fields import (
@@ -41,11 +42,13 @@ from agentpool_core.jobs import (
 )
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
+from agentpool_core.queue.history import HistoryPoint
 from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, startable
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.wait_estimate import estimated_wait_ms
 from agentpool_core.submission import choice_of
 from agentpool_core.usage_documents import usage_document
 
@@ -255,6 +258,11 @@ def demand_document(snapshot: QueueSnapshot, settings: PoolSettings, pool: PoolR
     }
 
 
+def pool_history_document(history: Sequence[HistoryPoint], pool: PoolRef) -> Document:
+    """Return the points of a pool's last hour, oldest first. Totals only grow; their differences are rates."""
+    return {"pool": str(pool), "points": [asdict(point) for point in history]}
+
+
 def worker_document(worker: WorkerSnapshot) -> Document:
     """Return a worker as last reported."""
     return {
@@ -265,21 +273,6 @@ def worker_document(worker: WorkerSnapshot) -> Document:
         "note": worker.note,
         "lease_expires_at_ms": worker.lease_expires_at_ms,
     }
-
-
-def estimated_wait_ms(snapshot: QueueSnapshot) -> int | None:
-    """Return the estimated wait of a task submitted now: backlog times mean run time over the number of slots.
-
-    A rough figure, after Little's law, with the mean since the creation of the pool. 0: a slot is free. None: no job
-    has ended yet, or no worker exists, so the wait is unknown.
-    """
-    slots = sum(worker.slots for worker in snapshot.workers)
-    if slots > snapshot.running + snapshot.queued:
-        return 0
-    if not slots or not snapshot.attempts_total:
-        return None
-    mean_ms = snapshot.run_ms_total / snapshot.attempts_total
-    return round((snapshot.queued + 1) * mean_ms / slots)
 
 
 def _route_document(route: RouteSnapshot) -> Document:

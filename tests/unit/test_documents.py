@@ -6,21 +6,9 @@ from dataclasses import fields
 
 import pytest
 
-from agentpool_core.documents import estimated_wait_ms, event_document, request_from
+from agentpool_core.documents import event_document, request_from
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, JobEvent, JobId, JobRequest, Priority, WorkerId
-from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
-from tests.fixtures.snapshots import snapshot_with
-
-
-def snapshot(*, queued: int, running: int, slots: int, attempts: int, run_ms: int) -> QueueSnapshot:
-    worker = WorkerSnapshot(name=WorkerId("w"), slots=slots, running=running, host="h", lease_expires_at_ms=1)
-    return snapshot_with(
-        routes=(RouteSnapshot(name="default", limit=None, queued={Priority.TASK: queued}, running=running),),
-        workers=(worker,) if slots else (),
-        attempts_total=attempts,
-        run_ms_total=run_ms,
-    )
+from agentpool_core.jobs import AfterCondition, JobEvent, JobId, JobRequest, Priority
 
 
 def test_every_field_of_a_request_can_be_sent():
@@ -107,11 +95,3 @@ def test_a_wrong_document_is_refused_by_field_value_and_remedy(document: object,
     """The error names field, value and remedy; no wrong field is ignored."""
     with pytest.raises(InvalidJobError, match=says):
         request_from(document)
-
-
-def test_the_estimate_is_zero_with_a_free_slot_and_unknown_without_a_measure():
-    """A free slot: 0. No worker, or no finished job: unknown. Otherwise: backlog times run time over slots."""
-    assert estimated_wait_ms(snapshot(queued=0, running=1, slots=2, attempts=0, run_ms=0)) == 0
-    assert estimated_wait_ms(snapshot(queued=5, running=0, slots=0, attempts=9, run_ms=9)) is None
-    assert estimated_wait_ms(snapshot(queued=5, running=2, slots=2, attempts=0, run_ms=0)) is None
-    assert estimated_wait_ms(snapshot(queued=9, running=2, slots=2, attempts=10, run_ms=1_000)) == 500

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from agentpool_core.cli.output import format_count, table
-from agentpool_core.documents import estimated_wait_ms
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Priority
 from agentpool_core.queue.snapshots import QueueSnapshot
+from agentpool_core.queue.wait_estimate import estimated_wait_ms
 
 RESERVED = "reserved for jobs in quarantine"
 

@@ -70,7 +70,7 @@ async def _pool(target: Target) -> str:
     resource = await _resource(target.pool)
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
-        queue = await inspector.snapshot(target.pool)
+        queue = await inspector.snapshot_with_history(target.pool)
         settings = await inspector.settings(target.pool)
         dead = await inspector.dead(target.pool, limit=MOST_DEAD, bodies=False)
         events = islice(await inspector.newest_events(target.pool, limit=EVENTS), EVENTS)

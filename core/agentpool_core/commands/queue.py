@@ -45,4 +45,4 @@ async def _read(target: Target) -> QueueSnapshot:
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
-        return await Inspector(redis).snapshot(target.pool)
+        return await Inspector(redis).snapshot_with_history(target.pool)

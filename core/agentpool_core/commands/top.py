@@ -73,10 +73,10 @@ async def _plain(target: Target, every_ms: int, *, once: bool) -> None:
 
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
-        before = await inspector.snapshot(target.pool)
+        before = await inspector.snapshot_with_history(target.pool)
         while True:
             await asyncio.sleep(every_ms / 1000)
-            now = await inspector.snapshot(target.pool)
+            now = await inspector.snapshot_with_history(target.pool)
             say("\n".join((headline(now), rates(before, now), "", routes_table(now), "", workers_table(now))))
             before = now
             if once:
@@ -114,7 +114,7 @@ async def _live(target: Target, every_ms: int) -> None:
 
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
-        before, now = None, await inspector.snapshot(target.pool)
+        before, now = None, await inspector.snapshot_with_history(target.pool)
         with open_screen() as display:
             while True:
                 display.update(screen(target.pool, now, rates(before, now), trouble=None), refresh=True)
@@ -130,7 +130,7 @@ async def _refresh(
 
     while True:
         try:
-            return last, await inspector.snapshot(target.pool)
+            return last, await inspector.snapshot_with_history(target.pool)
         except QueueUnreachableError as error:
             display.update(screen(target.pool, last, "unknown", trouble=str(error)), refresh=True)
             await asyncio.sleep(1)

@@ -44,7 +44,7 @@ _SCRIPTS: dict[Role, tuple[str, ...]] = {
         *_READS, *_SUBMITS, "register", "renew", "deregister", "reconcile", "claim", "claim_plain", "settle",
         "exchange", "exchange_plain", "report", "emit", "spend", "group", "maintain", "lag", "fire",
     ),
-    Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge"),
+    Role.OPERATOR: (*_READS, "configure", "cordon", "override", "audit", "purge", "record"),
 }  # fmt: skip
 # Commands that the reading scripts may use from parts shared with writing scripts.
 _READ_ONLY = frozenset(

@@ -49,6 +49,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | inbox:CLIENT | list | 1 h after the last push | ended jobs that the client waits for |
 | outbox | zset by ms | until delivered or given up | MESSAGEs to webhooks, by the time of the next try |
 | events | stream | the pool's, capped | events, in order |
+| history | stream | the pool's, capped | points of the last hour: queue, totals, workers |
 
 A MESSAGE is JOB NAME CHANGE MS: the webhook NAME of the job is to learn of that change, which happened at that time.
 
@@ -235,6 +236,7 @@ class Keys:
         self.schedules_paused = f"{prefix}schedules-paused"
         self.ended = f"{prefix}ended:"
         self.outbox = f"{prefix}outbox"
+        self.history = f"{prefix}history"
 
     def stream(self, route: str, priority: Priority) -> str:
         """Return the stream of a route's jobs of a priority."""
@@ -247,6 +249,10 @@ class Keys:
     def kids(self, job_id: JobId) -> str:
         """Return the set of jobs that wait for this job."""
         return f"{self.prefix}kids:{job_id}"
+
+    def started(self, job_id: JobId) -> str:
+        """Return the set of jobs that this job has started."""
+        return f"{self.prefix}started:{job_id}"
 
     def chunks(self, job_id: JobId) -> str:
         """Return the stream of the job's output."""

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 PAGE_JOBS = 500  # listed by a script
 PAGE_BYTES = 4 * 2**20  # after which a script ends its page of a list; a job may have as much
 MOST_STEPS = 100_000  # of a list, a count or a change: bounds a faulty server's answers
-MATCH_FIELDS = "state spec entry log tags tenant ended"  # as in scripts/lib/selection.lua
+MATCH_FIELDS = "state spec entry log tags tenant ended error"  # as in scripts/lib/selection.lua
 _NUMBER = r"\d{1,18}"
 _ENTRY = rf"\d{{1,15}}-{_NUMBER}"
 _PLACE = re.compile(

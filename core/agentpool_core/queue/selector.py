@@ -35,6 +35,7 @@ class JobSelector:
     routes: tuple[str, ...] = ()  # any of these
     tenants: tuple[str, ...] = ()  # any of these
     tags: tuple[str, ...] = ()  # all of these
+    error: str | None = None  # text that the error contains, anywhere; capital letters matter
     submitted_after_ms: int | None = None  # at this time of the Redis clock, or later
     submitted_before_ms: int | None = None  # before this time of the Redis clock
 
@@ -43,6 +44,8 @@ class JobSelector:
         check_tags("tags", self.tags)
         for field in ("kinds", "routes", "tenants"):
             _check_names(field, getattr(self, field))
+        if self.error is not None:
+            _check_names("error", (self.error,))
         for field in ("submitted_after_ms", "submitted_before_ms"):
             _check_time(field, getattr(self, field))
 
@@ -71,6 +74,7 @@ class JobSelector:
             "routes": self.routes,
             "tenants": self.tenants,
             "tags": self.tags,
+            "error": self.error,
             "after": self.submitted_after_ms,
             "before": self.submitted_before_ms,
         }

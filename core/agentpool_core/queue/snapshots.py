@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentpool_core.jobs import BudgetUse, Priority, WorkerId
+from agentpool_core.queue.history import HistoryPoint
 from agentpool_core.queue.settings import LimitBy
 
 
@@ -85,6 +86,7 @@ class QueueSnapshot:
     held: int = 0  # jobs that wait for a limit, in addition to the ready jobs
     waiting: int = 0  # started jobs that wait for a signal or a time, without a slot
     attempts_total: int = 0  # ended attempts with any outcome; `run_ms_total` is their total time
+    history: tuple[HistoryPoint, ...] = ()  # of the last hour, oldest first; empty: not read, or none
 
     @property
     def queued(self) -> int:

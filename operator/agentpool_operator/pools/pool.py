@@ -66,6 +66,7 @@ class QueueState:
     unread_since: float | None = None  # seconds, monotonic: first failed reading of several; None = readable
     foreign_owner: str = ""  # uid of the cluster with the AgentPool that owns the queue; empty = this cluster
     pause_s: float = 0.0  # seconds before the next reading, after an unexpected failure
+    record_at: float = 0.0  # seconds, monotonic: earliest time of the next point of the history
     published: str = ""  # revision of the published settings; empty = publish again
 
 

@@ -21,6 +21,7 @@ from agentpool_core.errors import (
     UnknownPoolError,
 )
 from agentpool_core.jobs import WorkerId
+from agentpool_core.queue.history import APART_MS
 from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, lost_workers
 from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_core.redis_address import SecretError
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from agentpool_operator.queue.secrets import Secrets
 
 MS_PER_SECOND = 1000.0
+RECORD_SECONDS = APART_MS / MS_PER_SECOND + 1.0  # between two points: the queue refuses a point that is early
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
@@ -97,6 +99,19 @@ class QueueReader:
             raise QueueError(detail, remedy=known.remedy) from error
         except TimeoutError as error:
             raise self._no_answer() from error
+
+    async def record(self, pool: Pool) -> None:
+        """Add a point to the pool's history, each half minute at most; a failure only leaves a gap."""
+        now, address, deployment = time.monotonic(), pool.queue.address, pool.deployment
+        if address is None or pool.queue.snapshot is None or now < pool.queue.record_at or not self._leading():
+            return
+        pool.queue.record_at = now + RECORD_SECONDS
+        desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._connections.open(address).inspector.record(pool.ref, desired=desired, ready=ready)
+        except (QueueError, TimeoutError) as error:
+            log.debug("a point is missing in the history of %s: %s", pool.ref, type(error).__name__)
 
     async def _connection_of(self, pool: Pool) -> RedisConnection | None:
         if pool.spec is None:

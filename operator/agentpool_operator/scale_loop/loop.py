@@ -137,6 +137,7 @@ class ScalingLoop:
             elif pool.spec is not None and pool.owns_deployment:
                 await self._size(pool)
             await self._status.write(pool)
+            await self._reader.record(pool)
         except (ClusterError, QueueError) as error:
             log.warning("pool %s is tried again: %s", pool.ref, error)
             self._metrics.failures.labels(type(error).__name__).inc()

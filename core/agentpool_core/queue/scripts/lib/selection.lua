@@ -1,12 +1,12 @@
 -- Finds the jobs that a selector describes, page by page. Only reads.
 --
--- A selector is JSON: {states, kinds, routes, tenants, tags, after ms, before ms, ended ms}. A job matches if its state, kind,
--- route and tenant are among the listed ones, it has all tags, and it was submitted within [after, before). `ended`: it ended
--- earlier. Missing parts match every job; an order of the states is kept.
+-- A selector is JSON: {states, kinds, routes, tenants, tags, error, after ms, before ms, ended ms}. A job matches if its state, kind,
+-- route and tenant are among the listed ones, it has all tags, it was submitted within [after, before), and its error contains the
+-- text. `ended`: it ended earlier. Missing parts match every job; an order of the states is kept.
 
 local LOOK_MAX = 2000 -- records read for one page: entries of jobs that ended in the queue stay for a while
 local SLICE = 100 -- ids read at once
-selection.MATCH_FIELDS = 'state spec entry log tags tenant ended' -- of a job's record
+selection.MATCH_FIELDS = 'state spec entry log tags tenant ended error' -- of a job's record
 
 local function set_of(list)
   if not list then return nil end
@@ -38,6 +38,7 @@ local function is_selected(selector, record)
   for _, tag in ipairs(selector.tags or {}) do
     if not string.find(tags, ' ' .. tag .. ' ', 1, true) then return false end
   end
+  if selector.error and not string.find(record.error or '', selector.error, 1, true) then return false end
   if selector.ended and number_or(record.ended, 0) >= selector.ended then return false end
   if not (selector.after or selector.before) then return true end
   local submitted = submitted_ms(record)
