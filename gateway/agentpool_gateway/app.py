@@ -39,6 +39,7 @@ from agentpool_gateway.mcp import endpoint
 from agentpool_gateway.mcp.endpoint import serve_mcp
 from agentpool_gateway.metrics import Metrics
 from agentpool_gateway.pools.locations import Locations
+from agentpool_gateway.pools.overview import Overview
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
 from agentpool_gateway.routes import (
@@ -142,14 +143,15 @@ def _add_middleware(app: FastAPI, gateway: Gateway, *, names: AllowedHosts | Non
 
 
 def _gateway(settings: GatewaySettings, locations: Locations, authority: Authority, cluster: Cluster | None) -> Gateway:
-    queues, metrics = Queues(locations, settings), Metrics()
+    queues, resources, metrics = Queues(locations, settings), PoolResources(cluster), Metrics()
     keys = SigningKeys.read(settings.webhook_keys) if settings.webhook_keys else None
     return Gateway(
         settings=settings,
         authority=authority,
         rate=RateLimit(per_s=settings.rate_per_s, burst=settings.rate_burst),
         queues=queues,
-        pool_resources=PoolResources(cluster),
+        pool_resources=resources,
+        overview=Overview(queues, resources),
         metrics=metrics,
         draining=Draining(),
         deliveries=Deliveries(settings=settings, queues=queues, metrics=metrics, formats=FORMATS, keys=keys),

@@ -131,7 +131,12 @@ READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_KINDS = _read(schemas.KINDS, "The kinds that the routes list.")
 READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
+FAILURES = _read(schemas.FAILURES, "Groups, the largest first.")
+READ_FAMILY = _read(schemas.FAMILY, "The job and its relatives.")
+POOL_HISTORY = _read(schemas.POOL_HISTORY, "Points, oldest first.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
+READ_VERBS = _read(schemas.VERBS, "Verbs.")
+READ_OVERVIEW = _read(schemas.OVERVIEW, "Rows.")
 READ_CARD: Responses = {**_read(agent_schemas.CARD, "An A2A agent card."), **_UNCHANGED}
 READ_KEYS: Responses = {
     200: _json(agent_schemas.KEYS, "Public JSON Web Keys."),
@@ -270,6 +275,10 @@ _NAMED = {
     "Queue": schemas.QUEUE,
     "Scaling": schemas.SCALING,
     "Demand": schemas.DEMAND,
+    "FailureGroup": schemas.FAILURE_GROUP,
+    "Relative": schemas.RELATIVE,
+    "HistoryPoint": schemas.HISTORY_POINT,
+    "PoolOverview": schemas.OVERVIEW_ROW,
     "History": schemas.HISTORY,
     "Usage": schemas.USAGE,
     "JobPage": schemas.FOUND,

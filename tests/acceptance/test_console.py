@@ -100,8 +100,8 @@ async def test_a_pool_without_startable_workers_shows_the_reason(page: Page, stu
     """The card shows the reason; a card like that of a healthy pool would hide the fault."""
     await signed_in(page, studio)
     card = f"[...document.querySelectorAll('.card')].find(card => card.querySelector('b').textContent === {pool!r})"
-    await page.until(f"{card}?.textContent.includes('not ready: CrashLoopBackOff')", "the list tells the reason")
-    await page.until(f"{card}.querySelector('.warning').textContent.includes('no_such_module')", "and the cause")
+    await page.until(f"{card}?.textContent.includes('CrashLoopBackOff')", "the list tells the reason")
+    await page.until(f"{card}.querySelector('.trouble.error').textContent.includes('no_such_module')", "and the cause")
     await page.run(f"location.hash = {f'#/{pool}'!r}")
     told = "[...document.querySelectorAll('#scaling .warning')].some(p => p.textContent.startsWith('Not ready (Crash'))"
     await page.until(told, "the pool's page tells it too")

@@ -32,6 +32,8 @@ export interface FindOptions {
   route?: readonly string[];
   tenant?: readonly string[];
   tag?: readonly string[];
+  /** A text that the error contains. */
+  error?: string;
   submitted_after_ms?: number;
   submitted_before_ms?: number;
   limit?: number;

@@ -67,6 +67,18 @@ export interface EventDetail {
   progress?: unknown;
 }
 
+export interface FailureGroup {
+  /** First line; … stands for a number or an id. */
+  error: string;
+  /** For the condition `error`; null: no text selects the group. */
+  match: string | null;
+  count: number;
+  kinds: Array<string>;
+  latest_at_ms: number;
+  /** The latest job. */
+  job_id: string;
+}
+
 export interface History {
   job_id: string;
   history: Array<{
@@ -75,6 +87,27 @@ export interface History {
     attempt: number;
     worker: string | null;
   }>;
+}
+
+export interface HistoryPoint {
+  at_ms: number;
+  queued: number;
+  running: number;
+  slots: number;
+  /** Claims, in total. */
+  started: number;
+  /** Ended jobs, in total. */
+  finished: number;
+  /** Jobs that failed for good, in total. */
+  failed: number;
+  /** Ended attempts, in total. */
+  attempts: number;
+  /** Time of all ended attempts, in total. */
+  run_ms: number;
+  /** Workers; null: not known. */
+  desired: number | null;
+  /** Workers; null: not known. */
+  ready: number | null;
 }
 
 export interface Job {
@@ -235,6 +268,27 @@ export interface JobSummary {
 export interface Outcome {
   job_id: string;
   outcome: string;
+}
+
+export interface PoolOverview {
+  pool: string;
+  /** Whether the queue could be read; false: no figures. */
+  read: boolean;
+  /** The worst first. */
+  troubles: Array<{
+    severity: "error" | "warning" | "note";
+    reason: string;
+    message: string;
+  }>;
+  queued?: number;
+  running?: number;
+  dead?: number;
+  slots?: number;
+  /** With an unexpired lease. */
+  workers?: number;
+  oldest_wait_ms?: number | null;
+  ready_replicas?: number | null;
+  wanted_replicas?: number | null;
 }
 
 export type Priority = "critical" | "task" | "info";
@@ -411,6 +465,8 @@ export interface Selector {
   submitted_after_ms?: number | null;
   /** Before this time. */
   submitted_before_ms?: number | null;
+  /** Text that the error contains. */
+  error?: string | null;
   /** Of the answer before. */
   cursor?: string | null;
 }

@@ -1,6 +1,8 @@
 // The gateway's API. The token is kept in this tab's session only, and sent in a header, never in a URL.
 
 const KEY = "agentpool-token";
+const TIMEOUT_MS = 10000; // of a request; the gateway waits about as long for Redis
+const SILENCE_MS = 45000; // of a stream, which has a comment every 15 seconds
 
 export class Refused extends Error {
   constructor(status, problem) {
@@ -21,10 +23,16 @@ function headers(more) {
 
 export async function call(path, method = "GET", document) {
   const sent = document === undefined ? {} : { body: JSON.stringify(document) };
-  const answer = await fetch(path, { method, headers: headers(document === undefined ? {} : { "Content-Type": "application/json" }), ...sent });
-  const body = await answer.json().catch(() => ({}));
-  if (!answer.ok) throw new Refused(answer.status, body);
-  return body;
+  const kind = document === undefined ? {} : { "Content-Type": "application/json" };
+  try {
+    const answer = await fetch(path, { method, headers: headers(kind), ...sent, signal: AbortSignal.timeout(TIMEOUT_MS) });
+    const body = await answer.json().catch((error) => { if (error.name === "TimeoutError") throw error; return {}; });
+    if (!answer.ok) throw new Refused(answer.status, body);
+    return body;
+  } catch (error) {
+    if (error instanceof Refused) throw error;
+    throw new Error(error.name === "TimeoutError" ? `the gateway did not answer within ${TIMEOUT_MS / 1000} s` : "the gateway cannot be reached");
+  }
 }
 
 // Relative to the page, because the gateway may be served under a path.
@@ -33,28 +41,34 @@ export const at = (pool) => {
   return `../v1/namespaces/${namespace}/pools/${name}`;
 };
 
-// Polls until `signal` aborts or the token is refused, and reports each outcome with `report`; nothing after the abort,
-// because by then the next page is shown.
+// Polls until `signal` aborts or the token is refused, and calls `report` with the error of each read, or null and the age
+// that the read returns; nothing after the abort, because by then the next page is shown.
 export async function poll(signal, report, pauseMs, read) {
   while (!signal.aborted) {
     try {
-      await read();
+      const ageMs = await read();
       if (signal.aborted) return;
-      report("live", false);
+      report(null, ageMs);
     } catch (error) {
       if (signal.aborted) return;
-      report(error.message, true);
+      report(error);
       if (error.status === 401) return;
     }
     await new Promise((resolve) => setTimeout(resolve, pauseMs));
   }
 }
 
+// Reads a part of a stream; a silent stream is cut off, and its reader resumes.
+async function soon(reader) {
+  const timer = setTimeout(() => reader.cancel("silence").catch(() => {}), SILENCE_MS);
+  return reader.read().finally(() => clearTimeout(timer));
+}
+
 // Calls `onMessage` with event, id and data of each server-sent event of an answer.
 async function readEvents(answer, onMessage) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
-  for (let part = await reader.read(); !part.done; part = await reader.read()) {
+  for (let part = await soon(reader); !part.done; part = await soon(reader)) {
     text += part.value;
     const messages = text.split("\n\n");
     text = messages.pop();

@@ -1,126 +1,162 @@
-// A job in a dialog: timeline, steps, output, dependencies, payload and result; cancel, replay, and signals.
+// A job's page: state, waits for signals, error, timeline, steps, output, usage, relatives, payload and result.
 
-import { at, call, followOutput } from "./api.js";
-import { around, graph } from "./graph.js";
-import { asked, make, show, span, state } from "./page.js";
+import { at, call, followOutput, poll } from "./api.js";
+import { family } from "./family.js";
+import { asked, copyButton, make, refused, state } from "./page.js";
+import { counted, moment, number, span } from "./words.js";
 
 const CHUNKS_SHOWN = 2000; // the newest of the output
-let following = new AbortController(); // the output of the job that is shown
 const ENDED = ["succeeded", "failed", "cancelled", "expired"];
+const FAMILY_EVERY_MS = 5000;
+const RELATIVES = 500; // shown
 
-export async function detail(pool, id, known) {
+export function job(pool, root, signal, report, verbs, id) {
   const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
-  try {
-    const [job, { history }] = await Promise.all([call(path), call(`${path}/history`)]);
-    const nodes = await around(pool, job, known);
-    await shown(pool, job, history, nodes, known);
-  } catch (error) {
-    show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close()));
-  }
-}
-
-async function shown(pool, job, history, nodes, known) {
-  const id = job.job_id;
-  const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
-  const act = async (question, doing, method, where, final = false, document = undefined) => {
-    if (!(await asked(question, doing, final))) return detail(pool, id, known);
-    await call(where, method, document).catch((error) => show(make("p", { class: "error", role: "alert" }, error.message), make("div", { class: "bar" }, close())));
-    return undefined;
+  const parts = Object.fromEntries(["head", "facts", "relatives"].map((name) => [name, make("div", { id: name })]));
+  let [shown, asked] = ["", -Infinity];
+  root.replaceChildren(parts.head, output(path, signal), parts.facts, parts.relatives);
+  const read = async () => {
+    const [found, { history }] = await Promise.all([call(path), call(`${path}/history`)]);
+    if (performance.now() - asked > FAMILY_EVERY_MS) await relatives();
+    if (signal.aborted) return;
+    const text = JSON.stringify([found, history]);
+    if (text === shown || writes(parts.head)) return; // nothing new, or a value is being written
+    shown = text;
+    parts.head.replaceChildren(...head(pool, path, found, verbs, () => read().catch(refused)));
+    parts.facts.replaceChildren(...facts(found, history));
   };
-  const actions = [close()];
-  if (job.state === "failed") {
-    actions.unshift(make("button", { id: "replay", class: "primary", click: () => act(`Run ${id} again, with all attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay"));
-  } else if (!ENDED.includes(job.state)) {
-    actions.unshift(make("button", { id: "cancel", class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path, true) }, "Cancel job"));
+  async function relatives() {
+    asked = performance.now();
+    const found = await call(`${path}/family?limit=${RELATIVES}`);
+    const drawn = family(pool, found.jobs, found.complete);
+    const open = [...parts.relatives.querySelectorAll("details[open] summary")].map((summary) => summary.textContent);
+    parts.relatives.replaceChildren(...(drawn ? [section("Dependencies and dependents", drawn)] : []));
+    for (const summary of parts.relatives.querySelectorAll("summary")) summary.parentElement.open = open.includes(summary.textContent);
   }
-  const drawn = graph(nodes, id, (other) => detail(pool, other, known));
-  const part = (name, content) => (content ? make("section", null, make("h2", null, name), content) : null);
-  const text = (value) => (value === null || value === undefined ? null : make("pre", { tabindex: "0" }, typeof value === "string" ? value : JSON.stringify(value, null, 2)));
-  show(...[
-    make("div", { class: "bar title" }, make("b", null, job.kind), state(job.state), make("span", { class: "mono soft" }, id)),
-    make("p", { class: "soft" }, facts(job)),
-    job.state === "waiting" ? part("Waits for", waitList(job, (name, value) => act(`Send the signal ${name} with the value ${JSON.stringify(value)}?`, "Send", "POST", `${path}/signals/${encodeURIComponent(name)}`, false, value))) : null,
-    job.budget ? part("Waits for money", text(`budget ${job.budget.limit}: ${job.budget.spent} of ${job.budget.amount} is spent; the next window begins ${new Date(job.budget.resets_at_ms).toLocaleString()}`)) : null,
-    output(path),
-    part("History", timeline(history, job)),
-    part("Steps", stepList(job)),
-    part("Dependencies and dependents", drawn),
-    part(job.state === "failed" ? "Error" : "Error of an earlier attempt", text(job.error)), part("Why", job.state === "succeeded" ? null : text(job.reason)), part("Result", text(job.result)),
-    part("Fields that cannot be read", fields(job.undecodable)), part("Progress", ENDED.includes(job.state) ? null : text(job.progress)), part("Checkpoint", text(job.checkpoint)), part("Payload", text(job.payload)),
-    make("div", { class: "bar actions" }, actions)].filter(Boolean));
+  poll(signal, report, 2000, read);
 }
 
-const close = () => make("button", { autofocus: true, click: () => document.getElementById("dialog").close() }, "Close");
+const writes = (part) => part.contains(document.activeElement) && document.activeElement.tagName === "INPUT";
+const section = (name, ...content) => make("section", null, make("h2", null, name), ...content);
 
-function facts(job) {
-  const attempt = job.attempt ? `attempt ${job.attempt} of ${job.max_attempts}` : `${job.max_attempts} attempts at most`;
-  return [job.priority, `route ${job.route}`, attempt, job.worker ? `on ${job.worker}` : null, job.losses ? `${job.losses} lost worker${job.losses === 1 ? "" : "s"}` : null, job.quarantined ? "in quarantine: runs alone" : null, job.idempotency_key ? `key ${job.idempotency_key}` : null].filter(Boolean).join(" · ");
+// A JSON value as text, never as markup, with a button that copies all of it; null: there is none.
+function value(name, content) {
+  if (content === null || content === undefined) return null;
+  const text = typeof content === "string" ? content : JSON.stringify(content, null, 2);
+  return make("section", null, make("div", { class: "bar ends" }, make("h2", null, name), copyButton("Copy", text)), make("pre", { tabindex: "0" }, text));
+}
+
+function head(pool, path, found, verbs, again) {
+  const act = async (question, doing, method, where, final = false, document = undefined) => {
+    if (await asked(question, doing, final)) await call(where, method, document).then(again).catch(refused);
+  };
+  const actions = verbs.has("manage") ? buttons(pool, path, found, act) : [];
+  return [
+    make("div", { class: "bar title" }, make("b", null, found.kind), state(found.state), make("span", { class: "mono soft" }, found.job_id),
+      copyButton("Copy id", found.job_id), copyButton("Copy link", location.href)),
+    make("p", { class: "soft" }, summary(found)),
+    actions.length ? make("div", { class: "bar actions" }, actions) : null,
+    found.state === "waiting" ? waits(found, verbs.has("manage"), (name, sent) => act(`Send the signal ${name} with the value ${JSON.stringify(sent)}?`, "Send", "POST", `${path}/signals/${encodeURIComponent(name)}`, false, sent)) : null,
+    found.budget ? value("Waits for money", `budget ${found.budget.limit}: ${found.budget.spent} of ${found.budget.amount} is spent; the next window begins ${moment(found.budget.resets_at_ms)}`) : null,
+    value(found.state === "failed" ? "Error" : "Error of an earlier attempt", found.error),
+    found.state === "succeeded" ? null : value("Why", found.reason)].filter(Boolean);
+}
+
+function buttons(pool, path, found, act) {
+  const id = found.job_id;
+  if (found.state === "failed") return [make("button", { id: "replay", class: "primary", click: () => act(`Run ${id} again, with all attempts?`, "Replay", "POST", `${at(pool)}/dead/${encodeURIComponent(id)}/replay`) }, "Replay")];
+  if (ENDED.includes(found.state)) return [];
+  return [
+    make("button", { id: "cancel", class: "danger", click: () => act(`Cancel ${id}? Jobs that wait for it are cancelled too.`, "Cancel the job", "DELETE", path, true) }, "Cancel job"),
+    make("button", { id: "cancel-tree", class: "danger", click: () => act(`Cancel ${id} and all jobs that it has started?`, "Cancel the tree", "DELETE", `${path}?tree=true`, true) }, "Cancel with children")];
+}
+
+function summary(found) {
+  const attempt = found.attempt ? `attempt ${found.attempt} of ${found.max_attempts}` : `${counted(found.max_attempts, "attempt")} at most`;
+  return [found.priority, `route ${found.route}`, attempt, `submitted ${moment(found.submitted_at_ms)}`, found.worker ? `on ${found.worker}` : null,
+    found.tenant ? `tenant ${found.tenant}` : null, found.tags.length ? `tags ${found.tags.join(", ")}` : null, found.held_by ? `waits for the limit ${found.held_by}` : null,
+    found.cancel_requested && !ENDED.includes(found.state) ? "asked to stop" : null, found.losses ? `${counted(found.losses, "lost worker")}` : null,
+    found.quarantined ? "in quarantine: runs alone" : null, found.idempotency_key ? `key ${found.idempotency_key}` : null].filter(Boolean).join(" · ");
+}
+
+function facts(found, history) {
+  return [
+    section("History", timeline(history, found)),
+    stepList(found),
+    usage(found.usage),
+    value("Result", found.result),
+    value("Fields that cannot be read", fields(found.undecodable)),
+    ENDED.includes(found.state) ? null : value("Progress", found.progress),
+    value("Checkpoint", found.checkpoint),
+    value("Payload", found.payload)].filter(Boolean);
 }
 
 // The stored text of fields that are no valid JSON; null: none.
 function fields(undecodable) {
   const lines = Object.entries(undecodable).map(([name, stored]) => `${name}: ${stored}`);
-  return lines.length ? make("pre", { tabindex: "0" }, lines.join("\n")) : null;
+  return lines.length ? lines.join("\n") : null;
 }
 
-// The awaited signals, each with a form that sends it; `send` takes the name and the value.
-function waitList(job, send) {
-  const question = job.question === null || job.question === undefined ? null : make("pre", { tabindex: "0" }, typeof job.question === "string" ? job.question : JSON.stringify(job.question, null, 2));
-  const forms = job.waits_for.map((name) => {
-    const value = make("input", { "aria-label": `value of the signal ${name}, as JSON`, value: '{"approved": true}', spellcheck: "false" });
-    const problem = make("p", { class: "error", role: "alert", hidden: true });
-    const submit = (event) => {
-      event.preventDefault();
-      try {
-        send(name, JSON.parse(value.value));
-      } catch {
-        problem.textContent = `The value is not JSON; write a value such as true, "text" or {"approved": false}.`;
-        problem.hidden = false;
-      }
-    };
-    return make("form", { class: "signal", submit }, make("div", { class: "bar" }, make("b", null, name), value, make("button", { class: "primary" }, "Send signal")), problem);
-  });
-  const end = job.due_at_ms ? make("p", { class: "soft" }, `${forms.length ? "At the latest until" : "Until"} ${new Date(job.due_at_ms).toLocaleString()}`) : null;
-  return forms.length || end ? make("div", null, question, forms, end) : null;
+function usage({ calls, input_tokens, output_tokens, cost }) {
+  if (!calls && !input_tokens && !output_tokens && !cost) return null;
+  return section("Usage of models", make("p", null, `${counted(calls, "call")}, ${counted(input_tokens, "input token")}, ${counted(output_tokens, "output token")}, cost ${number(cost)}`));
+}
+
+// The question and the awaited signals, each with a form that sends it; `send` takes the name and the value.
+function waits(found, may, send) {
+  const until = found.due_at_ms ? make("p", { class: "soft" }, `${found.waits_for.length ? "At the latest until" : "Until"} ${moment(found.due_at_ms)}`) : null;
+  const children = found.waits_for_children ? make("p", { class: "soft" }, "For jobs that it has started.") : null;
+  const question = found.question === null || found.question === undefined ? null : make("pre", { tabindex: "0" }, typeof found.question === "string" ? found.question : JSON.stringify(found.question, null, 2));
+  return section("Waits for", question, ...found.waits_for.map((name) => (may ? signalForm(name, send) : make("p", null, make("b", null, name), " (a signal; your token may not send it)"))), children, until);
+}
+
+function signalForm(name, send) {
+  const field = make("input", { "aria-label": `value of the signal ${name}, as JSON`, value: '{"approved": true}', spellcheck: "false" });
+  const problem = make("p", { class: "error", role: "alert", hidden: true });
+  const submit = (event) => {
+    event.preventDefault();
+    try {
+      send(name, JSON.parse(field.value));
+    } catch {
+      problem.textContent = `The value is not JSON; write a value such as true, "text" or {"approved": false}.`;
+      problem.hidden = false;
+    }
+  };
+  return make("form", { class: "signal", submit }, make("div", { class: "bar" }, make("b", null, name), field, make("button", { class: "primary" }, "Send signal")), problem);
 }
 
 // The output of the job's handler, as it comes; hidden until the first chunk. A later run may repeat chunks, so it begins
 // with a line of its own.
-function output(path) {
-  following.abort();
-  following = new AbortController();
-  document.getElementById("dialog").addEventListener("close", () => following.abort(), { once: true });
+function output(path, signal) {
   const text = make("pre", { id: "output", tabindex: "0", role: "log" });
-  const section = make("section", { hidden: true });
+  const part = make("section", { hidden: true }, make("div", { class: "bar ends" }, make("h2", null, "Output"), copyButton("Copy", () => text.textContent)), text);
   let run = null;
-  followOutput(path, following.signal, (chunk) => {
+  followOutput(path, signal, (chunk) => {
     if (run !== null && run !== chunk.run) text.append(make("span", { class: "soft" }, `\n— run ${chunk.run}, attempt ${chunk.attempt} —\n`));
     run = chunk.run;
     text.append(typeof chunk.value === "string" ? chunk.value : `${JSON.stringify(chunk.value)}\n`);
     while (text.childNodes.length > CHUNKS_SHOWN) text.firstChild.remove();
-    if (section.hidden) section.append(make("h2", null, "Output"), text);
-    section.hidden = false;
+    part.hidden = false;
   });
-  return section;
+  return part;
 }
 
 // The durable steps in the order of their ends; null: none.
-function stepList(job) {
-  const rows = job.steps.map((step) => make("li", { class: step.outcome },
-    make("span", { class: "when" }, `+${span(step.started_at_ms - job.submitted_at_ms)}`),
+function stepList(found) {
+  if (!found.steps.length) return null;
+  return section("Steps", make("ol", { class: "timeline" }, found.steps.map((step) => make("li", { class: step.outcome },
+    make("span", { class: "when" }, `+${span(step.started_at_ms - found.submitted_at_ms)}`),
     make("b", null, step.name),
-    make("span", { class: "soft" }, `${step.outcome} in attempt ${step.attempt}, after ${span(step.duration_ms)}`)));
-  return rows.length ? make("ol", { class: "timeline" }, rows) : null;
+    make("span", { class: "soft" }, `${step.outcome} in attempt ${step.attempt}, after ${span(step.duration_ms)}`)))));
 }
 
 // A line for each step: time since the submit, duration until the next step, name.
-function timeline(history, job) {
-  const steps = history.map((entry, index) => {
+function timeline(history, found) {
+  return make("ol", { class: "timeline" }, history.map((entry, index) => {
     const next = history[index + 1]?.at_ms ?? null;
     return make("li", { class: entry.type },
-      make("span", { class: "when" }, index ? `+${span(entry.at_ms - job.submitted_at_ms)}` : new Date(entry.at_ms).toLocaleTimeString()),
+      make("span", { class: "when" }, index ? `+${span(entry.at_ms - found.submitted_at_ms)}` : moment(entry.at_ms)),
       make("b", null, entry.type),
       make("span", { class: "soft" }, [entry.worker ? `on ${entry.worker}` : null, next !== null && next - entry.at_ms >= 1 ? `for ${span(next - entry.at_ms)}` : null].filter(Boolean).join(" ")));
-  });
-  return make("ol", { class: "timeline" }, steps);
+  }));
 }

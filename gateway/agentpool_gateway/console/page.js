@@ -1,5 +1,7 @@
-// Helpers to build a page: elements, figures, durations, and the confirmation of an irreversible action.
+// Helpers to build a page: elements, figures, tables, and the confirmation of an irreversible action.
 // Text is inserted as text, never as markup, so a job's content cannot run here.
+
+import { number } from "./words.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,21 +19,14 @@ export const draw = (tag, attributes, ...children) => filled(document.createElem
 export const view = () => document.getElementById("view");
 
 export function figure(label, value) {
-  return make("div", { class: "figure" }, make("b", null, String(value)), make("span", null, label));
+  return make("div", { class: "figure" }, make("b", null, typeof value === "number" ? number(value) : value), make("span", null, label));
 }
 
 export function table(headers, rows, empty) {
   if (!rows.length) return make("p", { class: "soft" }, empty);
   const head = make("tr", null, headers.map((header) => make("th", { scope: "col" }, header)));
-  const body = rows.map((cells) => make("tr", null, cells.map((cell) => make("td", null, cell ?? "–"))));
+  const body = rows.map((cells) => make("tr", null, cells.map((cell, place) => make("td", { "data-label": headers[place] }, cell ?? "–"))));
   return make("div", { class: "wide" }, make("table", null, make("thead", null, head), make("tbody", null, body)));
-}
-
-export function span(ms) {
-  if (ms === null || ms === undefined) return "–";
-  const units = [["d", 86400000], ["h", 3600000], ["m", 60000], ["s", 1000]];
-  for (const [name, size] of units) if (ms >= size) return `${(ms / size).toFixed(ms < 10 * size ? 1 : 0)} ${name}`;
-  return `${Math.max(0, Math.round(ms))} ms`;
 }
 
 // The Ready condition of a pool that is not ready; undefined for a ready pool.
@@ -39,6 +34,26 @@ export const unready = (scaling) => scaling.conditions?.find((each) => each.type
 
 export function state(name) {
   return make("span", { class: `state ${name}` }, name);
+}
+
+// A button that copies a text, given as it is or by a function at the time of the click.
+export function copyButton(label, text) {
+  const button = make("button", { class: "copy", type: "button", click: async () => {
+    try {
+      await navigator.clipboard.writeText(typeof text === "function" ? text() : text);
+      button.textContent = "Copied";
+    } catch {
+      button.textContent = "Not allowed: select and copy";
+    }
+    setTimeout(() => { button.textContent = label; }, 1500);
+  } }, label);
+  return button;
+}
+
+// Shows an error until it is closed.
+export function refused(error) {
+  show(make("p", { class: "error", role: "alert" }, error.message),
+    make("div", { class: "bar" }, make("button", { autofocus: true, click: () => document.getElementById("dialog").close() }, "Close")));
 }
 
 export function show(...content) {

@@ -1,75 +1,82 @@
-// All pools at a glance, live: a card each, and a search by name.
+// All pools at a glance, live: a card each, those in trouble first with the reason, and a search by name.
 
-import { at, call, poll } from "./api.js";
-import { figure, make, span, unready } from "./page.js";
+import { call, poll } from "./api.js";
+import { figure, make } from "./page.js";
+import { counted, number, span } from "./words.js";
 
-// The content of a pool's card.
-async function glance(name) {
-  try {
-    const [queue, scaling] = await Promise.all([call(`${at(name)}/queue`), call(`${at(name)}/scaling`).catch(() => ({}))]);
-    const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
-    const workers = scaling.declared ? `workers: ${scaling.ready_replicas ?? 0} ready, demand ${scaling.wanted_replicas ?? 0}` : `workers: ${queue.workers.length}`;
-    const trouble = unready(scaling);
-    const marks = [queue.retired ? "deleted" : null, trouble ? `not ready: ${trouble.reason}` : null, queue.paused ? "paused" : null, scaling.limited ? "capped" : null, queue.quarantined ? `${queue.quarantined} in quarantine` : null, queue.dead ? `${queue.dead} dead letter${queue.dead === 1 ? "" : "s"}` : null].filter(Boolean);
-    return make("div", null,
-      make("div", { class: "pair" }, figure("queued", queue.queued), figure(`of ${slots} slots busy`, queue.running)),
-      make("meter", { min: 0, max: Math.max(1, slots), value: queue.running, "aria-label": `${queue.running} of ${slots} slots busy` }),
-      make("div", { class: "soft" }, `${workers}; oldest wait ${span(queue.oldest_wait_ms)}`),
-      make("div", { class: "marks" }, marks.map((mark) => make("span", { class: "mark" }, mark))),
-      trouble ? make("div", { class: "warning" }, trouble.message) : null);
-  } catch (error) {
-    return make("div", { class: "error" }, error.message);
-  }
+const SHOWN_TROUBLES = 3; // on a card; the pool's page has the rest
+
+function content(row) {
+  if (!row.read) return troubles(row);
+  const declared = row.ready_replicas !== null;
+  const workers = declared ? `${counted(row.ready_replicas, "worker")} ready, ${number(row.wanted_replicas ?? 0)} needed` : counted(row.workers, "worker");
+  return [
+    make("div", { class: "pair" }, figure("queued", row.queued), figure(`of ${counted(row.slots, "slot")} busy`, row.running)),
+    make("meter", { min: 0, max: Math.max(1, row.slots), value: row.running, "aria-label": `${row.running} of ${counted(row.slots, "slot")} busy` }),
+    make("div", { class: "soft" }, `${workers}; oldest wait ${span(row.oldest_wait_ms)}`),
+    ...troubles(row)];
 }
 
-// Only visible cards are polled, so a thousand pools cost the gateway no more than a screenful.
+function troubles(row) {
+  const shown = row.troubles.slice(0, SHOWN_TROUBLES).map(({ severity, reason, message }) =>
+    make("div", { class: `trouble ${severity}` }, make("b", null, reason), make("span", null, message)));
+  const more = row.troubles.length - SHOWN_TROUBLES;
+  return more > 0 ? [...shown, make("div", { class: "soft" }, `and ${more} more`)] : shown;
+}
+
 export function pools(root, signal, report) {
   const cards = new Map(); // by the pool's name; a card stays the same element, so that the keyboard keeps its place
-  const seen = new Set();
-  const fill = async (card) => card.replaceChildren(card.firstChild, await glance(card.dataset.pool));
-  const eye = new IntersectionObserver((changes) => changes.forEach(({ target, isIntersecting }) => {
-    if (!isIntersecting) seen.delete(target);
-    else if (!seen.has(target)) {
-      seen.add(target);
-      fill(target);
-    }
-  }), { rootMargin: "100px" });
-  signal.addEventListener("abort", () => eye.disconnect());
   const search = make("input", { type: "search", placeholder: "Find a pool", "aria-label": "Find a pool", input: () => sift() });
+  const sum = make("p", { class: "soft", id: "sum" });
   const grid = make("div", { class: "grid" });
-  const nothing = make("p", { class: "soft" });
+  const nothing = make("div");
 
   function sift() {
     const wanted = search.value.trim().toLowerCase();
-    for (const [name, card] of cards) card.hidden = !name.toLowerCase().includes(wanted);
-    const found = [...cards.values()].some((card) => !card.hidden);
-    nothing.textContent = found ? "" : cards.size ? "No pool of that name." : "No pools yet: apply an AgentPool.";
+    for (const [name, card] of cards) card.element.hidden = !name.toLowerCase().includes(wanted);
+    const found = [...cards.values()].some((card) => !card.element.hidden);
+    nothing.replaceChildren(found ? "" : cards.size ? make("p", { class: "soft" }, "No pool of that name.") : empty());
   }
 
-  function list(names) {
-    const known = new Set(names);
+  function list(rows) {
+    const known = new Set(rows.map((row) => row.pool));
     for (const [name, card] of cards) {
       if (known.has(name)) continue;
-      eye.unobserve(card);
-      seen.delete(card);
-      card.remove();
+      card.element.remove();
       cards.delete(name);
     }
-    names.forEach((name, place) => {
-      if (cards.has(name)) return;
-      const card = make("a", { class: "card", href: `#/${name}`, "data-pool": name }, make("b", null, name));
-      cards.set(name, card);
-      grid.insertBefore(card, grid.children[place] ?? null);
-      eye.observe(card);
+    rows.forEach((row, place) => {
+      const card = cards.get(row.pool) ?? { element: make("a", { class: "card", href: `#/${row.pool}`, "data-pool": row.pool }), text: "" };
+      cards.set(row.pool, card);
+      const text = JSON.stringify(row);
+      if (card.text !== text) card.element.replaceChildren(make("b", null, row.pool), ...content(row));
+      card.text = text;
+      card.element.className = `card ${row.troubles[0]?.severity ?? ""}`;
+      if (grid.children[place] !== card.element) move(card.element, grid.children[place] ?? null);
     });
+    const bad = rows.filter((row) => ["error", "warning"].includes(row.troubles[0]?.severity)).length;
+    sum.textContent = rows.length ? `${counted(rows.length, "pool")}, ${bad ? `${number(bad)} in trouble` : "all in order"}` : "";
+    document.title = `${bad ? `(${bad}) ` : ""}Pools · AgentPool`;
     sift();
   }
 
+  // Moving an element takes the focus away from it.
+  function move(element, before) {
+    const focused = document.activeElement === element;
+    grid.insertBefore(element, before);
+    if (focused) element.focus();
+  }
+
   poll(signal, report, 2000, async () => {
-    const { pools: names } = await call("../v1/pools");
-    if (signal.aborted) return;
-    if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), nothing, grid);
-    list(names);
-    await Promise.all([...seen].map(fill));
+    const { pools: rows, age_ms } = await call("../v1/pools:overview");
+    if (signal.aborted) return 0;
+    if (!grid.isConnected) root.replaceChildren(make("div", { class: "bar" }, search), sum, nothing, grid);
+    list(rows);
+    return age_ms;
   });
+}
+
+function empty() {
+  return make("div", { class: "card calm" }, make("b", null, "No pools yet"),
+    make("p", { class: "soft" }, "Apply an AgentPool, and it appears here within seconds: kubectl apply -f pool.yaml"));
 }

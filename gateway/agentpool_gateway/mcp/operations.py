@@ -214,7 +214,7 @@ def _schedules(call: Call) -> Schedules:
 
 async def queue(call: Call) -> Document:
     """Return the pool's queue."""
-    return queue_document(await call.admission.queue.snapshots.snapshot(), call.admission.pool)
+    return queue_document(await call.admission.queue.snapshot_with_history(), call.admission.pool)
 
 
 async def replay(call: Call) -> Document:

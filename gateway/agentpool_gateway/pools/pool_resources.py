@@ -6,6 +6,7 @@ cluster, has no scaling to report; its queue is paused directly.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.documents import Document
@@ -13,6 +14,7 @@ from agentpool_core.errors import UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube.client import Cluster, Object
 from agentpool_core.pausing import set_paused
+from agentpool_core.process.cancellation import results_of
 
 if TYPE_CHECKING:
     from agentpool_core.queue import Inspector
@@ -37,6 +39,14 @@ class PoolResources:
         found = await self._find(pool)
         return {"pool": str(pool), "declared": found is not None} | (scaling_document(found) if found else {})
 
+    async def scaling_of_all(self, namespaces: Collection[str]) -> dict[PoolRef, Document]:
+        """Return the scaling of all declared pools, of these namespaces or, if none is named, of all."""
+        if self._cluster is None:
+            return {}
+        lists = await results_of(self._cluster.agentpools(place) for place in namespaces or (None,))
+        found = [resource for resources in lists for resource in resources]
+        return {_ref_of(resource): scaling_document(resource) for resource in found}
+
     async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
         """Stop new claims, or allow them again; running jobs finish. Raises ClusterError or QueueError."""
         await set_paused(pool, paused=paused, cluster=self._cluster, inspector=inspector, manager=MANAGER)
@@ -48,6 +58,10 @@ class PoolResources:
             return await self._cluster.agentpool(pool)
         except UnknownPoolError:
             return None
+
+
+def _ref_of(found: Object) -> PoolRef:
+    return PoolRef(found["metadata"]["namespace"], found["metadata"]["name"])
 
 
 def scaling_document(found: Object) -> Document:

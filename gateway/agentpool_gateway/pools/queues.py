@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_core.client import Client
@@ -56,6 +57,10 @@ class PoolQueue:
         name = settings.route_of(kind)
         route = next((route for route in snapshot.routes if route.name == name), None)
         return (max(1, route.queued.get(priority, 0)) if route else 1), snapshot
+
+    async def snapshot_with_history(self) -> QueueSnapshot:
+        """Return the queue, not older than this call, with its last hour for the estimate of a wait."""
+        return replace(await self.snapshots.snapshot(), history=await self.inspector.history(self.pool))
 
     async def settings_of(self, snapshot: QueueSnapshot) -> PoolSettings:
         """Return the settings of the snapshot's revision."""

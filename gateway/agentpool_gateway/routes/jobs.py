@@ -16,6 +16,7 @@ from agentpool_core.documents import (
     job_document,
     receipt_document,
     request_from,
+    summary_document,
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
@@ -134,6 +135,18 @@ async def history(admission: Admitted, job_id: str) -> JsonResponse:
     """Return the history of a job, oldest first."""
     job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
     return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
+
+
+@router.get("/{job_id}/family", responses=openapi.READ_FAMILY)
+async def family(admission: Admitted, job_id: str, limit: Annotated[int, Query(ge=1, le=1_000)] = 200) -> JsonResponse:
+    """Return a job with its ancestors and descendants, at most `limit` of them.
+
+    Ancestors are the jobs that it waits or waited for, and the job that started it. Descendants are the jobs that it
+    has started, and, until it ends, the jobs that wait for it.
+    """
+    found = await admission.queue.inspector.family(admission.pool, JobId(job_id), limit=limit)
+    rows = [summary_document(each.job, admission.pool) | {"generation": each.generation} for each in found.relatives]
+    return JsonResponse({"job_id": job_id, "jobs": rows, "complete": found.complete})
 
 
 @router.delete("/{job_id}", responses=openapi.CANCEL)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Request
 
 from agentpool_core.jobs import PoolRef
@@ -20,8 +22,25 @@ async def pools(request: Request, caller: Known) -> JsonResponse:
     """List the pools that the caller may read, as namespace/name."""
     gateway = gateway_of(request)
     found = await gateway.queues.names()
-    allowed = await results_of(_may_read(gateway, caller, pool) for pool in found)
-    return JsonResponse({"pools": [str(pool) for pool, may in zip(found, allowed, strict=True) if may]})
+    return JsonResponse({"pools": [str(pool) for pool in await _readable(gateway, caller, found)]})
+
+
+@router.get("/v1/pools:overview", responses=openapi.READ_OVERVIEW)
+async def overview(request: Request, caller: Known) -> JsonResponse:
+    """Return the main figures and the troubles of the pools that the caller may read, those in trouble first.
+
+    Figures are shared by all callers for some seconds.
+    """
+    gateway = gateway_of(request)
+    rows, age_s = await gateway.overview.rows()
+    may = set(await _readable(gateway, caller, [PoolRef.parse(row["pool"]) for row in rows]))
+    shown = [row for row in rows if PoolRef.parse(row["pool"]) in may]
+    return JsonResponse({"pools": shown, "age_ms": round(age_s * 1000)})
+
+
+async def _readable(gateway: Gateway, caller: Caller, pools: Sequence[PoolRef]) -> list[PoolRef]:
+    allowed = await results_of(_may_read(gateway, caller, pool) for pool in pools)
+    return [pool for pool, may in zip(pools, allowed, strict=True) if may]
 
 
 async def _may_read(gateway: Gateway, caller: Caller, pool: PoolRef) -> bool:

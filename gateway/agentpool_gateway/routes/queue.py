@@ -7,11 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agentpool_core.documents import queue_document, summary_document
+from agentpool_core.documents import pool_history_document, queue_document, summary_document
 from agentpool_core.errors import InvalidJobError, UnknownJobError
 from agentpool_core.jobs import JobId
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted
+from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.problems import ProblemError
 
@@ -22,7 +23,25 @@ MOST = 1_000  # dead letters replayed or purged by a request
 @router.get("/queue", responses=openapi.READ_QUEUE)
 async def queue(admission: Admitted) -> JsonResponse:
     """Return depth by route and priority, running jobs, oldest wait, estimated wait and workers."""
-    return JsonResponse(queue_document(await admission.queue.snapshots.snapshot(), admission.pool))
+    return JsonResponse(queue_document(await admission.queue.snapshot_with_history(), admission.pool))
+
+
+@router.get("/verbs", responses=openapi.READ_VERBS)
+async def verbs(admission: Admitted) -> JsonResponse:
+    """Return the verbs that the caller holds in the pool: a page offers no action that would be refused."""
+    held = [verb.value for verb in Verb if await admission.request.may(verb)]
+    return JsonResponse({"pool": str(admission.pool), "verbs": held})
+
+
+@router.get("/history", responses=openapi.POOL_HISTORY)
+async def history(admission: Admitted) -> JsonResponse:
+    """Return the last hour of the pool, a point each half minute: queue, totals, desired and ready workers.
+
+    The operator records the points; none without an AgentPool. A total only grows, so that the difference of two points
+    is a rate.
+    """
+    points = await admission.queue.inspector.history(admission.pool)
+    return JsonResponse(pool_history_document(points, admission.pool))
 
 
 @router.get("/dead", responses=openapi.READ_JOBS)

@@ -21,11 +21,13 @@ from agentpool_core.queue.selector import LISTED, JobSelector
 from agentpool_core.submission import choice_of
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
+from agentpool_gateway.failures import FailureGroups
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 LONGEST_CHANGE_SECONDS = 5.0  # of a request; the cursor continues
+GROUPED_AT_ONCE = 500  # dead letters
 _LISTS = {
     "states": "state",
     "kinds": "kind",
@@ -46,6 +48,7 @@ def selector_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
     tag: Texts = None,
     submitted_after_ms: Moment = None,
     submitted_before_ms: Moment = None,
+    error: Annotated[str | None, Query(min_length=1, max_length=2_000)] = None,
 ) -> JobSelector:
     """Return the selector of a query."""
     return JobSelector(
@@ -56,6 +59,7 @@ def selector_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
         tags=tuple(tag or ()),
         submitted_after_ms=submitted_after_ms,
         submitted_before_ms=submitted_before_ms,
+        error=error,
     )
 
 
@@ -83,6 +87,26 @@ async def list_jobs(
 async def count_jobs(admission: Admitted, selector: Selected) -> JsonResponse:
     """Return the number of selected jobs; without `state`, in any state."""
     return JsonResponse({"count": await admission.queue.inspector.select(admission.pool, selector).count()})
+
+
+@router.get(":errors", responses=openapi.FAILURES)
+async def group_failures(admission: Admitted, selector: Selected) -> JsonResponse:
+    """Group the selected dead letters by error; numbers and long ids in an error make no difference.
+
+    `match` is a text for the condition `error`, which selects the group. `complete` is false after the seconds that a
+    request may take; the groups then have the oldest dead letters.
+    """
+    chosen = replace(selector, states=(JobState.FAILED,))
+    groups, cursor = FailureGroups(), None
+    stop_at = time.monotonic() + LONGEST_CHANGE_SECONDS
+    while True:
+        find = admission.queue.inspector.find
+        page = await find(admission.pool, chosen, limit=GROUPED_AT_ONCE, cursor=cursor, bodies=False)
+        groups.add(page.jobs)
+        cursor = page.cursor
+        if cursor is None or time.monotonic() >= stop_at:
+            body = {"groups": list(groups.largest_first()), "counted": groups.counted, "complete": cursor is None}
+            return JsonResponse(body)
 
 
 @router.post(":cancel", responses=openapi.CHANGE_JOBS, openapi_extra=openapi.CANCEL_BODY)
@@ -118,11 +142,11 @@ async def _change(admission: Admission, request: Request, change: Change) -> Jso
 
 def _read_change(document: Any, change: Change) -> tuple[JobSelector, str | None, str]:
     """Return selector, cursor and reason of a body. Refuses an empty selector, which would mean every job."""
-    known = sorted((*_LISTS.values(), *_TIMES, "cursor", *(["reason"] if change is Change.CANCEL else [])))
+    known = sorted((*_LISTS.values(), *_TIMES, "error", "cursor", *(["reason"] if change is Change.CANCEL else [])))
     document = check_fields("body", document, known, 'send an object such as {"state": ["queued"]}')
     conditions: Document = {field: _texts(name, document.get(name, [])) for field, name in _LISTS.items()}
     conditions["states"] = tuple(choice_of(JobState)("state", state) for state in conditions["states"])
-    conditions |= {name: document.get(name) for name in _TIMES}
+    conditions |= {name: document.get(name) for name in (*_TIMES, "error")}
     selector = JobSelector(**conditions)
     if selector.is_empty:
         raise _refused("state", None, "no condition is given", "name the states, or another condition")

@@ -6,7 +6,9 @@ import re
 
 import pytest
 
-from agentpool_core.jobs import PoolRef
+from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_gateway.pools import overview
 from agentpool_gateway.routes.pages import CONSOLE, REFERENCE
 from tests.fixtures import gateways as tokens
 
@@ -62,3 +64,43 @@ async def test_the_list_of_pools_holds_only_readable_pools(gateway, pool: PoolRe
         assert str(pool) in (await admin.get("/v1/pools")).json()["pools"]
         assert (await other.get("/v1/pools")).json() == {"pools": []}
         assert (await stranger.get("/v1/pools")).status_code == 401
+
+
+async def test_the_overview_has_readable_pools_those_in_trouble_first(gateway, redis, pool: PoolRef):
+    """A row has the figures and the reasons; a pool of a different namespace stays unknown to a foreign token."""
+    calm = PoolRef(pool.namespace, f"{pool.name}-calm")
+    await Inspector(redis).configure(calm, PoolSettings())
+    await Inspector(redis).configure(pool, PoolSettings(paused=True))
+    await Producer(redis, pool).submit(JobRequest(kind="greet"))
+    async with gateway.client() as admin, gateway.client(tokens.ELSEWHERE) as other:
+        found = (await admin.get("/v1/pools:overview")).json()
+        rows = {row["pool"]: row for row in found["pools"]}
+        assert rows[str(pool)]["queued"] == 1
+        assert [trouble["reason"] for trouble in rows[str(pool)]["troubles"]] == ["Paused"]
+        assert rows[str(calm)] == rows[str(calm)] | {"read": True, "troubles": [], "queued": 0, "oldest_wait_ms": None}
+        names = list(rows)
+        assert names.index(str(pool)) < names.index(str(calm))
+        assert (await other.get("/v1/pools:overview")).json()["pools"] == []
+    await Inspector(redis).purge(calm)
+
+
+async def test_a_pool_whose_redis_is_silent_is_a_row_with_the_reason(
+    gateway_factory, redis_server_factory, monkeypatch: pytest.MonkeyPatch
+):
+    """The list shows the trouble within seconds, in place of figures that no longer hold."""
+    monkeypatch.setattr(overview, "ANSWER_WITHIN_SECONDS", 0.2)
+    monkeypatch.setattr(overview, "HELD_SECONDS", (0.0, 0.0))
+    server = redis_server_factory()
+    pool = PoolRef("test", "silent")
+    redis = connect(server.url)
+    await Inspector(redis).configure(pool, PoolSettings())
+    await redis.aclose()
+    gateway = await gateway_factory(server.url, names_cache_s=600.0)
+    async with gateway.client() as client:
+        assert (await client.get("/v1/pools:overview")).json()["pools"][0]["read"]
+        server.freeze()
+        (row,) = (await client.get("/v1/pools:overview")).json()["pools"]
+        server.thaw()
+    (trouble,) = row["troubles"]
+    assert (row["pool"], row["read"], trouble["reason"]) == (str(pool), False, "QueueUnreadable")
+    assert trouble["message"] == "the Redis of the pool is unreachable"
