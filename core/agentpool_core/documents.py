@@ -42,12 +42,11 @@ from agentpool_core.jobs import (
 )
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
-from agentpool_core.queue.history import HistoryPoint
 from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, startable
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.settings import PoolSettings
-from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.snapshots import HistoryPoint, LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 from agentpool_core.submission import choice_of
 from agentpool_core.usage_documents import usage_document

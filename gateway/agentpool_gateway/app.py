@@ -38,8 +38,8 @@ from agentpool_gateway.http.middleware import RequestMiddleware
 from agentpool_gateway.mcp import endpoint
 from agentpool_gateway.mcp.endpoint import serve_mcp
 from agentpool_gateway.metrics import Metrics
+from agentpool_gateway.overview import Overview
 from agentpool_gateway.pools.locations import Locations
-from agentpool_gateway.pools.overview import Overview
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
 from agentpool_gateway.routes import (

@@ -28,7 +28,6 @@ from agentpool_core.queue.codec.requests import (
 )
 from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
 from agentpool_core.queue.webhooks import ENDS, Change, DeliveryOutcome
-from agentpool_gateway.access.authority import Verb
 
 Schema = dict[str, Any]
 
@@ -321,7 +320,7 @@ HISTORY_POINT = record(
     desired=nullable(COUNT) | {"description": "Workers; null: not known."},
     ready=nullable(COUNT) | {"description": "Workers; null: not known."},
 )
-VERBS = record(pool=TEXT, verbs=rows({"type": "string", "enum": [verb.value for verb in Verb]}))
+VERBS = record(pool=TEXT, verbs=rows(TEXT | {"description": "read, submit, manage or configure."}))
 POOL_HISTORY = record(pool=TEXT, points=rows(HISTORY_POINT))
 OVERVIEW_ROW: Schema = {
     "type": "object",

@@ -38,7 +38,7 @@ SPEC = {
 }
 NARROW = SPEC | {"worker": {**SPEC["worker"], "concurrency": 1}, "scaling": {"maxReplicas": 1}}  # one job at a time
 BROKEN = SPEC | {"handler": {"python": {"app": "no_such_module:app"}}, "scaling": {"minReplicas": 1, "maxReplicas": 1}}
-STEPS = "[...document.querySelectorAll('dialog .timeline b')].map(b => b.textContent)"
+STEPS = "[...document.querySelectorAll('#facts .timeline b')].map(b => b.textContent)"
 BUTTON = "[...document.querySelectorAll('dialog button')].find(b => b.textContent === {!r})"
 _numbers = itertools.count(1)
 
@@ -116,40 +116,32 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, 
     for n in range(8):
         await client.submit("research", topics[n], priority=("critical", "info")[n % 2])
     dead = await client.submit("publish", {"topic": "the book"}, priority="critical")
-    await signed_in(page, studio, pool, height=1500)
-    await page.until("document.querySelectorAll('.cell.busy').length === 8", "all slots of both workers are filled")
+    await signed_in(page, studio, pool, height=1100)
     await page.until("document.querySelector('#limited').textContent.includes('maxReplicas')", "what caps it is told")
     assert int(await page.run("document.querySelector('[data-count=wanted_replicas]').textContent")) > 2
     await page.until("document.querySelector('[data-count=ready_replicas]').textContent === '2'", "both are ready")
-    await page.until("document.querySelectorAll('#chart rect').length > 6", "the backlog is drawn")
+    await page.until("document.querySelectorAll('.chart').length === 3", "the operator has recorded the history")
     await photograph(page, "console-pool")
-    await page.run("document.querySelector('input[type=search]').focus()")
-    await page.write(dead.job_id)
-    await page.until("document.querySelectorAll('#jobs tbody tr').length === 1", "the search finds one")
+    await page.press("w")
+    await page.until("document.querySelectorAll('.cell.busy').length === 8", "all slots of both workers are filled")
+    await page.run(f"location.hash = {f'#/{pool}/jobs?state=failed'!r}")
     await page.until(f"document.querySelector('[data-job={json.dumps(dead.job_id)}]')", "the dead letter is listed")
     await first[0].result(timeout=60)
-    await page.run("document.querySelector('input[type=search]').select()")
-    await page.write(first[0].job_id)
-    await page.until("!document.querySelectorAll('#jobs tbody tr').length", "no list has a job that has succeeded")
-    await page.press("Enter")
-    await page.until(
-        f"document.querySelector('dialog[open]').textContent.includes({first[0].job_id!r})", "Enter opens it"
-    )
+    await page.run(f"location.hash = {f'#/{pool}/jobs?state=succeeded'!r}")
+    await page.until(f"document.querySelector('[data-job={json.dumps(first[0].job_id)}]')", "ended jobs are listed")
     assert not page.errors, page.errors
 
 
-async def opened(page: Page, job_id: str) -> None:
-    """Open a job by its id, as a user does."""
-    await page.until("document.querySelector('input[type=search]')", "the search is there")
-    await page.run("document.querySelector('input[type=search]').select()")
-    await page.write(job_id)
-    await page.press("Enter")
-    await page.until(f"document.querySelector('dialog[open] .title').textContent.includes({job_id!r})", "it is shown")
+async def opened(page: Page, pool: str, job_id: str) -> None:
+    """Open a job's page."""
+    await page.run(f"location.hash = {f'#/{pool}/jobs/{job_id}'!r}")
+    await page.until(f"document.querySelector('.title')?.textContent.includes({job_id!r})", "it is shown")
 
 
 async def answered(page: Page, act: str, doing: str) -> None:
     """Press a button of an opened job, and confirm the question."""
-    await page.run(f"document.querySelector('dialog #{act}').click()")
+    await page.until(f"document.querySelector('#{act}')", f"{act} is offered")
+    await page.run(f"document.querySelector('#{act}').click()")
     await page.until(BUTTON.format(doing), "it asks first")
     await page.run(f"{BUTTON.format(doing)}.click()")
 
@@ -166,7 +158,7 @@ async def test_a_timeline_shows_every_step_of_a_job(page: Page, studio: DevSyste
     await client.submit("draft", {"seconds": 1}, priority="critical")
     await job.result(timeout=60)
     await signed_in(page, studio, pool)
-    await opened(page, job.job_id)
+    await opened(page, pool, job.job_id)
     first = ["queued", "started", "checkpointed", "yielding", "checkpointed", "preempted"]
     again = ["started", "checkpointed", "retrying"]
     assert await page.run(STEPS) == [*first, *again, "queued", "started", "succeeded"]
@@ -188,18 +180,17 @@ async def test_a_running_job_is_cancelled_and_a_dead_job_replayed(
 
     await wait_until(lambda: is_in(running.job_id, "running", attempts=1), "it is at work", within_s=60)
     await signed_in(page, studio, pool)
-    await opened(page, running.job_id)
+    await opened(page, pool, running.job_id)
     await answered(page, "cancel", "Cancel the job")
     await wait_until(lambda: is_in(running.job_id, "cancelled", attempts=1), "its worker has let it go")
     await wait_until(lambda: is_in(dead.job_id, "failed", attempts=1), "the other has failed")
-    await opened(page, running.job_id)
-    assert (await page.run(STEPS))[-1] == "cancelled"
-    await page.press("Escape")
-    await opened(page, dead.job_id)
+    await opened(page, pool, running.job_id)
+    await page.until(f"{STEPS}.at(-1) === 'cancelled'", "the timeline has the end")
+    await opened(page, pool, dead.job_id)
     await answered(page, "replay", "Replay")
     await wait_until(lambda: is_in(dead.job_id, "failed", attempts=2), "it has failed again")
-    await opened(page, dead.job_id)
-    assert (await page.run(STEPS)).count("failed") == 2
+    await opened(page, pool, dead.job_id)
+    await page.until(f"{STEPS}.filter(step => step === 'failed').length === 2", "the timeline has both failures")
     assert not page.errors, page.errors
 
 

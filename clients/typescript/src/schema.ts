@@ -370,6 +370,52 @@ export interface Receipt {
   duplicate: boolean;
 }
 
+export interface Relative {
+  job_id: string;
+  pool: string;
+  state: JobState;
+  kind: string;
+  route: string;
+  priority: Priority;
+  attempt: number;
+  max_attempts: number;
+  timeout_ms: number;
+  submitted_at_ms: number;
+  enqueued_at_ms: number | null;
+  claimed_at_ms: number | null;
+  finished_at_ms: number | null;
+  due_at_ms: number | null;
+  expires_at_ms: number | null;
+  worker: string | null;
+  error: string | null;
+  error_attempt: number | null;
+  reason: string | null;
+  after: Array<string>;
+  tags: Array<string>;
+  idempotency_key: string | null;
+  limit_key: string | null;
+  tenant: string | null;
+  /** The job that has started this job. */
+  started_by: string | null;
+  /** The limit that the queued job waits for. */
+  held_by: string | null;
+  cancel_requested: boolean;
+  /** Workers that were lost, or ran out of memory, while they ran the job. */
+  losses: number;
+  /** Whether the job runs alone, or waits to run alone, after two losses. */
+  quarantined: boolean;
+  /** Fields of the record that cannot be read, with the beginning of their text. */
+  undecodable: Record<string, string>;
+  /** Signals that a waiting job waits for; none: it waits for its time. */
+  waits_for: Array<string>;
+  /** A waiting job waits for jobs that it has started. */
+  waits_for_children: boolean;
+  /** Usage of models that the handler has reported, in all attempts. */
+  usage: Usage;
+  /** 0: the job; negative: ancestors; positive: descendants. */
+  generation: number;
+}
+
 export interface Result {
   job_id: string;
   state: JobState;

@@ -6,7 +6,6 @@ The operator records the points with its decisions (`scripts/record.lua`), so th
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import UnknownPoolError
@@ -15,6 +14,7 @@ from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
+from agentpool_core.queue.snapshots import HistoryPoint
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,23 +24,6 @@ if TYPE_CHECKING:
 
 POINTS = 120  # kept by the script
 APART_MS = 30_000  # at least, between two points
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HistoryPoint:
-    """A pool at a moment of the past."""
-
-    at_ms: int  # the pool's clock
-    queued: int  # ready jobs
-    running: int  # leased jobs
-    slots: int  # of live workers
-    started: int  # claims, in total; these five only grow
-    finished: int  # ended jobs, in total
-    failed: int  # jobs that failed for good, in total
-    attempts: int  # ended attempts, in total
-    run_ms: int  # of all ended attempts, in total
-    desired: int | None = None  # workers, by the operator's decision; None: not known
-    ready: int | None = None  # workers that Kubernetes takes for ready; None: not known
 
 
 async def record_point(redis: RedisClient, pool: PoolRef, *, desired: int | None, ready: int | None) -> bool:

@@ -35,7 +35,7 @@ from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.family import Family, FamilyReader
-from agentpool_core.queue.history import HistoryPoint, read_history, record_point
+from agentpool_core.queue.history import read_history, record_point
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
 from agentpool_core.queue.schedules import Schedules, first_due
 from agentpool_core.queue.selection import Selection
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, JobId, SignalWait, WorkerId
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.selection import JobPage
-    from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
+    from agentpool_core.queue.snapshots import HistoryPoint, QueueSnapshot, WorkerSnapshot
     from agentpool_core.queue.usage_totals import UsageQuery, UsageTotals
 
 JOBS_A_SLICE = 500  # deleted by a script

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentpool_core.jobs import BudgetUse, Priority, WorkerId
-from agentpool_core.queue.history import HistoryPoint
 from agentpool_core.queue.settings import LimitBy
 
 
@@ -58,6 +57,23 @@ class WorkerSnapshot:
     host: str
     note: str = ""  # the reason why the worker takes no jobs at present; `slots` is 0 then
     lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: lost, and the jobs are about to be recovered
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class HistoryPoint:
+    """A pool at a moment of the past."""
+
+    at_ms: int  # the pool's clock
+    queued: int  # ready jobs
+    running: int  # leased jobs
+    slots: int  # of live workers
+    started: int  # claims, in total; these five only grow
+    finished: int  # ended jobs, in total
+    failed: int  # jobs that failed for good, in total
+    attempts: int  # ended attempts, in total
+    run_ms: int  # of all ended attempts, in total
+    desired: int | None = None  # workers, by the operator's decision; None: not known
+    ready: int | None = None  # workers that Kubernetes takes for ready; None: not known
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -26,7 +26,7 @@ from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.http.query import check_query
 from agentpool_gateway.metrics import Metrics
-from agentpool_gateway.pools.overview import Overview
+from agentpool_gateway.overview import Overview
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import PoolQueue, Queues
 from agentpool_gateway.settings import GatewaySettings

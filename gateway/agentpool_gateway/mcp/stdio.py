@@ -18,6 +18,7 @@ from agentpool_gateway.delivery.deliveries import Deliveries
 from agentpool_gateway.http.draining import Draining
 from agentpool_gateway.mcp.server import build_server
 from agentpool_gateway.metrics import Metrics
+from agentpool_gateway.overview import Overview
 from agentpool_gateway.pools.locations import OneAddress
 from agentpool_gateway.pools.pool_resources import PoolResources
 from agentpool_gateway.pools.queues import Queues
@@ -31,13 +32,14 @@ if TYPE_CHECKING:
 async def serve_stdio(pool: PoolRef, address: Address, *, read_only: bool) -> None:
     """Serve a pool until the input ends. Raises UnknownPoolError, or the error that prevents access."""
     settings = GatewaySettings()
-    queues, metrics = Queues(OneAddress(pool, address), settings), Metrics()
+    queues, resources, metrics = Queues(OneAddress(pool, address), settings), PoolResources(None), Metrics()
     gateway = Gateway(
         settings=settings,
         authority=ReadOnly() if read_only else AllowAll(),
         rate=RateLimit(per_s=0, burst=settings.rate_burst),
         queues=queues,
-        pool_resources=PoolResources(None),
+        pool_resources=resources,
+        overview=Overview(queues, resources),
         metrics=metrics,
         draining=Draining(),
         deliveries=Deliveries(settings=settings, queues=queues, metrics=metrics, formats={}, keys=None),

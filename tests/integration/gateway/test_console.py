@@ -6,11 +6,12 @@ import re
 
 import pytest
 
-from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.jobs import JobId, JobRequest, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
-from agentpool_gateway.pools import overview
+from agentpool_gateway import overview
 from agentpool_gateway.routes.pages import CONSOLE, REFERENCE
 from tests.fixtures import gateways as tokens
+from tests.fixtures.serving import ServingConsumer
 
 
 @pytest.mark.parametrize(
@@ -104,3 +105,47 @@ async def test_a_pool_whose_redis_is_silent_is_a_row_with_the_reason(
     (trouble,) = row["troubles"]
     assert (row["pool"], row["read"], trouble["reason"]) == (str(pool), False, "QueueUnreadable")
     assert trouble["message"] == "the Redis of the pool is unreachable"
+
+
+async def test_failures_are_grouped_by_error_and_selected_by_it(
+    gateway, redis, pool: PoolRef, consumer: ServingConsumer
+):
+    """Numbers make no difference; the group's text selects its jobs for a list, a count and a replay."""
+    await Producer(redis, pool).submit_many([JobRequest(kind=kind) for kind in ("call", "parse", "call")])
+    for error in (
+        "TimeoutError: no answer within 20 s",
+        "TimeoutError: no answer within 31 s\nTraceback",
+        "KeyError: 'a'",
+    ):
+        await consumer.serve_one(error=error)
+    path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+    async with gateway.client() as admin, gateway.client(tokens.READER) as reader:
+        found = (await reader.get(f"{path}/jobs:errors")).json()
+        assert (found["counted"], found["complete"]) == (3, True)
+        timeouts, other = found["groups"]
+        assert (timeouts["error"], timeouts["count"]) == ("TimeoutError: no answer within … s", 2)
+        assert (other["error"], other["match"]) == ("KeyError: 'a'", "KeyError: 'a'")
+        chosen = {"state": "failed", "error": timeouts["match"]}
+        assert (await reader.get(f"{path}/jobs:count", params=chosen)).json() == {"count": 2}
+        assert len((await reader.get(f"{path}/jobs", params=chosen)).json()["jobs"]) == 2
+        body = {"state": ["failed"], "error": timeouts["match"]}
+        assert (await reader.post(f"{path}/jobs:replay", json=body)).status_code == 403
+        assert (await admin.post(f"{path}/jobs:replay", json={"error": 3})).status_code == 422
+        assert (await admin.post(f"{path}/jobs:replay", json=body)).json() == {"changed": 2, "cursor": None}
+        assert (await reader.get(f"{path}/verbs")).json()["verbs"] == ["read"]
+
+
+async def test_a_family_has_ancestors_and_descendants_up_to_a_limit(gateway, redis, pool: PoolRef):
+    """Generations count from the job; a limit that is reached is said."""
+    producer = Producer(redis, pool)
+    await producer.submit(JobRequest(kind="lead", job_id=JobId("lead")))
+    await producer.submit(JobRequest(kind="middle", job_id=JobId("middle"), after=("lead",)))
+    await producer.submit_many([JobRequest(kind="leaf", after=("middle",)) for _ in range(5)])
+    path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/jobs/middle/family"
+    async with gateway.client() as client:
+        found = (await client.get(path)).json()
+        assert [job["generation"] for job in found["jobs"]] == [0, -1, 1, 1, 1, 1, 1]
+        assert found["complete"]
+        cut = (await client.get(path, params={"limit": 3})).json()
+        assert (len(cut["jobs"]), cut["complete"]) == (4, False)
+        assert (await client.get(path.replace("middle", "nothing"))).status_code == 404

@@ -8,7 +8,7 @@ import pytest
 
 from agentpool_core.jobs import Priority, WorkerId
 from agentpool_core.queue.snapshots import LimitSnapshot, RouteSnapshot, WorkerSnapshot
-from agentpool_gateway.pools.troubles import STARTED_WITHIN_MS, Severity, troubles_of
+from agentpool_gateway.troubles import STARTED_WITHIN_MS, Severity, troubles_of
 from tests.fixtures.snapshots import snapshot_with
 
 NOW = 1_000_000

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from agentpool_core.jobs import Priority, WorkerId
-from agentpool_core.queue.history import HistoryPoint
-from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot, WorkerSnapshot
+from agentpool_core.queue.snapshots import HistoryPoint, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 from tests.fixtures.snapshots import snapshot_with
 

@@ -15,7 +15,7 @@ from agentpool_core.jobs import PoolRef
 from agentpool_core.process.cancellation import results_of
 from agentpool_core.queue import Inspector
 from agentpool_gateway.http.outages import outage_of
-from agentpool_gateway.pools.troubles import Severity, Trouble, troubles_of
+from agentpool_gateway.troubles import Severity, Trouble, troubles_of
 
 if TYPE_CHECKING:
     from agentpool_core.documents import Document
