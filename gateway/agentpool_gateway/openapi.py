@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from agentpool_core.jobs import POOL_PART_PATTERN
 from agentpool_core.queue.codec.requests import ID_PATTERN
 from agentpool_core.queue.schedule import NAME_PATTERN
-from agentpool_gateway import agent_schemas, schemas, usage_schemas
+from agentpool_gateway import agent_schemas, schemas, usage_schemas, view_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
@@ -131,12 +131,12 @@ READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_KINDS = _read(schemas.KINDS, "The kinds that the routes list.")
 READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
-FAILURES = _read(schemas.FAILURES, "Groups, the largest first.")
-READ_FAMILY = _read(schemas.FAMILY, "The job and its relatives.")
-POOL_HISTORY = _read(schemas.POOL_HISTORY, "Points, oldest first.")
+FAILURES = _read(view_schemas.FAILURES, "Groups, the largest first.")
+READ_FAMILY = _read(view_schemas.FAMILY, "The job and its relatives.")
+POOL_HISTORY = _read(view_schemas.POOL_HISTORY, "Points, oldest first.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
-READ_VERBS = _read(schemas.VERBS, "Verbs.")
-READ_OVERVIEW = _read(schemas.OVERVIEW, "Rows.")
+READ_VERBS = _read(view_schemas.VERBS, "Verbs.")
+READ_OVERVIEW = _read(view_schemas.OVERVIEW, "Rows.")
 READ_CARD: Responses = {**_read(agent_schemas.CARD, "An A2A agent card."), **_UNCHANGED}
 READ_KEYS: Responses = {
     200: _json(agent_schemas.KEYS, "Public JSON Web Keys."),
@@ -275,10 +275,10 @@ _NAMED = {
     "Queue": schemas.QUEUE,
     "Scaling": schemas.SCALING,
     "Demand": schemas.DEMAND,
-    "FailureGroup": schemas.FAILURE_GROUP,
-    "Relative": schemas.RELATIVE,
-    "HistoryPoint": schemas.HISTORY_POINT,
-    "PoolOverview": schemas.OVERVIEW_ROW,
+    "FailureGroup": view_schemas.FAILURE_GROUP,
+    "Relative": view_schemas.RELATIVE,
+    "HistoryPoint": view_schemas.HISTORY_POINT,
+    "PoolOverview": view_schemas.OVERVIEW_ROW,
     "History": schemas.HISTORY,
     "Usage": schemas.USAGE,
     "JobPage": schemas.FOUND,

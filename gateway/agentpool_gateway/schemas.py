@@ -243,25 +243,9 @@ JOB = record(
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
 SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in UNLISTED})
-RELATIVE = record(
-    **SUMMARY["properties"],
-    generation={"type": "integer", "description": "0: the job; negative: ancestors; positive: descendants."},
-)
-FAMILY = record(job_id=TEXT, jobs=rows(RELATIVE), complete=FLAG | {"description": "Whether these are all."})
 JOBS = record(jobs=rows(SUMMARY))
 FOUND = record(jobs=rows(SUMMARY), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
 COUNTED = record(count=COUNT)
-FAILURE_GROUP = record(
-    error=TEXT | {"description": "First line; … stands for a number or an id."},
-    match=nullable(TEXT) | {"description": "For the condition `error`; null: no text selects the group."},
-    count=COUNT,
-    kinds=rows(TEXT),
-    latest_at_ms=COUNT,
-    job_id=TEXT | {"description": "The latest job."},
-)
-FAILURES = record(
-    groups=rows(FAILURE_GROUP), counted=COUNT, complete=FLAG | {"description": "Whether all dead letters were read."}
-)
 APPLIED = record(
     changed=COUNT, cursor=nullable(TEXT | {"description": "Send it in the next request; null: all are done."})
 )
@@ -307,42 +291,6 @@ KINDS = record(
     kinds=rows(record(kind=TEXT, route=TEXT, input=_JSON_SCHEMA, output=_JSON_SCHEMA)),
 )
 POOLS = record(pools=rows(TEXT))
-HISTORY_POINT = record(
-    at_ms=COUNT,
-    queued=COUNT,
-    running=COUNT,
-    slots=COUNT,
-    started=COUNT | {"description": "Claims, in total."},
-    finished=COUNT | {"description": "Ended jobs, in total."},
-    failed=COUNT | {"description": "Jobs that failed for good, in total."},
-    attempts=COUNT | {"description": "Ended attempts, in total."},
-    run_ms=COUNT | {"description": "Time of all ended attempts, in total."},
-    desired=nullable(COUNT) | {"description": "Workers; null: not known."},
-    ready=nullable(COUNT) | {"description": "Workers; null: not known."},
-)
-VERBS = record(pool=TEXT, verbs=rows(TEXT | {"description": "read, submit, manage or configure."}))
-POOL_HISTORY = record(pool=TEXT, points=rows(HISTORY_POINT))
-OVERVIEW_ROW: Schema = {
-    "type": "object",
-    "required": ["pool", "read", "troubles"],
-    "properties": {
-        "pool": TEXT,
-        "read": FLAG | {"description": "Whether the queue could be read; false: no figures."},
-        "troubles": rows(
-            record(severity={"type": "string", "enum": ["error", "warning", "note"]}, reason=TEXT, message=TEXT)
-        )
-        | {"description": "The worst first."},
-        "queued": COUNT,
-        "running": COUNT,
-        "dead": COUNT,
-        "slots": COUNT,
-        "workers": COUNT | {"description": "With an unexpired lease."},
-        "oldest_wait_ms": nullable(COUNT),
-        "ready_replicas": nullable(COUNT),
-        "wanted_replicas": nullable(COUNT),
-    },
-}
-OVERVIEW = record(pools=rows(OVERVIEW_ROW), age_ms=COUNT | {"description": "Of the figures."})
 QUEUE = record(
     pool=TEXT,
     taken_at_ms=COUNT,

@@ -65,12 +65,13 @@ async def _jobs(target: Target, ids: list[JobId]) -> list[str]:
 
 async def _pool(target: Target) -> str:
     from agentpool_core.cli.descriptions import describe_pool
+    from agentpool_core.queue.history import PoolHistory
     from agentpool_core.queue.inspector import Inspector
 
     resource = await _resource(target.pool)
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
-        queue = await inspector.snapshot_with_history(target.pool)
+        queue = await PoolHistory(redis, target.pool).snapshot()
         settings = await inspector.settings(target.pool)
         dead = await inspector.dead(target.pool, limit=MOST_DEAD, bodies=False)
         events = islice(await inspector.newest_events(target.pool, limit=EVENTS), EVENTS)

@@ -42,7 +42,7 @@ def queue(*, target: Target, workers: bool, output: Output) -> None:
 
 
 async def _read(target: Target) -> QueueSnapshot:
-    from agentpool_core.queue.inspector import Inspector
+    from agentpool_core.queue.history import PoolHistory
 
     async with open_redis(target) as redis:
-        return await Inspector(redis).snapshot_with_history(target.pool)
+        return await PoolHistory(redis, target.pool).snapshot()

@@ -69,14 +69,14 @@ def rates(before: QueueSnapshot | None, now: QueueSnapshot) -> str:
 
 
 async def _plain(target: Target, every_ms: int, *, once: bool) -> None:
-    from agentpool_core.queue.inspector import Inspector
+    from agentpool_core.queue.history import PoolHistory
 
     async with open_redis(target) as redis:
-        inspector = Inspector(redis)
-        before = await inspector.snapshot_with_history(target.pool)
+        pool = PoolHistory(redis, target.pool)
+        before = await pool.snapshot()
         while True:
             await asyncio.sleep(every_ms / 1000)
-            now = await inspector.snapshot_with_history(target.pool)
+            now = await pool.snapshot()
             say("\n".join((headline(now), rates(before, now), "", routes_table(now), "", workers_table(now))))
             before = now
             if once:
@@ -110,27 +110,27 @@ async def _live_pools(scope: Scope, every_ms: int) -> None:
 
 async def _live(target: Target, every_ms: int) -> None:
     from agentpool_core.cli.top_screen import open_screen, screen
-    from agentpool_core.queue.inspector import Inspector
+    from agentpool_core.queue.history import PoolHistory
 
     async with open_redis(target) as redis:
-        inspector = Inspector(redis)
-        before, now = None, await inspector.snapshot_with_history(target.pool)
+        pool = PoolHistory(redis, target.pool)
+        before, now = None, await pool.snapshot()
         with open_screen() as display:
             while True:
                 display.update(screen(target.pool, now, rates(before, now), trouble=None), refresh=True)
                 await asyncio.sleep(every_ms / 1000)
-                before, now = await _refresh(inspector, target, display, now)
+                before, now = await _refresh(pool, target, display, now)
 
 
 async def _refresh(
-    inspector: Any, target: Target, display: Any, last: QueueSnapshot
+    pool: Any, target: Target, display: Any, last: QueueSnapshot
 ) -> tuple[QueueSnapshot | None, QueueSnapshot]:
     """Return the last reading and a new reading; while Redis does not answer, the old figures stay, marked as old."""
     from agentpool_core.cli.top_screen import screen
 
     while True:
         try:
-            return last, await inspector.snapshot_with_history(target.pool)
+            return last, await pool.snapshot()
         except QueueUnreachableError as error:
             display.update(screen(target.pool, last, "unknown", trouble=str(error)), refresh=True)
             await asyncio.sleep(1)

@@ -15,6 +15,7 @@ from agentpool_core.process.cancellation import results_of
 from agentpool_core.queue.codec.records import HEAD_FIELDS, fields_of, job_of
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.keys import Keys
 
 if TYPE_CHECKING:
@@ -44,15 +45,15 @@ class Family:
 class FamilyReader:
     """Reads the families of a pool's jobs."""
 
-    def __init__(self, redis: RedisClient, pool: PoolRef, settings: PoolSettings) -> None:
+    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
         self._redis = redis
         self._pool = pool
         self._keys = Keys(pool)
-        self._settings = settings
 
     async def read(self, job_id: JobId, *, limit: int) -> Family:
         """Return a job with at most `limit` relatives. Raises UnknownJobError."""
-        own = await self._jobs([job_id])
+        settings = await Inspector(self._redis).settings(self._pool)
+        own = await self._jobs([job_id], settings)
         if not own:
             raise UnknownJobError(str(self._pool), job_id)
         found = {job_id: Relative(job=own[0], generation=0)}
@@ -65,7 +66,7 @@ class FamilyReader:
                 new = [each for each in dict.fromkeys(ids) if each not in found]
                 room = limit + 1 - len(found)
                 complete = complete and len(new) <= room
-                edge = await self._jobs(new[:room])
+                edge = await self._jobs(new[:room], settings)
                 found |= {job.job_id: Relative(job=job, generation=generation) for job in edge}
         return Family(relatives=tuple(found.values()), complete=complete)
 
@@ -77,18 +78,15 @@ class FamilyReader:
         with Reading("sscan"):
             return [JobId(str(member)) for reply in replies for member in sorted(reply[1])]
 
-    async def _jobs(self, ids: Iterable[JobId]) -> list[Job]:
+    async def _jobs(self, ids: Iterable[JobId], settings: PoolSettings) -> list[Job]:
         """Return the records that are kept."""
         names = list(ids)
         rows = await results_of(ask(self._redis, "HMGET", self._keys.job(each), *HEAD_FIELDS) for each in names)
+        limits = {"max_attempts": settings.max_attempts, "timeout_ms": settings.timeout_ms}
         jobs = []
         with Reading("hmget"):
             for job_id, values in zip(names, rows, strict=True):
                 fields = {name: value for name, value in zip(HEAD_FIELDS, values, strict=True) if value is not None}
                 if fields:
-                    jobs.append(self._record(job_id, fields))
+                    jobs.append(job_of(job_id, fields_of(fields), bodies=False, **limits))
         return jobs
-
-    def _record(self, job_id: JobId, fields: dict[str, str]) -> Job:
-        limits = {"max_attempts": self._settings.max_attempts, "timeout_ms": self._settings.timeout_ms}
-        return job_of(job_id, fields_of(fields), bodies=False, **limits)

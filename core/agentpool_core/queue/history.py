@@ -6,6 +6,7 @@ The operator records the points with its decisions (`scripts/record.lua`), so th
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import UnknownPoolError
@@ -13,6 +14,7 @@ from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
+from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.snapshots import HistoryPoint
 
@@ -21,25 +23,36 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.connection.client import RedisClient
+    from agentpool_core.queue.snapshots import QueueSnapshot
 
 POINTS = 120  # kept by the script
 APART_MS = 30_000  # at least, between two points
 
 
-async def record_point(redis: RedisClient, pool: PoolRef, *, desired: int | None, ready: int | None) -> bool:
-    """Add a point to a pool's history; return False if the newest point is too recent. Raises QueueError."""
-    args = ["" if number is None else str(number) for number in (desired, ready)]
-    reply = await scripts.RECORD.run(redis, Keys(pool).conf, args)
-    if reply == ["unknown_pool"]:
-        raise UnknownPoolError(str(pool))
-    return bool(reply == ["recorded"])
+class PoolHistory:
+    """The history of a pool."""
 
+    def __init__(self, redis: RedisClient, pool: PoolRef) -> None:
+        self._redis = redis
+        self._pool = pool
 
-async def read_history(redis: RedisClient, pool: PoolRef) -> tuple[HistoryPoint, ...]:
-    """Return the points of the last hour, oldest first; none without an operator. Raises QueueError."""
-    rows = await ask(redis, "XRANGE", Keys(pool).history, "-", "+", "COUNT", POINTS)
-    with Reading("xrange"):
-        return tuple(_point_of(str(row[0]), fields_of(row[1])) for row in rows)
+    async def record(self, *, desired: int | None, ready: int | None) -> bool:
+        """Add a point with these workers; return False if the newest point is too recent. Raises QueueError."""
+        args = ["" if number is None else str(number) for number in (desired, ready)]
+        reply = await scripts.RECORD.run(self._redis, Keys(self._pool).conf, args)
+        if reply == ["unknown_pool"]:
+            raise UnknownPoolError(str(self._pool))
+        return bool(reply == ["recorded"])
+
+    async def points(self) -> tuple[HistoryPoint, ...]:
+        """Return the points of the last hour, oldest first; none without an operator. Raises QueueError."""
+        rows = await ask(self._redis, "XRANGE", Keys(self._pool).history, "-", "+", "COUNT", POINTS)
+        with Reading("xrange"):
+            return tuple(_point_of(str(row[0]), fields_of(row[1])) for row in rows)
+
+    async def snapshot(self) -> QueueSnapshot:
+        """Return the pool's queue with its history, by which the estimate of a wait is one of the present work."""
+        return replace(await Inspector(self._redis).snapshot(self._pool), history=await self.points())
 
 
 def _point_of(entry: str, fields: Mapping[str, str]) -> HistoryPoint:

@@ -34,8 +34,6 @@ from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
-from agentpool_core.queue.family import Family, FamilyReader
-from agentpool_core.queue.history import read_history, record_point
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
 from agentpool_core.queue.schedules import Schedules, first_due
 from agentpool_core.queue.selection import Selection
@@ -48,7 +46,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, JobId, SignalWait, WorkerId
     from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.selection import JobPage
-    from agentpool_core.queue.snapshots import HistoryPoint, QueueSnapshot, WorkerSnapshot
+    from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
     from agentpool_core.queue.usage_totals import UsageQuery, UsageTotals
 
 JOBS_A_SLICE = 500  # deleted by a script
@@ -206,10 +204,6 @@ class Inspector:
         question = await open_question(self._redis, Keys(pool).job(job_id), steps) if job.waits_for else None
         return replace(job, steps=tuple(steps), question=question)
 
-    async def family(self, pool: PoolRef, job_id: JobId, *, limit: int = 200) -> Family:
-        """Return a job with at most `limit` ancestors and descendants. Raises UnknownJobError."""
-        return await FamilyReader(self._redis, pool, await self.settings(pool)).read(job_id, limit=limit)
-
     async def waits(self, pool: PoolRef, job: Job, *, most: int) -> list[SignalWait]:
         """Return the newest waits for signals of a job, oldest first, with the values of the signals."""
         waits = [step for step in job.steps if step.name.startswith(WAIT)]
@@ -232,18 +226,6 @@ class Inspector:
     async def usage(self, pool: PoolRef, query: UsageQuery) -> UsageTotals:
         """Return the usage of models by the jobs of a pool."""
         return await usage_totals(self._redis, pool, query)
-
-    async def snapshot_with_history(self, pool: PoolRef) -> QueueSnapshot:
-        """Return a pool's queue with its last hour, by which the estimate of a wait is one of the present work."""
-        return replace(await self.snapshot(pool), history=await self.history(pool))
-
-    async def history(self, pool: PoolRef) -> tuple[HistoryPoint, ...]:
-        """Return the points of the pool's last hour, oldest first."""
-        return await read_history(self._redis, pool)
-
-    async def record(self, pool: PoolRef, *, desired: int | None, ready: int | None) -> bool:
-        """Add a point with these workers to the history; return False if the newest point is too recent."""
-        return await record_point(self._redis, pool, desired=desired, ready=ready)
 
     def select(self, pool: PoolRef, selector: JobSelector) -> Selection:
         """Return the selected jobs of a pool, to count or change them."""

@@ -14,6 +14,8 @@ from agentpool_core.client import Client
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_core.queue.chunks import JobOutput
+from agentpool_core.queue.family import FamilyReader
+from agentpool_core.queue.history import PoolHistory
 from agentpool_core.queue.webhooks import Webhooks
 from agentpool_core.redis_address import Address, connect_to
 from agentpool_gateway.pools.event_hub import EventHub
@@ -39,6 +41,8 @@ class PoolQueue:
         self.inspector = Inspector(redis)
         self.client = Client(redis, pool=pool)
         self.webhooks = Webhooks(redis, pool)
+        self.history = PoolHistory(redis, pool)
+        self.families = FamilyReader(redis, pool)
         self.output = JobOutput(redis, pool)
         self.output_hub = OutputHub(redis, pool)
         self.snapshots = SnapshotCache(self.inspector, pool)
@@ -60,7 +64,7 @@ class PoolQueue:
 
     async def snapshot_with_history(self) -> QueueSnapshot:
         """Return the queue, not older than this call, with its last hour for the estimate of a wait."""
-        return replace(await self.snapshots.snapshot(), history=await self.inspector.history(self.pool))
+        return replace(await self.snapshots.snapshot(), history=await self.history.points())
 
     async def settings_of(self, snapshot: QueueSnapshot) -> PoolSettings:
         """Return the settings of the snapshot's revision."""

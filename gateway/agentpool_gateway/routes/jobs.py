@@ -144,7 +144,7 @@ async def family(admission: Admitted, job_id: str, limit: Annotated[int, Query(g
     Ancestors are the jobs that it waits or waited for, and the job that started it. Descendants are the jobs that it
     has started, and, until it ends, the jobs that wait for it.
     """
-    found = await admission.queue.inspector.family(admission.pool, JobId(job_id), limit=limit)
+    found = await admission.queue.families.read(JobId(job_id), limit=limit)
     rows = [summary_document(each.job, admission.pool) | {"generation": each.generation} for each in found.relatives]
     return JsonResponse({"job_id": job_id, "jobs": rows, "complete": found.complete})
 

@@ -40,7 +40,7 @@ async def history(admission: Admitted) -> JsonResponse:
     The operator records the points; none without an AgentPool. A total only grows, so that the difference of two points
     is a rate.
     """
-    points = await admission.queue.inspector.history(admission.pool)
+    points = await admission.queue.history.points()
     return JsonResponse(pool_history_document(points, admission.pool))
 
 

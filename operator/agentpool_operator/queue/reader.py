@@ -21,7 +21,7 @@ from agentpool_core.errors import (
     UnknownPoolError,
 )
 from agentpool_core.jobs import WorkerId
-from agentpool_core.queue.history import APART_MS
+from agentpool_core.queue.history import APART_MS, PoolHistory
 from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, lost_workers
 from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_core.redis_address import SecretError
@@ -109,7 +109,7 @@ class QueueReader:
         desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await self._connections.open(address).inspector.record(pool.ref, desired=desired, ready=ready)
+                await PoolHistory(self._connections.open(address).redis, pool.ref).record(desired=desired, ready=ready)
         except (QueueError, TimeoutError) as error:
             log.debug("a point is missing in the history of %s: %s", pool.ref, type(error).__name__)
 

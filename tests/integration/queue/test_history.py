@@ -6,8 +6,8 @@ import pytest
 
 from agentpool_core.errors import UnknownPoolError
 from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
-from agentpool_core.queue import Consumer, Inspector, Producer
-from agentpool_core.queue.history import APART_MS, POINTS
+from agentpool_core.queue import Consumer, Producer
+from agentpool_core.queue.history import APART_MS, POINTS, PoolHistory
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 
@@ -19,21 +19,21 @@ async def later(redis, pool: PoolRef, ms: int) -> None:
 
 async def test_points_are_half_a_minute_apart_and_an_hour_of_them_is_kept(redis, pool: PoolRef):
     """Two operators record no more than one; an unknown number of workers stays unknown."""
-    inspector = Inspector(redis)
+    history = PoolHistory(redis, pool)
     await Producer(redis, pool).submit(JobRequest(kind="greet"))
-    assert await inspector.history(pool) == ()
-    assert await inspector.record(pool, desired=3, ready=2)
-    assert not await inspector.record(pool, desired=9, ready=9)
+    assert await history.points() == ()
+    assert await history.record(desired=3, ready=2)
+    assert not await history.record(desired=9, ready=9)
     await later(redis, pool, APART_MS)
-    assert await inspector.record(pool, desired=None, ready=None)
-    first, second = await inspector.history(pool)
+    assert await history.record(desired=None, ready=None)
+    first, second = await history.points()
     assert (first.queued, first.desired, first.ready) == (1, 3, 2)
     assert (second.desired, second.ready) == (None, None)
     assert second.at_ms - first.at_ms >= APART_MS
     for _ in range(POINTS):
         await later(redis, pool, APART_MS)
-        assert await inspector.record(pool, desired=0, ready=0)
-    points = await inspector.history(pool)
+        assert await history.record(desired=0, ready=0)
+    points = await history.points()
     assert len(points) == POINTS
     assert all(point.desired == 0 for point in points)
 
@@ -41,20 +41,20 @@ async def test_points_are_half_a_minute_apart_and_an_hour_of_them_is_kept(redis,
 async def test_a_pool_without_settings_has_no_history(redis, pool_ref: PoolRef):
     """A point of an unknown pool would be a key without an owner."""
     with pytest.raises(UnknownPoolError):
-        await Inspector(redis).record(pool_ref, desired=1, ready=1)
+        await PoolHistory(redis, pool_ref).record(desired=1, ready=1)
     assert not await redis.exists(Keys(pool_ref).history)
 
 
 async def test_the_snapshot_with_history_estimates_the_present_work(redis, pool: PoolRef):
     """The estimate follows the jobs under way, although the totals of the pool are those of many short jobs."""
-    inspector, worker = Inspector(redis), Consumer(redis, pool, WorkerId("w"))
+    history, worker = PoolHistory(redis, pool), Consumer(redis, pool, WorkerId("w"))
     await worker.register(slots=1, host="h")
     await redis.hset(Keys(pool).counters, mapping={"attempts": "10000", "run_ms": "100000"})
     await Producer(redis, pool).submit_many([JobRequest(kind="greet") for _ in range(3)])
     assert len(await worker.claim(1)) == 1
-    await inspector.record(pool, desired=1, ready=1)
+    await history.record(desired=1, ready=1)
     await later(redis, pool, 20_000)
     await worker.renew(slots=1, running=1)
-    wait_ms = estimated_wait_ms(await inspector.snapshot_with_history(pool))
+    wait_ms = estimated_wait_ms(await history.snapshot())
     assert wait_ms is not None
     assert wait_ms >= 3 * 20_000
