@@ -42,7 +42,7 @@ from agentpool_core.jobs import (
 )
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
-from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, startable
+from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, startable, workers_for
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.settings import PoolSettings
@@ -247,13 +247,15 @@ def demand_document(snapshot: QueueSnapshot, settings: PoolSettings, pool: PoolR
     by_route, _ = startable(routes, bounds_of(snapshot), within_s=SOON_SECONDS)
     waiting = 0 if snapshot.paused else sum(by_route.values()) + lost
     running = snapshot.running - lost
+    jobs = {route.name: route.running + (0 if snapshot.paused else by_route[route.name]) for route in routes}
+    workers = workers_for(jobs, routes, concurrency=settings.concurrency, gpu_memory_mib=settings.gpu_memory_mib)
     return {
         "pool": str(pool),
         "running": running,
         "startable": waiting,
         "held_back": sum(route.ready for route in routes) + lost - waiting + snapshot.held,
         "jobs": running + waiting,
-        "workers": math.ceil((running + waiting) / settings.concurrency),
+        "workers": math.ceil(workers),
     }
 
 

@@ -53,6 +53,18 @@ CATALOGUE = (
         new="local room = math.huge",
     ),
     Mutant(
+        name="packing-without-memory",
+        wrong="a worker starts more jobs than fit into its GPU memory",
+        old="return c.cost.memory == 0 and by_slots or math.min(by_slots, math.floor(free_memory / c.cost.memory))",
+        new="return by_slots",
+    ),
+    Mutant(
+        name="packing-without-kept-room",
+        wrong="small jobs pass a large one for ever",
+        old="if not is_passed then return math.huge end",
+        new="if is_passed then return math.huge end",
+    ),
+    Mutant(
         name="short-exchange-forgets-the-waiting",
         wrong="the short exchange ends a job without notice to those that wait for the job",
         old="if v[1] ~= 'running' or v[5] or not v[3]",

@@ -32,6 +32,7 @@ from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
 from agentpool_worker.maintenance import MaintenanceLoop
 from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, starting_slots
+from agentpool_worker.slots.gpu import memory_for_jobs
 from agentpool_worker.slots.semaphore import Slots
 from agentpool_worker.slots.server import ServerReader
 from agentpool_worker.supervision.exits import RESTART, SICK
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.queue.completions import Reconciliation
     from agentpool_core.queue.connection.client import RedisClient
-    from agentpool_core.queue.settings import PoolSettings
+    from agentpool_core.queue.settings import PoolSettings, Route
     from agentpool_worker.handlers import HandlerSet
     from agentpool_worker.settings import WorkerSettings
     from agentpool_worker.slots.gpu import GpuReader
@@ -76,6 +77,8 @@ class Parts:
         self.pool = effective(pool, settings)
         self._loop = asyncio.get_running_loop()
         self.slots = Slots(starting_slots(self.pool))
+        self._reader = reader
+        self._divide_memory()
         self.metrics = WorkerMetrics(self.slots)
         self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
         self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
@@ -125,6 +128,7 @@ class Parts:
             overloaded=self.adaptive.report_overload,
             recorder=self.adaptive.recorder,
             fitness=self.fitness,
+            cost_of=self._cost_of,
             wait_rules=lambda: WaitRules(keep_ms=self.pool.keep_wait_ms, refuse_endless=self.pool.refuse_endless_waits),
         )
 
@@ -248,7 +252,17 @@ class Parts:
     def _on_settings(self, pool: PoolSettings) -> None:
         self.pool = effective(pool, self.settings)
         self.adaptive.apply_settings()
+        self._divide_memory()
+        if self.slots.packs:
+            self.claims.break_off()  # a wait that keeps slots knows nothing of their costs
         self.claims.bell()  # the pool may have been resumed, or a route's limit raised
+
+    def _cost_of(self, route: str) -> Route:
+        return self.pool.find_route(route)
+
+    def _divide_memory(self) -> None:
+        readings = self._reader.read() if self._reader is not None and self.pool.gpu_memory_mib else ()
+        self.slots.divide_memory(memory_for_jobs(self.pool.gpu_memory_mib, readings), packs=self.pool.packs)
 
     def _on_slots(self, change: Change) -> None:
         self.metrics.slot_changes[change.reason.value] += 1

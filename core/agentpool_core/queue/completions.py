@@ -146,6 +146,20 @@ class Hold(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Room:
+    """What a worker has free for jobs, where some jobs take more than a slot."""
+
+    slots: int  # free
+    all_slots: int
+    memory_mib: int = 0  # free GPU memory
+    all_memory_mib: int = 0
+
+    def __str__(self) -> str:
+        """As the scripts read it."""
+        return f"{self.slots} {self.all_slots} {self.memory_mib} {self.all_memory_mib}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Renewal:
     """The answer to a heartbeat."""
 

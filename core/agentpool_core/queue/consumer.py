@@ -33,6 +33,7 @@ from agentpool_core.queue.completions import (
     Place,
     Reconciliation,
     Renewal,
+    Room,
     SettleOutcome,
     Succeeded,
     Wake,
@@ -129,14 +130,14 @@ class Consumer(JobReports):
                 raise UnknownPoolError(str(self.pool))
             return PoolSettings.from_mapping(mapping)
 
-    async def claim(self, limit: int) -> list[Lease]:
-        """Claim up to `limit` jobs, the most urgent first, in a single round trip.
+    async def claim(self, limit: int | Room) -> list[Lease]:
+        """Claim up to `limit` jobs, or those that fit into a room, the most urgent first, in a single round trip.
 
         [] when nothing is ready, the pool is paused, every route with ready jobs is at its limit, the worker is
         cordoned (`Inspector.cordon`), or not registered (`renew` reports that). With limit 0 nothing is claimed; the
         bell rings again if something is ready.
         """
-        reply = await self._claiming(scripts.CLAIM, (self.worker, min(limit, MAX_CLAIM)))
+        reply = await self._claiming(scripts.CLAIM, (self.worker, _room(limit)))
         return self._leases(reply)
 
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
@@ -155,14 +156,16 @@ class Consumer(JobReports):
                 outcomes += self._outcomes(ended.completions, reply)
         return outcomes
 
-    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
-        """Settle and claim in a single round trip; `limit` is the number of free slots after the settle."""
+    async def exchange(
+        self, completions: Sequence[Completion], limit: int | Room
+    ) -> tuple[list[SettleOutcome], list[Lease]]:
+        """Settle and claim in a single round trip; `limit`: free slots, or the room, after the settle."""
         calls = settle_calls(completions)
         if not calls:
             return [], await self.claim(limit)
         *earlier, last = calls
         outcomes = await self._settle(earlier)
-        args = (self.worker, min(limit, MAX_CLAIM), _seed(), *last.arguments)
+        args = (self.worker, _room(limit), _seed(), *last.arguments)
         reply = await self._exchange(last, args)
         with Reading("exchange"):
             outcomes += self._outcomes(last.completions, reply[0])
@@ -390,3 +393,8 @@ def _one_line(note: str) -> str:
 
 def _seed() -> int:
     return random.randint(1, _SEEDS)  # noqa: S311  # jitter, not a secret
+
+
+def _room(limit: int | Room) -> str | int:
+    """Return a limit as the scripts read it."""
+    return str(limit) if isinstance(limit, Room) else min(limit, MAX_CLAIM)

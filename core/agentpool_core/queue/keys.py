@@ -152,6 +152,8 @@ Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 | r:ROUTE | number of running jobs |
 | p:ROUTE | ms until which an overloaded handler has paused the route |
 | x:WORKER | ms until which the worker is cordoned |
+| k:PLACE | worker that keeps room for the oldest job, and ms of its last claim |
+| b:WORKER | ms at which the worker last passed on a bell, because no job fits there |
 
 A namespace has keys of its own, `ap:{namespace/}:`, covered by the pattern of its ACL users: no pool's name is empty.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -26,6 +27,18 @@ class RouteLoad:
     ready: int = 0  # jobs that a free slot could claim now
     running: int = 0  # jobs in flight
     paused: bool = False  # after a handler's overload: no job starts at present
+    slots: int = 1  # of a worker, for each job
+    gpu_memory_mib: int = 0  # of a worker, for each job
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a job takes one slot and nothing else."""
+        return self.slots == 1 and not self.gpu_memory_mib
+
+    def per_worker(self, concurrency: int, gpu_memory_mib: int) -> int:
+        """Return how many of these jobs a worker runs at once; at least 1: an empty worker takes any job."""
+        by_slots = concurrency // self.slots
+        return max(1, min(by_slots, gpu_memory_mib // self.gpu_memory_mib) if self.gpu_memory_mib else by_slots)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +54,15 @@ class RouteBound:
 def loads_of(snapshot: QueueSnapshot) -> tuple[RouteLoad, ...]:
     """Return the load of each route; due jobs too, which no maintenance makes ready without a worker."""
     routes = [
-        RouteLoad(name=r.name, limit=r.limit, ready=r.backlog, running=r.running, paused=r.paused_ms > 0)
+        RouteLoad(
+            name=r.name,
+            limit=r.limit,
+            ready=r.backlog,
+            running=r.running,
+            paused=r.paused_ms > 0,
+            slots=r.slots,
+            gpu_memory_mib=r.gpu_memory_mib,
+        )
         for r in snapshot.routes
     ]
     if snapshot.due:
@@ -71,6 +92,14 @@ def lost_workers(snapshot: QueueSnapshot) -> list[WorkerSnapshot]:
 def lost_jobs(snapshot: QueueSnapshot) -> int:
     """Count the jobs of lost workers: their routes count them as running, and they wait for recovery."""
     return min(sum(worker.running for worker in lost_workers(snapshot)), snapshot.running)
+
+
+def workers_for(
+    jobs: Mapping[str, int], routes: Sequence[RouteLoad], *, concurrency: int, gpu_memory_mib: int
+) -> Fraction:
+    """Return the workers that jobs of these routes fill, each route by itself: a mixture may need one more."""
+    per_worker = {route.name: route.per_worker(concurrency, gpu_memory_mib) for route in routes}
+    return sum((Fraction(count, per_worker[name]) for name, count in jobs.items()), Fraction(0))
 
 
 def startable(

@@ -50,6 +50,13 @@ class Route:
     name: str
     kinds: tuple[str, ...] = ()  # job kinds that take this route; unlisted kinds take `default`, or are refused
     max_running: int | None = None  # jobs at once over all workers; None = no limit
+    slots: int = 1  # slots of a worker that a job takes
+    gpu_memory_mib: int = 0  # GPU memory of a worker that a job takes, in MiB
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a job takes one slot and nothing else."""
+        return self.slots == 1 and not self.gpu_memory_mib
 
 
 class LimitBy(StrEnum):
@@ -169,11 +176,13 @@ class PoolSettings:
     adaptive_mode: AdaptiveMode = AdaptiveMode.OFF
     adaptive_min: int = 1  # slots, floor when adaptive
     adaptive_max: int = 20  # slots, ceiling when adaptive
+    gpu_memory_mib: int = 0  # of a worker, for jobs, in MiB; 0: not divided between jobs
     drain_ms: int = 300_000  # time for the jobs of a stopping worker
     paused: bool = False  # no new claims
     delete_with_pool: bool = False  # deletionPolicy: Delete: the keys go when the AgentPool goes
     retired: bool = False  # deletionPolicy: Retain: the AgentPool is gone; its jobs can be read, new jobs are refused
     _by_kind: Mapping[str, str] = field(init=False, repr=False, compare=False)
+    _by_name: Mapping[str, Route] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Add the default route if missing, and index the kinds."""
@@ -181,6 +190,7 @@ class PoolSettings:
             object.__setattr__(self, "routes", (*self.routes, Route(name=DEFAULT_ROUTE)))
         by_kind = {kind: route.name for route in self.routes for kind in route.kinds}
         object.__setattr__(self, "_by_kind", by_kind)
+        object.__setattr__(self, "_by_name", {route.name: route for route in self.routes})
 
     def route_of(self, kind: str) -> str:
         """Return the route of a job of this kind."""
@@ -189,6 +199,15 @@ class PoolSettings:
     def schema_of(self, kind: str) -> JobSchema:
         """Return the schemas of a kind."""
         return next((schema for schema in self.schemas if kind in schema.kinds), _NO_SCHEMA)
+
+    def find_route(self, name: str) -> Route:
+        """Return the route of this name; a plain one if there is none any more."""
+        return self._by_name.get(name) or Route(name=name)
+
+    @property
+    def packs(self) -> bool:
+        """Whether jobs of some route take more than a slot."""
+        return not all(route.is_plain for route in self.routes)
 
     @property
     def revision(self) -> str:
@@ -199,13 +218,16 @@ class PoolSettings:
     def to_mapping(self) -> dict[str, str]:
         """Return the `conf` hash: a field for each setting, plus fields that scripts look up.
 
-        These are `route:<kind>`, `limit:<route>`, `weight:<sha1>`, and `schema:<kind>` with the digest of the schema of
-        payloads. A setting of None is the empty string.
+        These are `route:<kind>`, `limit:<route>`, `cost:<route>` (slots, GPU memory in MiB), `weight:<sha1>`, and
+        `schema:<kind>` with the digest of the schema of payloads. A setting of None is the empty string.
         """
         mapping = {name: _encoded(value) for name, value in _plain(self).items()}
         mapping |= {f"route:{kind}": route.name for route in self.routes for kind in route.kinds}
         mapping |= {
             f"limit:{route.name}": str(route.max_running) for route in self.routes if route.max_running is not None
+        }
+        mapping |= {
+            f"cost:{route.name}": f"{route.slots} {route.gpu_memory_mib}" for route in self.routes if not route.is_plain
         }
         mapping |= {f"schedule:{schedule.name}": schedule.to_json() for schedule in self.schedules}
         mapping |= {f"weight:{subject_digest(tenant.name)}": str(tenant.weight) for tenant in self.tenants}
@@ -233,12 +255,17 @@ class PoolSettings:
 def _plain(settings: PoolSettings) -> dict[str, object]:
     """Return the settings as JSON values, by field name."""
     plain: dict[str, object] = {s.name: getattr(settings, s.name) for s in fields(settings) if s.init}
-    plain["routes"] = [{"name": r.name, "kinds": list(r.kinds), "max_running": r.max_running} for r in settings.routes]
+    plain["routes"] = [_plain_route(route) for route in settings.routes]
     plain["schedules"] = [json.loads(schedule.to_json()) for schedule in settings.schedules]
     plain["tenants"] = [{"name": tenant.name, "weight": tenant.weight} for tenant in settings.tenants]
     plain["limits"] = [_plain_limit(limit) for limit in settings.limits]
     plain["schemas"] = [{"kinds": list(s.kinds), "input": s.input, "output": s.output} for s in settings.schemas]
     return plain
+
+
+def _plain_route(route: Route) -> dict[str, object]:
+    plain: dict[str, object] = {"name": route.name, "kinds": list(route.kinds), "max_running": route.max_running}
+    return plain if route.is_plain else {**plain, "slots": route.slots, "gpu_memory_mib": route.gpu_memory_mib}
 
 
 def _plain_limit(limit: Limit) -> dict[str, object]:
@@ -278,7 +305,8 @@ def routes_of(text: str) -> tuple[Route, ...]:
             raise TypeError("a route's name and kinds are texts")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise ValueError("a route's max_running is a whole number from 1, or null")
-        found.append(Route(name=name, kinds=tuple(kinds), max_running=limit))
+        costs = {field: int(route[field]) for field in ("slots", "gpu_memory_mib") if field in route}
+        found.append(Route(name=name, kinds=tuple(kinds), max_running=limit, **costs))
     return tuple(found)
 
 

@@ -21,6 +21,8 @@ class RouteSnapshot:
     limit: int | None  # jobs at once over all workers; None = no limit
     queued: Mapping[Priority, int]  # ready jobs
     running: int  # leased jobs
+    slots: int = 1  # of a worker, for each job
+    gpu_memory_mib: int = 0  # of a worker, for each job
     paused_ms: int = 0  # time until jobs start again after a handler's overload; 0: not paused
 
     @property

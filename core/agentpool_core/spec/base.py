@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from agentpool_core.jobs import KIND_PATTERN, LONGEST_KIND
 
 MAX_INT32 = 2_147_483_647
+MAX_CONCURRENCY = 10_000  # slots of a worker
 DAY_SECONDS = 86_400
 SUBDOMAIN_PATTERN = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$"  # names of most objects
 

@@ -61,6 +61,18 @@ class AgentPoolSpec(SpecModel):
             message="unlistedKinds Refuse takes no job while no route lists a kind; list kinds, or set it to Accept",
             field=".queue.unlistedKinds",
         ),
+        Rule(
+            holds=(
+                "!has(self.routes) || self.routes.all(r, !has(r.resources) || !has(r.resources.gpuMemoryMib) || "
+                "has(self.worker) && has(self.worker.gpuMemoryMib) && "
+                "r.resources.gpuMemoryMib <= self.worker.gpuMemoryMib)"
+            ),
+            message=(
+                "resources.gpuMemoryMib of a route must not exceed worker.gpuMemoryMib; set or raise the second, or "
+                "lower the first"
+            ),
+            field=".routes",
+        ),
     )
 
     @model_validator(mode="after")

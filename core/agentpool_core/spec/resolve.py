@@ -11,6 +11,7 @@ from agentpool_core.queue.settings import Budget, Limit, PoolSettings, Rate, Rou
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
 from agentpool_core.spec.queue import EndlessWaits, LimitSpec, RateSpec, UnlistedKinds
+from agentpool_core.spec.routes import RouteSpec
 
 MS_PER_SECOND = 1000
 
@@ -26,7 +27,7 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
     concurrency = concurrency_of(spec)
     ceiling = worker.adaptive.max or max(concurrency, CONCURRENCY[spec.workload][Profile.HIGH_THROUGHPUT])
     return PoolSettings(
-        routes=tuple(Route(name=r.name, kinds=tuple(r.kinds), max_running=r.max_running) for r in spec.routes),
+        routes=tuple(map(_route, spec.routes)),
         schemas=tuple(schema for route in spec.routes for schema in route.resolve_schemas()),
         limits=tuple(_limit(limit) for limit in queue.limits),
         schedules=tuple(schedule.resolve() for schedule in spec.schedules),
@@ -51,12 +52,23 @@ def settings_of(spec: AgentPoolSpec) -> PoolSettings:
         refuse_endless_waits=queue.waits.endless is EndlessWaits.REFUSE,
         retention_dead_ms=queue.retention_seconds.dead * MS_PER_SECOND,
         concurrency=concurrency,
+        gpu_memory_mib=worker.gpu_memory_mib or 0,
         adaptive_mode=worker.adaptive.mode,
         adaptive_min=worker.adaptive.min,
         adaptive_max=ceiling,
         drain_ms=worker.drain_seconds * MS_PER_SECOND,
         paused=spec.paused,
         delete_with_pool=spec.deletion_policy is DeletionPolicy.DELETE,
+    )
+
+
+def _route(route: RouteSpec) -> Route:
+    return Route(
+        name=route.name,
+        kinds=tuple(route.kinds),
+        max_running=route.max_running,
+        slots=route.resources.slots,
+        gpu_memory_mib=route.resources.gpu_memory_mib or 0,
     )
 
 

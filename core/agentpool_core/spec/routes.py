@@ -13,7 +13,7 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
 from agentpool_core.queue.settings import JobSchema
-from agentpool_core.spec.base import MAX_INT32, Kind, Rule, SpecModel
+from agentpool_core.spec.base import MAX_CONCURRENCY, MAX_INT32, Kind, Rule, SpecModel
 
 MAX_ROUTES = 16  # with MAX_KINDS, keeps the CEL rule over all kinds within the API server's cost limit
 MAX_KINDS = 32
@@ -52,6 +52,26 @@ class KindSchemaSpec(SchemaSpec):
     kind: Kind = Field(description="The kind, one of the route's.")
 
 
+class RouteResources(SpecModel):
+    """Resources of a worker that a running job takes."""
+
+    slots: int = Field(
+        default=1,
+        ge=1,
+        le=MAX_CONCURRENCY,
+        description="Slots that a job takes. A worker without running jobs starts a job of any number of slots.",
+    )
+    gpu_memory_mib: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description=(
+            "GPU memory that a job takes, in MiB. A worker starts as many jobs as fit into `worker.gpuMemoryMib` "
+            "together. Unset: none."
+        ),
+    )
+
+
 class RouteSpec(SpecModel):
     """Share of a pool: kinds of jobs, and the number of these jobs that may run at once."""
 
@@ -75,6 +95,9 @@ class RouteSpec(SpecModel):
         ge=1,
         le=MAX_INT32,
         description="Jobs of this route that run at once, over all workers. Unset: no limit but the slots.",
+    )
+    resources: RouteResources = Field(
+        default_factory=RouteResources, description="Resources of a worker that a job of this route takes."
     )
     schema_: SchemaSpec | None = Field(
         default=None,

@@ -8,10 +8,9 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, StringConstraints
 
 from agentpool_core.queue.settings import AdaptiveMode
-from agentpool_core.spec.base import DAY_SECONDS, Rule, SpecModel
+from agentpool_core.spec.base import DAY_SECONDS, MAX_CONCURRENCY, MAX_INT32, Rule, SpecModel
 from agentpool_core.spec.template import pod_template
 
-MAX_CONCURRENCY = 10_000  # slots of a worker
 VARIABLES_PATTERN = r"^([A-Za-z_][A-Za-z0-9_]*\*?|\*)$"  # a variable's name, or a prefix with an asterisk
 APP_PATTERN = "[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_.]*"  # module:attribute, for CEL and Python alike
 
@@ -147,6 +146,15 @@ class Worker(SpecModel):
     )
     adaptive: Adaptive = Field(
         default_factory=Adaptive, description="Changes of the number of slots of a running worker."
+    )
+    gpu_memory_mib: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description=(
+            "GPU memory of a worker for jobs, in MiB: that of its device, less the need of the driver and of the "
+            "handler itself. Divides the device between jobs of routes with `resources.gpuMemoryMib`."
+        ),
     )
     drain_seconds: int = Field(
         default=300,

@@ -33,6 +33,7 @@ def policy_of(spec: AgentPoolSpec, at: float) -> ScalingPolicy:
     minimum = minimum_at(scaling.min_replicas, map(_period, scaling.schedules), at)
     return ScalingPolicy(
         concurrency=concurrency_of(spec),
+        gpu_memory_mib=spec.worker.gpu_memory_mib or 0,
         min_replicas=minimum.replicas,
         schedule=minimum.schedule,
         max_replicas=scaling.max_replicas,

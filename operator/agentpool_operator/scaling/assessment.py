@@ -7,12 +7,11 @@ looks ahead by a start-up time and is kept as long as a worker needs to start, a
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling import learning
-from agentpool_operator.scaling.demand import Demand, demand
+from agentpool_operator.scaling.demand import Demand, demand, whole_workers
 from agentpool_operator.scaling.keep_warm import Load, is_sure, kept_warm, observe_gap
 from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remember
 from agentpool_operator.scaling.reaction import Outlook, desired_slots
@@ -38,7 +37,7 @@ def assess(
     reacting = plain.reacting
     if known.service_s is not None:
         outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
-        reacting = math.ceil(desired_slots(outlook) / max(1, policy.concurrency))
+        reacting = whole_workers(desired_slots(outlook), policy)
     if not policy.learns_hold:  # a window of the user's own says how long workers are kept, and nothing else does
         return replace(memory, shadow_queues=shadow_queues), replace(plain, reacting=reacting, workers=reacting)
     reactions = remember(
@@ -110,4 +109,4 @@ def _useful(backlog: Backlog, policy: ScalingPolicy) -> int:
     limits = [route.limit for route in backlog.routes]
     if not limits or any(limit is None for limit in limits):
         return policy.max_replicas
-    return math.ceil(sum(limit or 0 for limit in limits) / max(1, policy.concurrency))
+    return whole_workers(sum(limit or 0 for limit in limits), policy)

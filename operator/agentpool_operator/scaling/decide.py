@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from agentpool_operator.scaling import behavior
 from agentpool_operator.scaling.assessment import assess
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
-from agentpool_operator.scaling.demand import add_replacements
+from agentpool_operator.scaling.demand import add_replacements, count_in_jobs
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remember
 from agentpool_operator.scaling.reason_text import clause, count_text, demand_words
 
@@ -64,7 +64,7 @@ def demanded_workers(observation: Observation, policy: ScalingPolicy, memory: Po
         return _bounded_size(observation, policy).replicas
     if policy.paused:
         return observation.replicas
-    _, need = assess(observation, observation.backlog, policy, memory, now)
+    _, need = assess(observation, observation.backlog, count_in_jobs(policy, observation.backlog), memory, now)
     need = add_replacements(need, observation.backlog.out_of_service)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
@@ -92,7 +92,7 @@ def _begin(memory: PoolMemory, observation: Observation, now: float) -> PoolMemo
 def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
-    memory, need = assess(observation, backlog, policy, memory, now)
+    memory, need = assess(observation, backlog, count_in_jobs(policy, backlog), memory, now)
     need = add_replacements(need, backlog.out_of_service)
     if backlog.ready or backlog.running:
         memory = replace(memory, last_busy_at=now)
@@ -111,7 +111,7 @@ def _automatic(
     step = _limit_to_room(step, observation, at_work=min(max(need.reacting, policy.min_replicas), policy.max_replicas))
     keep = step.replicas
     step = _protect_busy_pods(step, observation)
-    reason = demand_words(need, policy.concurrency) + (f"; {step.note}" if step.note else "")
+    reason = demand_words(need, int(policy.concurrency)) + (f"; {step.note}" if step.note else "")
     return _conclude(
         Mode.AUTOMATIC,
         observation,

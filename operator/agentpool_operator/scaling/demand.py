@@ -12,11 +12,13 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from agentpool_core.queue.load import startable
+from agentpool_core.queue.load import startable, workers_for
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog
     from agentpool_operator.scaling.policy import ScalingPolicy
+
+ROUNDING = 1e-6  # workers: a quotient of exact numbers may exceed a whole number by less
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,12 +51,27 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, 
         running=running,
         ready=backlog.ready,
         slots=slots,
-        reacting=math.ceil(slots / max(1, policy.concurrency)),
-        workers=math.ceil(slots / max(1, policy.concurrency)),
+        reacting=whole_workers(slots, policy),
+        workers=whole_workers(slots, policy),
         held_back=backlog.ready - waiting,
         held=backlog.held,
         bounds=bounds,
     )
+
+
+def count_in_jobs(policy: ScalingPolicy, backlog: Backlog) -> ScalingPolicy:
+    """Return the policy with the jobs that a worker runs at once in place of its slots, for the present mixture.
+
+    A worker with 10 slots and 80 GiB has room for two jobs of 40 GiB.
+    """
+    if all(route.is_plain for route in backlog.routes):
+        return policy
+    by_route, _ = startable(backlog.routes, backlog.bounds, within_s=policy.target_wait_s)
+    jobs = {route.name: route.running + by_route[route.name] for route in backlog.routes}
+    workers = workers_for(
+        jobs, backlog.routes, concurrency=int(policy.concurrency), gpu_memory_mib=policy.gpu_memory_mib
+    )
+    return replace(policy, concurrency=float(sum(jobs.values()) / workers)) if workers else policy
 
 
 def add_replacements(need: Demand, out_of_service: int) -> Demand:
@@ -67,6 +84,11 @@ def add_replacements(need: Demand, out_of_service: int) -> Demand:
         workers=max(need.workers, need.reacting + out_of_service),
         out_of_service=out_of_service,
     )
+
+
+def whole_workers(slots: int, policy: ScalingPolicy) -> int:
+    """Return the workers that have so many slots."""
+    return math.ceil(slots / max(1, policy.concurrency) - ROUNDING)
 
 
 def _slots_for_waiting(jobs: int, target_wait_s: float, service_s: float | None) -> int:

@@ -57,7 +57,7 @@ class Load:
     service_s: float  # seconds that a job runs
     startup_s: float  # seconds that a worker takes to start
     target_s: float  # seconds that a job should wait at most
-    slots: int  # jobs that a worker runs at once
+    slots: float  # jobs that a worker runs at once
     most: int  # workers
 
 

@@ -42,7 +42,8 @@ class Behavior:
 class ScalingPolicy:
     """Bounds and targets of a pool."""
 
-    concurrency: int  # slots a worker
+    concurrency: float  # slots of a worker; for a mixture of jobs that take more, the jobs that it runs at once
+    gpu_memory_mib: int = 0  # of a worker, for jobs
     min_replicas: int = 0  # workers
     schedule: str = ""  # name of the schedule that sets the minimum now; empty: minReplicas does
     max_replicas: int = 20  # workers

@@ -18,7 +18,7 @@ class Outlook:
 
     running: int  # jobs
     startable: int  # jobs that wait and that their route lets run
-    slots_now: int  # of all workers, including starting workers
+    slots_now: float  # of all workers, including starting workers
     steady_rate: float  # jobs a second, over the last start-up time
     present_rate: float  # jobs a second, the busier of the last start-up time and the last target wait
     service_s: float  # seconds

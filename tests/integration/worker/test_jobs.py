@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from agentpool_core.jobs import Job, JobRequest, JobState
 from agentpool_core.queue import Inspector, PoolSettings, Producer
+from agentpool_core.queue.settings import Route
 from tests.fixtures.workers import until
 
 
@@ -153,6 +154,33 @@ async def test_concurrency_changes_without_a_restart(workers, submit, redis, poo
     for job_id in jobs:
         await Producer(redis, pool).cancel(job_id)
         await ended(job_id)
+
+
+async def test_a_worker_runs_what_fits_into_its_memory(workers, submit, redis, pool, ended):
+    """Jobs of 40 and of 10 of 80 GiB start as they fit, the oldest first, when others have ended."""
+    routes = (
+        Route(name="big", kinds=("nap",), gpu_memory_mib=40),
+        Route(name="small", kinds=("thread-nap",), gpu_memory_mib=10),
+    )
+    settings = PoolSettings(concurrency=10, routes=routes, gpu_memory_mib=80, lease_ms=1_000)
+    await Inspector(redis).configure(pool, settings)
+    workers.start()
+
+    async def started(count) -> None:
+        starts = lambda: {job for what, job in workers.runs() if what == "start"}  # noqa: E731
+        await until(lambda: len(starts()) == count, f"{count} jobs have started")
+
+    big = [await submit("nap", 600) for _ in range(3)]
+    await started(2)
+    small = [await submit("thread-nap", 0.01) for _ in range(8)]
+    await Producer(redis, pool).cancel(big[0])
+    await ended(big[0])
+    await started(3)
+    assert (await Inspector(redis).job(pool, small[0])).state is JobState.QUEUED
+    await Producer(redis, pool).cancel(big[1])
+    assert {(await ended(job_id)).state for job_id in small} == {JobState.SUCCEEDED}
+    await Producer(redis, pool).cancel(big[2])
+    await ended(big[2])
 
 
 async def test_metrics_report_outcomes(workers, submit, ended):

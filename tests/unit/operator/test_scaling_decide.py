@@ -99,6 +99,20 @@ def test_a_slot_for_each_job_while_the_service_time_is_unknown(ready, running, w
     assert decided(ready, running).replicas == workers
 
 
+def test_workers_are_counted_for_the_mixture_of_sizes():
+    """Of 80 GiB, one job of 45 GiB takes a worker; of ten slots, a job of five takes half of one."""
+    big = RouteLoad(name="big", ready=2, running=1, gpu_memory_mib=45)
+    small = RouteLoad(name="small", ready=20, gpu_memory_mib=8)
+    wide = RouteLoad(name="wide", ready=1, slots=5)
+    policy = replace(POLICY, concurrency=10, gpu_memory_mib=80)
+
+    def workers(*routes):
+        return decide(Observation(replicas=0, backlog=Backlog(routes=routes)), policy, SETTLED, 0.0).replicas
+
+    assert [workers(big), workers(small), workers(wide), workers(big, small, wide)] == [3, 2, 1, 6]
+    assert workers(RouteLoad(name="plain", ready=21)) == 3
+
+
 def test_a_known_service_time_sizes_the_pool_by_the_backlog():
     """A hundred jobs of half a second need ten slots to start within five seconds."""
     counters = Counters(finished=100, run_s=50.0)

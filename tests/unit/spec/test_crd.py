@@ -118,6 +118,11 @@ PERIOD = {"name": "office", "start": "45 7 * * 1-5", "end": "0 18 * * 1-5", "min
             {"queue": {"unlistedKinds": "Refuse"}, "routes": [{"name": "a", "maxRunning": 1}]},
             {"queue": {"unlistedKinds": "Refuse"}, "routes": [{"name": "a", "kinds": ["x"]}, {"name": "b"}]},
         ),
+        (
+            ".spec",
+            {"routes": [{"name": "a", "resources": {"gpuMemoryMib": 9}}], "worker": {"gpuMemoryMib": 8}},
+            {"routes": [{"name": "a", "resources": {"gpuMemoryMib": 8}}], "worker": {"gpuMemoryMib": 8}},
+        ),
         (".spec", {"queue": {"unlistedKinds": "Refuse"}}, {"queue": {"unlistedKinds": "Accept"}}),
         ("", {"metadata": {"name": "a" * 64}}, {"metadata": {"name": "a" * 63}}),
     ],

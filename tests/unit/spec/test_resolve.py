@@ -19,6 +19,15 @@ def spec(**fields: object) -> AgentPoolSpec:
     return AgentPoolSpec.model_validate(HANDLER | fields)
 
 
+def test_costs_of_a_route_reach_the_queue():
+    """A route's cost is a setting of its own; a plain route has none, and a settings hash is read back as it was."""
+    routes = [{"name": "big", "resources": {"gpuMemoryMib": 40}}, {"name": "wide", "resources": {"slots": 3}}]
+    settings = settings_of(spec(routes=[*routes, {"name": "plain"}], worker={"gpuMemoryMib": 80}))
+    mapping = settings.to_mapping()
+    assert (mapping["cost:big"], mapping["cost:wide"], mapping.get("cost:plain")) == ("1 40", "3 0", None)
+    assert PoolSettings.from_mapping(mapping) == settings
+
+
 @pytest.mark.parametrize(
     ("workload", "profile", "slots"),
     [

@@ -43,7 +43,7 @@ def heartbeat(queue):
     """A heartbeat that has not begun."""
     return Heartbeat(
         queue=queue,
-        slots=SimpleNamespace(total=1, used=0),
+        slots=SimpleNamespace(total=1, jobs=0, used=0),
         metrics=SimpleNamespace(renewals=0, renewal_failures=0, leases_lost=0),
         watchdog=SimpleNamespace(given_up=False),
         impediment=lambda: None,

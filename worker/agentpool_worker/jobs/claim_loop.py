@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from agentpool_core.jobs import Lease
-    from agentpool_core.queue.completions import Completion, SettleOutcome
+    from agentpool_core.queue.completions import Completion, Room, SettleOutcome
     from agentpool_worker.jobs.completion_buffer import Batch, CompletionBuffer
     from agentpool_worker.jobs.running_jobs import RunningJobs
     from agentpool_worker.slots.semaphore import Slots
@@ -41,8 +41,8 @@ _LARGEST_CLAIM = 200  # jobs; keeps a script call to a few milliseconds of Redis
 class ClaimQueue(Protocol):
     """The part of `agentpool_core.queue.consumer.Consumer` that is used here."""
 
-    async def claim(self, limit: int) -> list[Lease]:
-        """Take up to `limit` jobs."""
+    async def claim(self, limit: int | Room) -> list[Lease]:
+        """Take up to `limit` jobs, or those that fit into a room."""
 
     def compare_holdings(self) -> None:
         """Make the next claim compare the running jobs with the queue's records."""
@@ -50,7 +50,9 @@ class ClaimQueue(Protocol):
     async def settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         """End attempts."""
 
-    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
+    async def exchange(
+        self, completions: Sequence[Completion], limit: int | Room
+    ) -> tuple[list[SettleOutcome], list[Lease]]:
         """Settle and claim in a single round trip."""
 
 
@@ -79,6 +81,11 @@ class ClaimLoop:
         """Connect the loop with its completion buffer and its running jobs."""
         self.buffer = buffer
         self.running_jobs = running_jobs
+
+    @property
+    def packs(self) -> bool:
+        """Whether jobs take more than a slot, so that no claim may have a part of what is free."""
+        return self._slots.packs
 
     @property
     def may_claim(self) -> bool:
@@ -186,7 +193,7 @@ class ClaimLoop:
             await self._queue.claim(0)
             self._comparing = False
         share = max(_SMALLEST_SHARE, -(-self._slots.total // _CLAIM_TASKS))
-        limit = min(self._slots.free - self._reserved, share, _LARGEST_CLAIM) if self.claiming else 0
+        limit = self._next_limit(share)
         rings = self._rings
         if not self.buffer.pending and not (limit > 0 and self.maybe_work):
             return
@@ -195,11 +202,26 @@ class ClaimLoop:
         try:
             if self.buffer.pending or (self.maybe_work and self._slots.free > self._reserved):
                 self._turn.set()  # the second claim task handles the rest
-            leases = await (self._carry(batch, limit) if batch else self._queue.claim(limit))
+            leases = await (self._carry(batch, limit) if batch else self._queue.claim(self._asked(limit)))
         finally:
             self._reserved -= max(0, limit)
         if limit > 0:
             self.handle_claim(leases, limit, rings)
+
+    def _next_limit(self, share: int) -> int:
+        """Return the slots to claim for. Where jobs take more than a slot, one claim at a time has all that is free."""
+        if not self.claiming:
+            return 0
+        if not self._slots.packs:
+            return min(self._slots.free - self._reserved, share, _LARGEST_CLAIM)
+        if not self._reserved:
+            return self._slots.free
+        self.maybe_work = True
+        self._rings += 1  # the claim in flight does not know what becomes free now: it is followed by another
+        return 0
+
+    def _asked(self, limit: int) -> int | Room:
+        return self._slots.room if self._slots.packs else limit
 
     def handle_claim(self, leases: list[Lease], limit: int, rings: int) -> None:
         """Handle the answer to a claim: start the jobs, and decide whether more may be ready.
@@ -223,7 +245,7 @@ class ClaimLoop:
     async def _carry(self, batch: Batch, limit: int) -> list[Lease]:
         try:
             if limit > 0:
-                outcomes, leases = await self._queue.exchange(batch.completions, limit)
+                outcomes, leases = await self._queue.exchange(batch.completions, self._asked(limit))
             else:
                 outcomes, leases = await self._queue.settle(batch.completions), []
         except _UNFIT:

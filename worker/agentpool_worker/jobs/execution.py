@@ -20,6 +20,7 @@ from agentpool_core.text import encodable, render_error
 from agentpool_worker.context import Context
 from agentpool_worker.exceptions import Overloaded, Permanent, Retry, Yielded
 from agentpool_worker.guards.fitness import failure_of_worker
+from agentpool_worker.slots.semaphore import PLAIN
 from agentpool_worker.spans import attempt_span, is_tracing
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Execution:
     """An attempt in progress. Created for every job, so small and passive."""
 
     __slots__ = (
-        "ctx", "lease", "overloaded", "recorded", "started_at", "stop", "stop_at", "task", "unfit", "yield_reason",
+        "cost", "ctx", "lease", "overloaded", "recorded", "started_at", "stop", "stop_at", "task", "unfit",
+        "yield_reason",
     )  # fmt: skip
 
     def __init__(self, lease: Lease, calls: JobCalls, started_at: float) -> None:
@@ -64,6 +66,7 @@ class Execution:
         self.yield_reason = ReturnReason.PREEMPTED
         self.overloaded = False  # the handler raised Overloaded
         self.unfit = ""  # the worker's failure in this attempt
+        self.cost = PLAIN  # what the attempt took of the worker
         self.recorded: Run | None = None  # of the recorder of an adaptive worker
         self.task: asyncio.Task[None] | None = None
 

@@ -72,6 +72,9 @@ class OrderListener:
     async def hear_bell(self) -> None:
         """Wait once for work. Claims even without a bell: a lost bell delays, never strands."""
         await self._claims.hungry.wait()
+        if self._claims.packs:
+            await self._hear_plain_bell()
+            return
         limit, rings = self._claims.keep_free()
         if limit <= 0:  # taken since; the next ended job claims again
             self._claims.hungry.clear()
@@ -95,6 +98,13 @@ class OrderListener:
             self._carry_out(control)
         if leases:
             await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
+
+    async def _hear_plain_bell(self) -> None:
+        """Wait once for work without a claim: the claim loop asks for all that is free then."""
+        controls = await self._queue.wait(self._safety_poll_ms)
+        self._claims.bell()
+        for control in controls:
+            self._carry_out(control)
 
     def break_off(self) -> bool:
         """Cancel the present wait; return whether a wait was running."""

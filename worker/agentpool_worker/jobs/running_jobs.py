@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING
 from agentpool_core.queue.completions import Completion, Failed, Returned, ReturnReason, SettleOutcome, Succeeded
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.slots.recorder import Work
+from agentpool_worker.slots.semaphore import PLAIN
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from agentpool_core.jobs import JobId, Lease, LeaseToken
+    from agentpool_core.queue.settings import Route
     from agentpool_worker.context import Context, JobCalls
     from agentpool_worker.durable.waits import WaitRules
     from agentpool_worker.guards.fitness import Fitness
@@ -52,6 +54,7 @@ class RunningJobs:
         recorder: Recorder,
         fitness: Fitness,
         wait_rules: Callable[[], WaitRules | None] = lambda: None,
+        cost_of: Callable[[str], Route] = lambda _route: PLAIN,
     ) -> None:
         self._handlers = handlers
         self._slots = slots
@@ -63,6 +66,7 @@ class RunningJobs:
         self._recorder = recorder
         self._fitness = fitness
         self._wait_rules = wait_rules
+        self._cost_of = cost_of  # of a route, by name
         self.exhausted = ""  # description of the exhausted memory, while the worker leaves for this reason
         self._loop = asyncio.get_running_loop()
         self._armed_for = _NEVER
@@ -86,7 +90,8 @@ class RunningJobs:
             execution = Execution(lease, self._calls, now)
             execution.ctx.suspend, execution.ctx.wait_rules = self._suspend, self._wait_rules()
             self.running.add(execution)
-            self._slots.take()
+            execution.cost = self._cost_of(lease.route)
+            self._slots.take(execution.cost)
             execution.recorded = self._recorder.begin(lease.kind, execution.ctx)
             execution.task = self._loop.create_task(execution.run(run_job, self._finish))
             self._metrics.record_start(lease)
@@ -168,7 +173,7 @@ class RunningJobs:
             log.info("job %s has ended after it was abandoned", execution.lease.job_id)
             return
         self.running.discard(execution)
-        self._slots.release()
+        self._slots.release(execution.cost)
         self._metrics.record_end(execution.lease.kind, time.monotonic() - execution.started_at)
         self._recorder.end(execution.recorded, _work_of(execution, completion))
         self._judge(execution, completion)

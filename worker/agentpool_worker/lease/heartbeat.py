@@ -140,7 +140,7 @@ class Heartbeat:
             before = self._holdings()
             note = self._impediment() or ""
             slots = 0 if note else self._slots.total
-            renewal = await self._queue.renew(slots=slots, running=self._slots.used, note=note)
+            renewal = await self._queue.renew(slots=slots, running=self._slots.jobs, note=note)
             await self._act_on(renewal, before)
         except QueueError as error:
             self._record_failure(error)
@@ -181,7 +181,7 @@ class Heartbeat:
             self._unregistered = True
             log.error(
                 "the lease ran out %.1f s after its last renewal: the queue recovered %d jobs; registering again",
-                self.silent_seconds, self._slots.used,
+                self.silent_seconds, self._slots.jobs,
             )  # fmt: skip
             self._metrics.leases_lost += 1
             self._lost()

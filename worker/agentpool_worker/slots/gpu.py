@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+MIB = 2**20
 log = logging.getLogger(__name__)
 
 
@@ -79,6 +80,19 @@ class NvmlReader:
             memory_used_bytes=int(memory.used),
             memory_total_bytes=int(memory.total),
         )
+
+
+def memory_for_jobs(declared_mib: int, readings: Sequence[GpuReading]) -> int:
+    """Return the GPU memory that jobs may divide, in MiB: the declared memory, or that of a smaller GPU."""
+    if not readings or not declared_mib:
+        return declared_mib
+    smallest_mib = min(reading.memory_total_bytes for reading in readings) // MIB
+    if smallest_mib < declared_mib:
+        log.warning(
+            "spec.worker.gpuMemoryMib is %d, and the GPU has %d MiB: jobs divide %d MiB; lower the setting below it",
+            declared_mib, smallest_mib, smallest_mib,
+        )  # fmt: skip
+    return min(declared_mib, smallest_mib)
 
 
 def open_reader(environ: Mapping[str, str] | None = None) -> NvmlReader | None:

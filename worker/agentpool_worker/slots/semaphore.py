@@ -1,53 +1,76 @@
-"""The slots of a worker: the number of concurrent jobs, changeable at run time.
+"""The slots of a worker, and its GPU memory for jobs: what runs, and what is free; changeable at run time.
 
-A count, not a lock: the event loop is the only writer, and the claim loop asks for `free` before every claim. When the
-number shrinks below the used slots, running jobs keep their slots and no slot is taken until enough jobs end.
-`agentpool_worker.jobs.claim_loop` claims at most `free` jobs.
+Counts, not locks: the event loop is the only writer, and the claim loop asks for what is free before every claim. When
+a number shrinks below the use, running jobs keep what they have, and no job is claimed until enough of them end.
+`agentpool_worker.jobs.claim_loop` claims at most what is free.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from agentpool_core.queue.completions import Room
+from agentpool_core.queue.settings import Route
+
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+PLAIN = Route(name="plain")  # its jobs take a slot
 
 
 class Slots:
     """A semaphore of variable size; `on_free` is called when a resize leaves more room than before."""
 
-    __slots__ = ("_total", "_used", "on_free")
+    __slots__ = ("_memory_mib", "_memory_used_mib", "_total", "_used", "jobs", "on_free", "packs")
 
     def __init__(self, total: int) -> None:
         self._total = _check_total(total)
         self._used = 0
+        self._memory_mib = 0
+        self._memory_used_mib = 0
+        self.jobs = 0  # that run
+        self.packs = False  # whether some jobs take more than a slot
         self.on_free: Callable[[], None] | None = None
 
     @property
     def total(self) -> int:
-        """How many jobs may run at once."""
+        """How many jobs of one slot may run at once."""
         return self._total
 
     @property
     def used(self) -> int:
-        """How many jobs run."""
+        """How many slots the running jobs take."""
         return self._used
 
     @property
     def free(self) -> int:
-        """How many jobs may be claimed now; 0 while a shrink is being worked off."""
+        """How many slots may be claimed now; 0 while a shrink is being worked off."""
         return max(0, self._total - self._used)
 
-    def take(self) -> None:
-        """Take a slot for a job. The job was claimed for a free slot, so this never waits."""
-        self._used += 1
+    @property
+    def room(self) -> Room:
+        """What is free, where jobs take more than a slot."""
+        return Room(
+            slots=self.free,
+            all_slots=self._total,
+            memory_mib=max(0, self._memory_mib - self._memory_used_mib),
+            all_memory_mib=self._memory_mib,
+        )
 
-    def release(self) -> None:
-        """Release the slot of an ended job."""
-        if self._used == 0:
+    def take(self, cost: Route = PLAIN) -> None:
+        """Take what a job of a route takes. The job was claimed for what is free, so this never waits."""
+        self.jobs += 1
+        self._used += cost.slots
+        self._memory_used_mib += cost.gpu_memory_mib
+
+    def release(self, cost: Route = PLAIN) -> None:
+        """Release what an ended job took, at the cost at which it was taken."""
+        if self.jobs == 0:
             message = "a slot was released that was not in use"
             raise RuntimeError(message)
-        self._used -= 1
+        self.jobs -= 1
+        self._used -= cost.slots
+        self._memory_used_mib -= cost.gpu_memory_mib
 
     def resize(self, total: int) -> None:
         """Change the number of slots; running jobs keep their slots."""
@@ -55,6 +78,10 @@ class Slots:
         self._total = total
         if grown and self.on_free is not None:
             self.on_free()
+
+    def divide_memory(self, memory_mib: int, *, packs: bool) -> None:
+        """Change the GPU memory for jobs, in MiB, and whether jobs take more than a slot."""
+        self._memory_mib, self.packs = memory_mib, packs
 
 
 def _check_total(total: int) -> int:

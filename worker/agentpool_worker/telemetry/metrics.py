@@ -195,7 +195,7 @@ class WorkerMetrics:
 
     def _gauges(self) -> Iterator[Metric]:
         yield GaugeMetricFamily("agentpool_worker_slots", "Slots: jobs that may run at once.", value=self._slots.total)
-        yield GaugeMetricFamily("agentpool_worker_slots_used", "Jobs that run.", value=self._slots.used)
+        yield GaugeMetricFamily("agentpool_worker_slots_used", "Slots that running jobs take.", value=self._slots.used)
         yield GaugeMetricFamily("agentpool_worker_draining", "1 while the worker is leaving.", value=int(self.draining))
         readings = self.gpus()
         if not readings:  # absent is absent, not zero

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentpool_core.jobs import BudgetUse, Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
-from agentpool_core.queue.settings import DEFAULT_ROUTE, Limit, PoolSettings
+from agentpool_core.queue.settings import Limit, PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.usage import BILLION
 
@@ -49,18 +49,18 @@ def snapshot_of(reply: list[Any]) -> QueueSnapshot:
 
 def _routes(settings: str, counters: dict[str, str], now: int) -> tuple[RouteSnapshot, ...]:
     """Return the routes of the settings, then former routes that still hold jobs."""
-    limits: dict[str, int | None] = {
-        route.name: route.max_running for route in PoolSettings.from_mapping({"routes": settings}).routes
-    }
-    limits.setdefault(DEFAULT_ROUTE, None)
+    known = PoolSettings.from_mapping({"routes": settings})
+    names = dict.fromkeys(route.name for route in known.routes)
     for field, count in counters.items():
         sort, _, place = field.partition(":")
         if sort in {"q", "y", "u", "n", "r"} and count != "0":
-            limits.setdefault(place if sort == "r" else place.rpartition(":")[0], None)
+            names.setdefault(place if sort == "r" else place.rpartition(":")[0])
     return tuple(
         RouteSnapshot(
             name=name,
-            limit=limit,
+            limit=known.find_route(name).max_running,
+            slots=known.find_route(name).slots,
+            gpu_memory_mib=known.find_route(name).gpu_memory_mib,
             queued={
                 priority: sum(int(counters.get(f"{sort}:{name}:{priority}", 0)) for sort in "qyun")
                 for priority in Priority
@@ -68,7 +68,7 @@ def _routes(settings: str, counters: dict[str, str], now: int) -> tuple[RouteSna
             running=int(counters.get(f"r:{name}", 0)),
             paused_ms=_paused_ms(int(counters.get(f"p:{name}", 0)), now),
         )
-        for name, limit in limits.items()
+        for name in names
     )
 
 

@@ -50,12 +50,13 @@ for i = 6, 11 do
   if i ~= 10 and counters[i] and not find(counters[i], WHOLE) then return OTHER end -- claim.lua resets an unreadable counter
 end
 local cursor, running = counters[4], tonumber(counters[8] or 0)
-local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route, 'limits')
+local conf = redis.call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route, 'limits',
+  'cost:' .. route)
 local expiry = redis.call('ZSCORE', prefix .. 'workers', worker)
 local time = redis.call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (counters[9] or 0) -- only tests set an offset
 local now = clock + (counters[11] or 0)
-if conf[6] and conf[6] ~= '[]' then return OTHER end
+if conf[7] or (conf[6] and conf[6] ~= '[]') then return OTHER end
 if not conf[1] or conf[2] == '1' or not expiry or tonumber(expiry) <= now then return OTHER end
 if running >= setting_or(conf[5], math.huge) then return OTHER end
 

@@ -1,7 +1,7 @@
 -- exchange: settles and claims in one round trip, for a worker that replaces ended jobs by new jobs.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 limit (free slots after the settle), 3 seed (as in settle), then five for each completion
+-- ARGV   1 worker, 2 room after the settle, as in claim, 3 seed (as in settle), then five for each completion
 -- Returns {outcomes, reply of claim}
 -- Events those of settle and claim.
 
@@ -12,4 +12,4 @@
 write_though_memory_is_full()
 math.randomseed(tonumber(ARGV[3]))
 local outcomes = settle.all(ARGV[1], 4)
-return { outcomes, claim.run(ARGV[1], tonumber(ARGV[2])) }
+return { outcomes, claim.run(ARGV[1], ARGV[2]) }

@@ -2,10 +2,10 @@
 -- exchange.lua, with few commands and without parts: the parts' functions cost the server more than many jobs.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 limit (free slots after the settle), 3 seed (unused), then five for each completion (lib/settle.lua)
+-- ARGV   1 worker, 2 room after the settle, as in claim, 3 seed (unused), then five for each completion (lib/settle.lua)
 -- Returns as exchange.lua | {'other'}: no job was changed, and exchange.lua must decide: a completion that has not
 --        succeeded, a job with marks, special flags or of a different place, ready jobs of several places, requeued jobs,
---        tombstones, limits of the pool, a route at its limit, a paused route, a pause, a cordon, a reserved worker, a lost
+--        tombstones, limits of the pool, jobs that take more than a slot, a route at its limit, a paused route, a pause, a cordon, a reserved worker, a lost
 --        lease
 -- Events succeeded, started.
 
@@ -25,6 +25,7 @@ local call = redis.call
 local prefix = string.sub(KEYS[1], 1, -5)
 local counters_key, events_key = prefix .. 'counters', prefix .. 'events'
 local worker, limit = ARGV[1], tonumber(ARGV[2])
+if not limit then return OTHER end -- the worker's jobs take more than slots
 
 local function setting_or(text, default)
   return text and #text < 16 and find(text, WHOLE) and tonumber(text) or default
@@ -75,12 +76,12 @@ if (c[14] or '0') ~= '0' or c[15] or c[16] or c[17] or (c[18] or '0') ~= '0' or 
 if queued > 0 and c[2] ~= c[1] then return OTHER end -- of several places, requeued, or in lines of tenants
 
 local conf = call('HMGET', KEYS[1], 'revision', 'paused', 'max_attempts', 'timeout_ms', 'limit:' .. route, 'limits',
-  'retention_results_ms')
+  'retention_results_ms', 'cost:' .. route)
 local expiry = call('ZSCORE', prefix .. 'workers', worker)
 local time = call('TIME')
 local clock = time[1] * 1000 + math.floor(time[2] / 1000) + (c[11] or 0) -- only tests set an offset
 local now = clock + (c[12] or 0)
-if not conf[1] or conf[2] == '1' or (conf[6] and conf[6] ~= '[]') or not expiry or tonumber(expiry) <= now then return OTHER end
+if not conf[1] or conf[2] == '1' or conf[8] or (conf[6] and conf[6] ~= '[]') or not expiry or tonumber(expiry) <= now then return OTHER end
 
 -- The jobs that start.
 local stream = prefix .. 's' .. place

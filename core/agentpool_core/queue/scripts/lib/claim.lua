@@ -8,6 +8,7 @@
 --- include: jobs
 --- include: limits
 --- include: lines
+--- include: packing
 --- include: quarantine
 --- include: stray
 --- include: tombstones
@@ -46,10 +47,13 @@ local function look_at_head(c)
   return true
 end
 
--- Returns the rooms of a route: its own limit, and the limits of the pool that cover the whole route.
+-- Returns the rooms of a route: its own limit, and the limits of the pool that cover the whole route; `cost`: of its jobs in a
+-- worker's slots and memory, nil: one slot.
 local function rooms_of(route, counters)
   local rooms = limits.gates_of(route)
-  local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
+  local v = redis.call('HMGET', CONF, 'limit:' .. route, 'cost:' .. route)
+  local limit = setting_or(v[1], nil)
+  rooms.cost = packing.cost_of(v[2])
   local opens = limits.end_of_pause(counters['p:' .. route])
   if opens then rooms[#rooms + 1] = { left = 0, opens = opens, bucket = '~' .. route } end
   if limit then rooms[#rooms + 1] = { left = limit - number_or(counters['r:' .. route], 0), opens = math.huge } end
@@ -77,7 +81,7 @@ local function candidates_of(counters, patience)
           kept = sort == 'y', lined = sort == 'n', count = tonumber(count), field = field, rooms = rooms[route], route = route,
           priority = priority, rank = RANK[priority], patience = patience[priority], place = place,
           tombstones = number_or(counters['t' .. place], 0),
-          stream = stream_of(route, priority), cursor = counters['c' .. place], kept_last = counters['d' .. place],
+          cost = rooms[route].cost, stream = stream_of(route, priority), cursor = counters['c' .. place], kept_last = counters['d' .. place],
         }
       end
     end
@@ -85,10 +89,12 @@ local function candidates_of(counters, patience)
   return found
 end
 
-local function best_two(candidates)
+local function is_open(c) return c.count > 0 and left_of(c) > 0 end
+
+local function best_two(candidates, bar)
   local best, second
   for _, c in ipairs(candidates) do
-    if c.count > 0 and left_of(c) > 0 then
+    if is_open(c) and packing.fits(c) and c.score <= bar then
       if not best or before(c.score, c.rank, c.entry, c.place, best) then
         best, second = c, best
       elseif not second or before(c.score, c.rank, c.entry, c.place, second) then
@@ -323,29 +329,37 @@ local function take_from(best, second, worker, want, leases)
   return taken, looked_at - taken
 end
 
--- Claims from all candidates. Returns the number of leased jobs, and whether the worker could have claimed more.
-local function take_all(candidates, worker, limit, leases)
-  local taken, skipped = 0, 0
+-- Claims from all candidates. Returns the number of leased jobs, and where more may start: 'here', 'elsewhere', or nowhere (nil).
+local function take_all(candidates, counters, worker, leases)
+  local taken, skipped, bar = 0, 0, math.huge
   if #candidates > 1 then
     for _, c in ipairs(candidates) do
       if not look_at_head(c) then c.count = 0 end
     end
   end
   local best, second = candidates[1], nil
-  if #candidates > 1 then best, second = best_two(candidates) end
-  while best and best.count > 0 and left_of(best) > 0 and taken < limit and skipped < TOMBSTONES_MAX
-    and claimed_bytes < BYTES_MAX do
-    local want = math.min(limit - taken, best.count, left_of(best), CALL_ARGS_MAX)
+  if #candidates > 1 then
+    bar = packing.bar_of(candidates, is_open, counters, worker)
+    best, second = best_two(candidates, bar)
+  end
+  while best and is_open(best) and packing.fits(best) and skipped < TOMBSTONES_MAX and claimed_bytes < BYTES_MAX do
+    local want = math.min(packing.count(best), best.count, left_of(best), CALL_ARGS_MAX)
     local leased, gone = take_from(best, second, worker, want, leases)
     taken = taken + leased
     skipped = skipped + gone
+    packing.pay(best, leased, counters)
     if #candidates > 1 then
       if best.count > 0 and not look_at_head(best) then best.count = 0 end
-      best, second = best_two(candidates)
+      bar = math.min(bar, packing.bar_of(candidates, is_open, counters, worker))
+      best, second = best_two(candidates, bar)
     end
   end
-  for _, c in ipairs(candidates) do limits.note_shut_gates(c.rooms) end
-  return taken, best ~= nil and best.count > 0 and left_of(best) > 0
+  local rest
+  for _, c in ipairs(candidates) do
+    limits.note_shut_gates(c.rooms)
+    if is_open(c) then rest = rest or 'elsewhere' end
+  end
+  return taken, best and is_open(best) and packing.fits(best) and 'here' or rest
 end
 
 -- Returns the counters. While a place has lines, its undelivered jobs are moved to lines first, so that they take turns, too.
@@ -367,7 +381,8 @@ end
 
 -- Returns {status, revision, Redis's clock, max attempts, timeout ms, six values for each lease}; status: ok, paused,
 -- cordoned, unregistered.
-function claim.run(worker, limit)
+function claim.run(worker, room)
+  local limit = packing.enter(room)
   local conf = redis.call('HMGET', CONF, 'revision', 'paused', 'max_attempts', 'timeout_ms', 'patience_critical_ms',
     'patience_task_ms', 'patience_info_ms', 'limits')
   local revision = conf[1] or ''
@@ -401,7 +416,7 @@ function claim.run(worker, limit)
     critical = setting_or(conf[5], 0), task = setting_or(conf[6], 60000), info = setting_or(conf[7], 600000),
   }
   local candidates = candidates_of(counters, patience)
-  local taken, more = take_all(candidates, worker, limit, reply)
+  local taken, rest = take_all(candidates, counters, worker, reply)
   for _, c in ipairs(candidates) do
     if not c.kept and number_or(counters['t' .. c.place], 0) > 0 then tombstones.sweep(c.stream, c.route, c.priority) end
   end
@@ -409,6 +424,6 @@ function claim.run(worker, limit)
   bump('running', taken)
   bump('started', taken)
   announce.conclude()
-  if more then ring() end -- a second idle worker may claim the rest
+  if rest then packing.ring_for(rest, counters, worker) end -- a second idle worker may claim the rest
   return reply
 end

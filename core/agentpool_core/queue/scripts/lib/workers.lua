@@ -74,7 +74,7 @@ local function remove_worker(worker)
   redis.call('ZREM', WORKERS, worker)
   redis.call('HDEL', WORKER_INFO, worker)
   redis.call('HDEL', WORKER_KINDS, worker)
-  redis.call('HDEL', COUNTERS, 'x:' .. worker)
+  redis.call('HDEL', COUNTERS, 'x:' .. worker, 'b:' .. worker)
   if redis.call('HGET', COUNTERS, 'alone') == worker then redis.call('HDEL', COUNTERS, 'alone', 'alone_job') end
   redis.call('DEL', PREFIX .. 'ctl:' .. worker)
 end
