@@ -195,9 +195,12 @@ class Client:
         """Return jobs in a state; see `find`, which also continues a list."""
         return await self._inspector.jobs(self.pool, JobState(state), limit=limit)
 
-    async def replay(self, job_id: JobId | str) -> None:
-        """Put a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError if not dead."""
-        await self._inspector.replay(self.pool, JobId(job_id))
+    async def replay(self, job_id: JobId | str, *, downstream: bool = False) -> int:
+        """Put a dead letter back into the queue. Raises UnknownJobError, or InvalidJobError if not dead.
+
+        `downstream`: with all jobs that were cancelled because of it; return their number.
+        """
+        return await self._inspector.replay(self.pool, JobId(job_id), downstream=downstream)
 
     async def find(self, selector: JobSelector, *, limit: int = 100, cursor: str | None = None) -> JobPage:
         """Return at most `limit` selected jobs, and the cursor for the next page (None: these were the last).

@@ -155,9 +155,9 @@ class SyncClient:
         """As `Client.jobs`."""
         return self._call(self._client.jobs(state, limit=limit))
 
-    def replay(self, job_id: JobId | str) -> None:
+    def replay(self, job_id: JobId | str, *, downstream: bool = False) -> int:
         """As `Client.replay`."""
-        self._call(self._client.replay(job_id))
+        return self._call(self._client.replay(job_id, downstream=downstream))
 
     def find(self, selector: JobSelector, *, limit: int = 100, cursor: str | None = None) -> JobPage:
         """As `Client.find`."""

@@ -160,7 +160,7 @@ CANCEL: Responses = {
     409: _problem("The job's state forbids it."),
 }
 REPLAY_JOBS: Responses = {**CHANGE_JOBS, 410: _RETIRED}
-REPLAY: Responses = {**CANCEL, 410: _RETIRED}
+REPLAY: Responses = {**CANCEL, 202: _json(schemas.REPLAYED, "Asked for."), 410: _RETIRED}
 RESULT: Responses = {
     **_read(schemas.RESULT, "How the job ended."),
     202: _json(schemas.RESULT, "Not ended yet."),

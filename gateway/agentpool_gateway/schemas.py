@@ -283,6 +283,10 @@ SCHEDULE_CHANGED = record(name=TEXT, outcome=TEXT)
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 SIGNALLED = record(job_id=TEXT, signal=TEXT, outcome=TEXT)
 OUTCOME = record(job_id=TEXT, outcome=TEXT)
+REPLAYED = {
+    **OUTCOME,
+    "properties": {**OUTCOME["properties"], "downstream": COUNT | {"description": "Restored with it, if asked for."}},
+}
 PURGED = record(deleted=COUNT, left=COUNT)
 _JSON_SCHEMA: Schema = {"type": ["object", "null"], "description": "A JSON Schema (2020-12); null: any value."}
 KINDS = record(

@@ -307,6 +307,17 @@ CATALOGUE = (
         new="if false then",
     ),
     Mutant(
+        name="restored-too-early",
+        wrong="a restored job of a pipeline is ready although its parents have not ended",
+        old="if #parents == 0 then return children.unblock(job) end",
+        new="do return children.unblock(job) end",
+    ),
+    Mutant(
+        name="restoring-is-not-continued",
+        wrong="a caller that dies leaves a pipeline half restored",
+        old="more_children = downstream.continue() or more_children",
+    ),
+    Mutant(
         name="results-do-not-reach-children",
         wrong="a parent's result is lost on its way to the child",
         old="    redis.call('HSET', child.key, 'in:' .. parent, result)\n",

@@ -143,9 +143,10 @@ export class Client {
     return (await this.http.json<{ count: number }>("/jobs:count", { query: { ...options } })).count;
   }
 
-  /** Puts a dead letter back into the queue. */
-  async replay(jobId: string): Promise<void> {
-    await this.http.json(`/dead/${encodeURIComponent(jobId)}/replay`, { method: "POST", once: true });
+  /** Puts a dead letter back into the queue; `downstream`: with all jobs that were cancelled because of it. */
+  async replay(jobId: string, options: { downstream?: boolean } = {}): Promise<void> {
+    const query = options.downstream ? { downstream: "true" } : {};
+    await this.http.json(`/dead/${encodeURIComponent(jobId)}/replay`, { method: "POST", query, once: true });
   }
 
   /** Returns depths, running jobs, workers and totals at this moment. */

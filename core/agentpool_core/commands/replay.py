@@ -21,6 +21,7 @@ EPILOG = (
     """\b
 Examples:
   agentpool replay 0193f6c2a1b-9f86d081 --pool research/analysts
+  agentpool replay 0193f6c2a1b-9f86d081 --downstream
   agentpool replay --all
   agentpool replay --kind summarize --submitted-after 2h
 
@@ -35,21 +36,25 @@ errors. `agentpool trace` submits the arrivals of a recorded trace."""
 @pool_options
 @selector_options()
 @click.option("--all", "everything", is_flag=True, help="All dead letters of the pool.")
-def replay(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, everything: bool) -> None:
+@click.option("--downstream", is_flag=True, help="With all jobs that were cancelled because of JOB.")
+def replay(*, jobs: tuple[str, ...], target: Target, selector: JobSelector, everything: bool, downstream: bool) -> None:
     """Put failed jobs back into the queue, with all their attempts."""
     check_choice(jobs, selector, everything=everything)
     if jobs:
-        run(_replay(target, [JobId(job) for job in jobs]))
+        run(_replay(target, [JobId(job) for job in jobs], downstream=downstream))
         return
+    if downstream:
+        raise click.UsageError("--downstream needs the ids of the failed jobs; selected jobs are replayed alone.")
     chosen = replaced(selector, states=(JobState.FAILED,))
     say(f"{format_count(run(change_selected(target, chosen, 'replay')), 'job')} queued again")
 
 
-async def _replay(target: Target, ids: list[JobId]) -> None:
+async def _replay(target: Target, ids: list[JobId], *, downstream: bool) -> None:
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
         inspector = Inspector(redis)
         for job_id in ids:
-            await inspector.replay(target.pool, job_id)
-            say(f"job {job_id} queued again")
+            count = await inspector.replay(target.pool, job_id, downstream=downstream)
+            with_others = f", with {format_count(count, 'job')} downstream" if downstream else ""
+            say(f"job {job_id} queued again{with_others}")

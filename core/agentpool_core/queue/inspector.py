@@ -51,6 +51,7 @@ if TYPE_CHECKING:
 
 JOBS_A_SLICE = 500  # deleted by a script
 MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
+RESTORE_CALLS_MAX = 1_000  # the maintenance restores the jobs of any larger pipeline
 HEAR_SECONDS = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 
@@ -243,13 +244,16 @@ class Inspector:
         """Yield the output of a job as it comes, until the job has ended. Raises UnknownJobError."""
         return follow_chunks(self._redis, self, pool, job_id, after=after)
 
-    async def replay(self, pool: PoolRef, job_id: JobId) -> None:
+    async def replay(self, pool: PoolRef, job_id: JobId, *, downstream: bool = False) -> int:
         """Put a dead letter back into the queue, with all its attempts.
+
+        `downstream`: also restore the jobs that were cancelled because of it, in steps of bounded size that the
+        maintenance continues; return their number. A job that was replayed before is accepted, too.
 
         Raises UnknownJobError, RetiredPoolError (no worker would run it), or InvalidJobError for a job that is not
         dead.
         """
-        reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id,))
+        reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id, "downstream" if downstream else ""))
         if reply == ["unknown"]:
             raise UnknownJobError(str(pool), job_id)
         if reply == ["retired"]:
@@ -261,6 +265,13 @@ class Inspector:
                 problem=f"it is {' '.join(map(str, reply[1:]))}, not failed",
                 remedy="replay dead letters only; submit the work again as a new job",
             )
+        with Reading("replay"):
+            count, more = int(reply[1]), reply[2] == 1
+        for _ in range(RESTORE_CALLS_MAX if more else 0):
+            reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id, "more"))
+            if reply[2] != 1:
+                break
+        return count
 
     async def discard(self, pool: PoolRef, job_ids: Iterable[JobId] = (), *, limit: int = 1_000) -> int:
         """Delete these dead letters, or the `limit` oldest if none is named; return their number."""

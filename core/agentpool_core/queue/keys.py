@@ -17,6 +17,8 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | group:ID | hash | as its job | groups of children that the job waits for, and how the children ended |
 | waiting | zset by ms | the pool's | jobs that wait without a slot, by the end of the wait; +inf: no limit |
 | stopping | set | until its members' children are cancelled | jobs with children left to cancel |
+| downstream:ID | list | as a dead letter | jobs cancelled because the job failed, by their ends |
+| restoring | hash | until the jobs are restored | replayed job -> looks since the last change |
 | releasing | set | until its members' children are released | ended jobs with children left to release |
 | key:SHA256 | string | as its job | digest of an idempotency key -> job id |
 | due | zset by ms | the pool's | scheduled jobs, retries included |

@@ -219,7 +219,8 @@ async def queue(call: Call) -> Document:
 
 async def replay(call: Call) -> Document:
     """Put a dead letter back into the queue."""
-    await call.admission.queue.inspector.replay(call.admission.pool, call.job_id)
+    downstream = call.arguments.get("downstream", False)
+    await call.admission.queue.inspector.replay(call.admission.pool, call.job_id, downstream=downstream)
     return {"job_id": call.job_id, "outcome": "queued"}
 
 

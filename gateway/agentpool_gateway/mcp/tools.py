@@ -220,8 +220,9 @@ _FIXED: tuple[Tool, ...] = (
     Tool(
         name="replay",
         title="Replay a dead letter",
-        description="Put a dead letter back into the queue, with all its attempts.",
-        arguments=_arguments("job_id", job_id=_JOB_ID),
+        description="Put a dead letter back into the queue, with all its attempts. `downstream`: with all jobs that "
+        "were cancelled because of it.",
+        arguments=_arguments("job_id", job_id=_JOB_ID, downstream={"type": "boolean"}),
         answer=schemas.OUTCOME,
         call=operations.replay,
     ),

@@ -52,15 +52,24 @@ async def dead(admission: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] 
 
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)
-async def replay(admission: Admitted, job_id: str) -> JsonResponse:
-    """Put a dead letter back into the queue, with all its attempts."""
+async def replay(
+    admission: Admitted,
+    job_id: str,
+    *,
+    downstream: Annotated[bool, Query()] = False,
+) -> JsonResponse:
+    """Put a dead letter back into the queue, with all its attempts.
+
+    `downstream`: with all jobs that were cancelled because of it; the answer has their number.
+    """
     try:
-        await admission.queue.inspector.replay(admission.pool, JobId(job_id))
+        count = await admission.queue.inspector.replay(admission.pool, JobId(job_id), downstream=downstream)
     except InvalidJobError as error:
         raise ProblemError(
             HTTPStatus.CONFLICT, "not-dead", f"job {job_id!r}: {error.problem}", remedy=error.remedy
         ) from error
-    return JsonResponse({"job_id": job_id, "outcome": "queued"}, status_code=HTTPStatus.ACCEPTED)
+    answer = {"job_id": job_id, "outcome": "queued", **({"downstream": count} if downstream else {})}
+    return JsonResponse(answer, status_code=HTTPStatus.ACCEPTED)
 
 
 @router.delete("/dead/{job_id}", responses=openapi.DISCARDED)

@@ -239,7 +239,10 @@ async def test_dead_letters_can_be_replayed_and_purged(http, consumer):
     assert (await http.post(f"/dead/{job}/replay")).status_code == 409
     await consumer.serve_one(error="no good")
     assert [letter["job_id"] for letter in (await http.get("/dead")).json()["jobs"]] == [job]
-    assert (await http.post(f"/dead/{job}/replay")).status_code == 202
+    child = (await http.post("/jobs", json={"kind": "k", "after": [job]})).json()["job_id"]
+    replayed = await http.post(f"/dead/{job}/replay", params={"downstream": True})
+    assert (replayed.status_code, replayed.json()["downstream"]) == (202, 1)
+    assert (await http.get(f"/jobs/{child}")).json()["state"] == "blocked"
     await consumer.serve_one(error="no good")
     assert (await http.delete("/dead")).json() == {"deleted": 1, "left": 0}
     assert (await http.delete(f"/dead/{job}")).status_code == 404

@@ -165,7 +165,8 @@ async def test_a_failed_job_is_an_error_of_its_tool(agent: Agent):
     (dead,) = (await agent.call("dead_letters"))["jobs"]
     assert dead["error"] == "ValueError: the model was not found"
     assert "mcp_app.py" in (await agent.call("get_job", job_id=dead["job_id"]))["error"]
-    assert await agent.call("replay", job_id=dead["job_id"]) == {"job_id": dead["job_id"], "outcome": "queued"}
+    replayed = await agent.call("replay", job_id=dead["job_id"], downstream=True)
+    assert replayed == {"job_id": dead["job_id"], "outcome": "queued"}
     waited = await agent.call("wait_for_job", job_id=dead["job_id"])
     assert (waited["state"], waited["error"]) == ("failed", "ValueError: the model was not found")
 

@@ -1,8 +1,9 @@
-"""Pipelines in random sequences, released two children at a time: the states are those of a release at once."""
+"""Pipelines in random sequences, released and restored in small parts: the states are those of one large part."""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import replace
 
 import pytest
@@ -12,10 +13,12 @@ from hypothesis.stateful import initialize, rule
 from agentpool_core.jobs import AfterCondition, JobId
 from agentpool_core.queue import scripts
 from agentpool_core.queue.completions import Failed
+from agentpool_core.queue.keys import Keys
 from tests.integration.queue.machine import PoolMachine, picks, run
 from tests.integration.queue.model import Model, ModelJob
 
-PART = ("local RELEASE_MAX = 200 ", "local RELEASE_MAX = 2 ")
+SMALL = ("local RELEASE_MAX = 2 ", "local LOOKS_MAX = 2 ")  # children, and restored jobs, in one script
+LARGE = re.compile(r"local (RELEASE_MAX|LOOKS_MAX) = 200 ")
 
 
 class Release(PoolMachine):
@@ -25,6 +28,8 @@ class Release(PoolMachine):
     def begin(self):
         self.model = Model()
         self.leases = []
+        self.after = {}  # parents of each job
+        self.stopped = set()  # jobs that were cancelled themselves
         self.configure()
 
     @rule(
@@ -44,6 +49,7 @@ class Release(PoolMachine):
             job = ModelJob(id=request.job_id, priority="task", route="default", max_attempts=1)
             job.runs_anyway = condition is not AfterCondition.SUCCEEDED
             job.for_failures = condition is AfterCondition.FAILED
+            self.after[job.id] = after
             self.model.submit(job, after, 0, None)
             self.model.conclude()
 
@@ -68,8 +74,34 @@ class Release(PoolMachine):
             job = waiting[number % len(waiting)]
             if self.job(job.id).state.value == job.state:  # else a part that is left decides first
                 self.model.cancel(job)
+                self.stopped.add(job.id)
                 self.do(self.producer.cancel(JobId(job.id)))
                 self.maintain(rounds)
+
+    @rule(number=picks, rounds=st.integers(0, 3))
+    def replay(self, number, rounds):
+        """Replay a failed job with everything downstream; one call restores a part, and maintenance the rest."""
+        self.agree()
+        failed = self.model.of_state("failed")
+        if failed:
+            root = failed[number % len(failed)]
+            arguments = (root.id, "downstream")
+            self.do(scripts.REPLAY.run(self.redis, Keys(self.pool).conf, arguments))
+            self.model.replay(root)
+            for job in self.model.of_state("cancelled"):
+                self.restore(job)
+            self.maintain(rounds)
+
+    def restore(self, job):
+        """Let a cancelled job wait again, unless it was cancelled itself or has a parent without a chance."""
+        parents = [self.model.jobs[name] for name in self.after[job.id]]
+        hopeless = any(parent.state in {"failed", "cancelled"} for parent in parents)
+        if hopeless or not parents or job.runs_anyway or job.id in self.stopped:
+            return
+        job.parents = {parent.id for parent in parents if parent.state != "succeeded"}
+        job.state = "blocked" if job.parents else "queued"
+        for name in job.parents:
+            self.model.jobs[name].kids.append(job.id)
 
     def maintain(self, rounds):
         for _ in range(rounds):
@@ -102,16 +134,16 @@ class Release(PoolMachine):
 
 @pytest.fixture
 def _small_parts(monkeypatch):
-    """Let each script release two children."""
+    """Let each script release two children, and restore two jobs."""
     for name, script in vars(scripts).copy().items():
-        if isinstance(script, scripts.Script) and PART[0] in script.source:
-            source = script.source.replace(*PART)
+        if isinstance(script, scripts.Script):
+            source = LARGE.sub(r"local \1 = 2 ", script.source)
             sha = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
             monkeypatch.setattr(scripts, name, replace(script, source=source, sha=sha))
-    assert PART[1] in scripts.MAINTAIN.source
+    assert all(text in scripts.MAINTAIN.source for text in SMALL)
 
 
 @pytest.mark.usefixtures("_small_parts")
-def test_children_released_in_parts_end_as_if_released_at_once(redis_url):
-    """Random pipelines, ends and cancels, with maintenance between the parts."""
+def test_pipelines_in_parts_end_as_pipelines_at_once(redis_url):
+    """Random pipelines, ends, cancels and replays, with maintenance between the parts."""
     run(Release, redis_url)

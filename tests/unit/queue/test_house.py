@@ -117,5 +117,7 @@ def test_the_state_page_draws_every_move_of_the_model():
     moves |= {("blocked", "queued"), ("blocked", "scheduled"), ("scheduled", "queued"), ("queued", "running")}
     moves |= {("running", state) for state in ("succeeded", "failed", "cancelled", "scheduled", "queued", "waiting")}
     moves |= {("waiting", "queued"), ("waiting", "cancelled")}
-    moves |= {("failed", "queued")} | {(state.value, "[*]") for state in JobState if state.terminal}
+    moves |= {("failed", "queued"), ("cancelled", "blocked")} | {
+        (state.value, "[*]") for state in JobState if state.terminal
+    }
     assert arrows == moves

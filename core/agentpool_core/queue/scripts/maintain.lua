@@ -15,6 +15,7 @@
 --- include: cancelling
 --- include: children
 --- include: clock
+--- include: downstream
 --- include: jobs
 --- include: limits
 --- include: pause
@@ -130,6 +131,7 @@ local function maintain()
   duties.trim_ended()
   local more_children = cancelling.continue()
   more_children = children.continue() or more_children
+  more_children = downstream.continue() or more_children
   announce.conclude()
   local next_at = duties.next_work(more_children)
   local schedules_due = redis.call('ZCOUNT', PREFIX .. 'schedules-due', '-inf', now)

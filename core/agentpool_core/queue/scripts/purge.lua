@@ -28,7 +28,7 @@ end
 -- A record may have a wrong type or any content: unreadable fields are ignored.
 local function delete_job(id)
   local key = PREFIX .. 'job:' .. id
-  local names = { key, PREFIX .. 'kids:' .. id, PREFIX .. 'chunks:' .. id, PREFIX .. 'started:' .. id, PREFIX .. 'group:' .. id }
+  local names = { key, PREFIX .. 'kids:' .. id, PREFIX .. 'chunks:' .. id, PREFIX .. 'started:' .. id, PREFIX .. 'group:' .. id, PREFIX .. 'downstream:' .. id }
   local v = redis.pcall('HMGET', key, 'idem', 'watch', 'holds', 'tenant', 'spec')
   if v[1] then names[#names + 1] = PREFIX .. 'key:' .. string.match(v[1], '^%S*') end
   for client in string.gmatch(v[2] or '', '%S+') do names[#names + 1] = PREFIX .. 'inbox:' .. client end
@@ -112,7 +112,7 @@ local function delete_the_rest()
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
   delete_usage()
   delete({ schedules.defined, schedules.due, schedules.last, schedules.paused, PREFIX .. 'outbox', PREFIX .. 'history' })
-  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, PREFIX .. 'stopping', YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
+  delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, PREFIX .. 'stopping', PREFIX .. 'restoring', YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
 delete({ CONF })

@@ -3,6 +3,7 @@
 -- The number of children is unlimited, and a cancelled child may have children itself: a script therefore releases a
 -- bounded part. The rest stays in kids:PARENT, and the parent in `releasing`, where maintenance continues.
 
+--- include: downstream
 --- include: jobs
 
 local RELEASE_MAX = 200 -- children in one script
@@ -22,6 +23,7 @@ local function cancel(child, reason)
   redis.call('SREM', BLOCKED, child.id)
   if jobs.has_flag(child, 't') then redis.call('ZREM', TTL, child.id) end
   jobs.finish(child, 'cancelled', 'reason', reason, reason)
+  downstream.note(child.id, reason)
 end
 
 local function all_succeeded(job)

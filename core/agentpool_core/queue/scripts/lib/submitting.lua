@@ -4,6 +4,7 @@
 --- include: children
 --- include: clock
 --- include: conflicts
+--- include: downstream
 --- include: groups
 --- include: jobs
 
@@ -250,6 +251,7 @@ local function store(request)
     redis.call('HSET', job.key, 'spec', spec, 'payload', request.payload)
     for _, parent in ipairs(parents or {}) do redis.call('SREM', PREFIX .. 'kids:' .. parent, job.id) end
     jobs.finish(job, 'cancelled', 'reason', failed, failed)
+    if parents then downstream.note(job.id, failed) end
     return 'cancelled'
   end
   if waits > 0 then
