@@ -142,6 +142,12 @@ PANELS: tuple[View, ...] = (
          needs="a pool with limits",
          queries=((f"max by (namespace, pool, limit) (agentpool_pool_limit_waiting_jobs{{{OF_POOL}}})",
                    "{{limit}} {{pool}}"),)),
+    View(row=POOL, title="Budgets", text="Money of the present window that jobs have spent, and the amount of the "
+         "budget. Budgets by tenant and key: agentpool limits list.", needs="a pool with a budget",
+         queries=((f"max by (namespace, pool, limit) (agentpool_pool_budget_spent{{{OF_POOL}}})",
+                   "spent {{limit}} {{pool}}"),
+                  (f"max by (namespace, pool, limit) (agentpool_pool_budget_amount{{{OF_POOL}}})",
+                   "amount {{limit}} {{pool}}"))),
     View(row=POOL, title="Scheduled and blocked", text="Jobs that wait for their time, or for other jobs.",
          queries=((_by_pool("agentpool_pool_scheduled_jobs"), "scheduled {{pool}}"),
                   (_by_pool("agentpool_pool_blocked_jobs"), "blocked {{pool}}"))),
@@ -187,6 +193,9 @@ PANELS: tuple[View, ...] = (
     View(row=WORKERS, title="Usage of models", text="Tokens each second, as handlers report them.", unit="ops",
          needs="handlers that report usage",
          queries=((_rate("agentpool_worker_tokens_total", "pool, direction"), "{{direction}} {{pool}}"),)),
+    View(row=WORKERS, title="Cost of models", text="Money each hour, in the unit that handlers report: the ten most "
+         "expensive pairs of kind and model. By tenant: agentpool usage.", needs="handlers that report usage",
+         queries=((_top(f"3600 * {_rate('agentpool_worker_cost_total', 'kind, model')}"), "{{kind}} {{model}}"),)),
     View(row=WORKERS, title="Lost leases and failed renewals", text="Both should be 0: a lost lease means that "
          "jobs ran again.", unit="ops",
          queries=((_rate("agentpool_worker_leases_lost_total", "pool"), "lost {{pool}}"),

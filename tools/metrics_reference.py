@@ -68,6 +68,7 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
     """Return the number of values and the values of each emitter's labels, as bounded by the code."""
     from agentpool_core.jobs import Priority
     from agentpool_core.queue.completions import SettleOutcome
+    from agentpool_core.spec.queue import MAX_LIMITS
     from agentpool_core.spec.routes import MAX_ROUTES
     from agentpool_gateway.http.middleware import METHODS
     from agentpool_operator.scaling.decision import Cap
@@ -82,9 +83,12 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
         ("operator", "pool"): ("one a pool", "of each AgentPool that is served"),
         ("operator", "by"): (str(len(Cap)), "what caps a pool; one at a time for each pool"),
         ("operator", "route"): (f"{MAX_ROUTES + 1} a pool", "`spec.routes`, and `default`"),
+        ("operator", "limit"): (f"{MAX_LIMITS} a pool", "`spec.queue.limits`"),
         ("operator", "priority"): (str(len(Priority)), "critical, task, info"),
         ("operator", "direction"): ("2", "up, down"),
         ("worker", "kind"): (f"{kinds} a worker", "the first kinds that come; the rest counts as `other`"),
+        ("worker", "model"): (f"{kinds} pairs with a kind a worker", "as handlers report them; the rest is `other`"),
+        ("worker", "direction"): ("2", "input, output"),
         ("worker", "outcome"): (str(len(SettleOutcome)), ", ".join(SettleOutcome)),
         ("worker", "reason"): (str(len(Reason)), ", ".join(Reason)),
         ("worker", "gpu"): ("one a GPU", "the indices of the GPUs that the worker sees"),
@@ -108,8 +112,8 @@ def rows() -> list[Row]:
 
 def operator_registry() -> CollectorRegistry:
     """Return the operator's registry with a sample pool."""
-    from agentpool_core.jobs import PoolRef, Priority
-    from agentpool_core.queue.snapshots import QueueSnapshot, RouteSnapshot
+    from agentpool_core.jobs import BudgetUse, PoolRef, Priority
+    from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_operator.metrics import Metrics
     from agentpool_operator.pools.pool import Declared, Pool, Room
@@ -120,6 +124,10 @@ def operator_registry() -> CollectorRegistry:
     declared = Declared(resource={"metadata": {"uid": "u"}}, spec=spec)
     pool = Pool(ref=PoolRef("ns", "pool"), declared=declared, room=Room(placeable=1))
     pool.queue.backlog = Backlog()
+    budget = BudgetUse(limit="budget", amount=1, spent=0, resets_at_ms=0)
+    limit = LimitSnapshot(
+        name="budget", by=None, text="", waiting=0, routes=(), free=None, interval_ms=None, budget=budget
+    )
     pool.queue.snapshot = QueueSnapshot(
         taken_at_ms=0,
         routes=(RouteSnapshot(name="default", limit=1, queued=dict.fromkeys(Priority, 0), running=0),),
@@ -134,6 +142,7 @@ def operator_registry() -> CollectorRegistry:
         run_ms_total=0,
         paused=False,
         settings_revision="",
+        limits=(limit,),
     )
     metrics = Metrics()
     metrics.registry.register(QueueMetrics([pool], leading=lambda: True))
@@ -146,6 +155,7 @@ def operator_registry() -> CollectorRegistry:
 def worker_registry() -> CollectorRegistry:
     """Return the worker's registry with a sample job and a sample GPU."""
     from agentpool_core.queue.completions import SettleOutcome
+    from agentpool_core.queue.usage import UsageReport
     from agentpool_worker.slots.gpu import GpuReading
     from agentpool_worker.telemetry.metrics import WorkerMetrics
 
@@ -153,6 +163,7 @@ def worker_registry() -> CollectorRegistry:
     metrics = WorkerMetrics(cast("Any", slots))
     metrics.record_outcomes(["kind"], [SettleOutcome.APPLIED])
     metrics.record_end("kind", 0.0)
+    metrics.record_usage("kind", [UsageReport(model="model", input_tokens=1)])
     metrics.slot_changes["settings"] += 1
     metrics.gpus = lambda: [GpuReading(index=0, utilisation=0.0, memory_used_bytes=0, memory_total_bytes=1)]
     return metrics.registry

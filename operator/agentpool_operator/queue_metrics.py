@@ -35,7 +35,7 @@ class QueueMetrics:
         pools = self._pools if self._leading() else ()
         read = [(pool, pool.snapshot) for pool in pools if pool.snapshot is not None]
         yield from _routes(read)
-        yield _limits(read)
+        yield from _limits(read)
         yield from _gauges(read)
         yield from _counters(read)
         yield _held_devices(read)
@@ -67,14 +67,27 @@ def _routes(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     yield from (queued, running, limit)
 
 
-def _limits(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
+def _limits(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
+    labels = (*POOL, "limit")
     waiting = GaugeMetricFamily(
-        "agentpool_pool_limit_waiting_jobs", "Jobs that wait for a limit, by its name.", labels=(*POOL, "limit")
+        "agentpool_pool_limit_waiting_jobs", "Jobs that wait for a limit, by its name.", labels=labels
+    )
+    spent = GaugeMetricFamily(
+        "agentpool_pool_budget_spent",
+        "Money spent in the present window of a budget for all jobs, in the unit that handlers report.",
+        labels=labels,
+    )
+    amount = GaugeMetricFamily(
+        "agentpool_pool_budget_amount", "Money of a window of a budget for all jobs, likewise.", labels=labels
     )
     for pool, snapshot in read:
         for limit in snapshot.limits:
-            waiting.add_metric([*_names(pool), limit.name], limit.waiting)
-    return waiting
+            names = [*_names(pool), limit.name]
+            waiting.add_metric(names, limit.waiting)
+            if limit.budget is not None:
+                spent.add_metric(names, limit.budget.spent)
+                amount.add_metric(names, limit.budget.amount)
+    yield from (waiting, spent, amount)
 
 
 def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:

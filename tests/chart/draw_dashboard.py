@@ -24,7 +24,7 @@ from dashboard_picture import drawn
 
 FILE = ROOT / "docs/images/dashboard.png"
 ABSENT = {
-    "workers with a GPU", "a failed pass", "a gateway", "a pool with limits", "handlers that report usage",
+    "workers with a GPU", "a failed pass", "a gateway",
 }  # absent in this run  # fmt: skip
 # A morning in two minutes: waves of three kinds on three routes; some jobs fail, and some fail for good.
 STUDIO = """
@@ -39,13 +39,19 @@ spec:
       - -c
       - |
         case "$AGENTPOOL_KIND" in code) sleep 0.4;; text) sleep 0.2;; plan) sleep 1.5;; esac
+        usage='{"input_tokens": 900, "output_tokens": 150, "cost": 0.01, "model": "large"}'
+        curl -sf --json "$usage" "$AGENTPOOL_CONTEXT/usage"
         case "$(cat)" in *7) exit 65;; *3) test "$AGENTPOOL_ATTEMPT" -gt 1;; esac
   worker: {concurrency: 4, drainSeconds: 10}
   routes:
   - {name: code, kinds: [code], maxRunning: 5}
   - {name: text, kinds: [text], maxRunning: 3}
   - {name: plan, kinds: [plan]}
-  queue: {retry: {initialSeconds: 1}}
+  queue:
+    retry: {initialSeconds: 1}
+    limits:
+    - {name: provider, kinds: [text], rate: {count: 40, periodSeconds: 10}}
+    - {name: today, budget: {amount: 5, windowSeconds: 86400}}
   scaling: {maxReplicas: 6, pollSeconds: 1, idleSeconds: 10, behavior: {scaleDown: {stabilizationWindowSeconds: 5}}}
   gpu: {perWorker: 1}
 """

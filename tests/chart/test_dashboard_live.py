@@ -28,11 +28,17 @@ spec:
       - -c
       - |
         case "$AGENTPOOL_KIND" in
-        paid) curl -sf --json '{{"input_tokens": 900, "output_tokens": 150}}' "$AGENTPOOL_CONTEXT/usage" ;;
+        paid)
+          usage='{{"input_tokens": 900, "output_tokens": 150, "cost": 0.25, "model": "m"}}'
+          curl -sf --json "$usage" "$AGENTPOOL_CONTEXT/usage"
+          ;;
         doomed) exit 65 ;;
         esac
         sleep 0.4
-  queue: {{limits: [{{name: money, kinds: [paid], maxRunning: 1}}]}}
+  queue:
+    limits:
+    - {{name: money, kinds: [paid], maxRunning: 1}}
+    - {{name: today, budget: {{amount: 1000, windowSeconds: 86400}}}}
   worker:
     concurrency: 2
     template:
@@ -52,6 +58,8 @@ TELLING = {
     "two GPUs are held": 'max_over_time(agentpool_pool_gpus_held{pool="crunch"}[5m]) == 2',
     "a GPU is read": 'agentpool_worker_gpu_utilisation_ratio{pool="crunch"} == 0.25',
     "dead letters": f'agentpool_pool_dead_jobs{{pool="crunch"}} == {DOOMED}',
+    "what a budget has spent": 'agentpool_pool_budget_spent{pool="crunch",limit="today"} >= 0.25',
+    "what a budget allows": 'agentpool_pool_budget_amount{pool="crunch",limit="today"} == 1000',
     "the target": 'agentpool_pool_target_wait_seconds{pool="crunch"} == 5',
     "the size that the page gives to KEDA": KEDA[1].replace("summarizer", "crunch") if KEDA else "",
     "a pass that failed": 'agentpool_operator_failures_total{error="ForbiddenError"} > 0',

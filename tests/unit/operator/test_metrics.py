@@ -6,11 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from agentpool_core.jobs import PoolRef
+from agentpool_core.jobs import BudgetUse, PoolRef
+from agentpool_core.queue.settings import LimitBy
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot
 from agentpool_core.spec.scaling import Gpu
 from agentpool_operator.metrics import Metrics
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.registry import Pools
+from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog
@@ -75,3 +78,30 @@ def test_a_former_leader_shows_no_pool_until_the_next_term(pool):
     assert shown(metrics) == set()
     metrics.record_decision(pool, DECISION, before=1)
     assert shown(metrics) == before
+
+
+def test_a_budget_for_all_jobs_shows_its_money(pool):
+    """A budget by tenant has no series: tenants are without number."""
+    money = BudgetUse(limit="today", amount=100, spent=2.5, resets_at_ms=0)
+    fields = {"text": "", "routes": None, "free": None, "interval_ms": None}
+    limits = (
+        LimitSnapshot(name="today", by=None, waiting=3, budget=money, **fields),
+        LimitSnapshot(name="each", by=LimitBy.TENANT, waiting=1, **fields),
+    )
+    counts = dict.fromkeys(("scheduled", "blocked", "dead", "submitted_total", "started_total", "finished_total"), 0)
+    pool.queue.snapshot = QueueSnapshot(
+        taken_at_ms=0, routes=(), oldest_wait_ms=None, workers=(), run_ms_total=0, paused=False,
+        settings_revision="", limits=limits, **counts,
+    )  # fmt: skip
+    metrics = Metrics()
+    metrics.registry.register(QueueMetrics([pool], leading=lambda: True))
+    of_limits = {
+        (sample.name.removeprefix("agentpool_pool_"), sample.labels["limit"]): sample.value
+        for family in metrics.registry.collect()
+        for sample in family.samples
+        if "limit" in sample.labels
+    }
+    assert of_limits == {
+        ("limit_waiting_jobs", "today"): 3, ("limit_waiting_jobs", "each"): 1,
+        ("budget_spent", "today"): 2.5, ("budget_amount", "today"): 100,
+    }  # fmt: skip
