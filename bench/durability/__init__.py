@@ -5,6 +5,7 @@ Real servers, a real worker, eight submitters. A power loss drops every byte tha
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,9 +94,11 @@ async def measure(row: Row) -> Outcome:
         place = row.setting.make(directory, *row.setting.options)
         try:
             await place.start()
-            return await run_trial(place.url, directory, row.durability, getattr(place, row.fault))
+            outcome = await run_trial(place.url, directory, row.durability, getattr(place, row.fault))
         finally:
             place.close()
+    print(f"{row.name}: {outcome}", file=sys.stderr, flush=True)
+    return outcome
 
 
 async def _price(setting: Setting, durability: Durability) -> dict[str, float]:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 WITHIN_SECONDS = 60.0
 DOWN_AFTER_MS = 500  # of Sentinel and of the cluster
-SNAPSHOT_AGE_SECONDS = 1.0
+SNAPSHOT_AGE_SECONDS = 3.0
 LAG_SECONDS = 0.5  # of a replica that has lost its primary
 DEAD_PORT = 1
 SLOTS = 16_384
@@ -64,7 +64,7 @@ class Single:
     async def lose_power(self) -> float:
         """Kill the server, drop its unsynced writes, and start it again."""
         struck = self._server.kill()
-        self._disk.lose_power()
+        self._disk.lose_power(self._data)
         await self._server.start()
         return struck
 

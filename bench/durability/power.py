@@ -23,7 +23,7 @@ class CompilerMissingError(Exception):
 
 
 class Disk:
-    """The directory of a server that was started with `environment`."""
+    """The disk of a server that was started with `environment`. `directory` has the note."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -34,11 +34,11 @@ class Disk:
             raise CompilerMissingError from error
         self.environment = {"LD_PRELOAD": str(library), "SYNCED_FILE": str(directory / NOTE)}
 
-    def lose_power(self) -> int:
-        """Cut each growing file to its synced size, after the server's end. Return the number of lost bytes."""
+    def lose_power(self, data: Path) -> int:
+        """Cut each growing file of the server to its synced size, after its end. Return the number of lost bytes."""
         sizes = self._synced()
         lost = 0
-        for file in self._directory.rglob(GROWING):
+        for file in data.rglob(GROWING):
             found = file.stat()
             kept = sizes.get(found.st_ino, 0)
             lost += found.st_size - kept

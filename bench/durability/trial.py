@@ -59,18 +59,19 @@ class Load:
 
     @contextlib.asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Submit from several tasks."""
+        """Submit from several tasks; wait for the answers to all started calls."""
+        over = asyncio.Event()
         async with asyncio.TaskGroup() as tasks:
-            loops = [tasks.create_task(self._submit_for_ever(name)) for name in range(SUBMITTERS)]
+            for name in range(SUBMITTERS):
+                tasks.create_task(self._submit_until(over, name))
             try:
                 yield
             finally:
-                for loop in loops:
-                    loop.cancel()
+                over.set()
 
-    async def _submit_for_ever(self, name: int) -> None:
+    async def _submit_until(self, over: asyncio.Event, name: int) -> None:
         number = 0
-        while True:
+        while not over.is_set():
             job_id = JobId(f"t{name}-{number}")
             with contextlib.suppress(QueueError):
                 await self._producer.submit(JobRequest(kind=KIND, payload=str(self._file), job_id=job_id))

@@ -35,8 +35,8 @@ class ParentGoneError(Exception):
 class Door(Protocol):
     """A way to submit and cancel."""
 
-    async def submit(self, request: JobRequest) -> str:
-        """Submit a job; return the acknowledged id."""
+    async def submit(self, request: JobRequest) -> tuple[str, str]:
+        """Submit a job; return the acknowledged id, and the state of a new job ("": an earlier submit made it)."""
 
     async def cancel(self, job_id: JobId) -> str:
         """Cancel a job; return the outcome as a word."""
@@ -51,15 +51,16 @@ class QueueDoor:
     def __init__(self, client: Any) -> None:
         self._producer = Producer(client, POOL)
 
-    async def submit(self, request: JobRequest) -> str:
+    async def submit(self, request: JobRequest) -> tuple[str, str]:
         try:
-            return str((await self._producer.submit(request)).job_id)
+            receipt = await self._producer.submit(request)
         except IdempotencyConflictError:
             raise
         except UnknownParentError as error:
             raise ParentGoneError(f"{request.job_id}: {error}") from error
         except QueueError as error:
             raise DoorShutError from error
+        return receipt.job_id, "" if receipt.duplicate else receipt.state.value
 
     async def cancel(self, job_id: JobId) -> str:
         try:
@@ -83,7 +84,7 @@ class GatewayDoor:
         self._jobs = f"{url}/v1/namespaces/{POOL.namespace}/pools/{POOL.name}/jobs"
         self._http = httpx.AsyncClient(timeout=CLIENT_TIMEOUT_SECONDS)
 
-    async def submit(self, request: JobRequest) -> str:
+    async def submit(self, request: JobRequest) -> tuple[str, str]:
         document = {name: value for name, value in dataclasses.asdict(request).items() if value not in (None, ())}
         answer = await self._ask("POST", "", json=document)
         if answer.status_code == HTTPStatus.CONFLICT:
@@ -92,7 +93,8 @@ class GatewayDoor:
             raise ParentGoneError(f"{request.job_id}: {answer.text}")
         if answer.status_code != HTTPStatus.ACCEPTED:
             raise AssertionError(f"{request.job_id} was answered {answer.status_code}: {answer.text}")
-        return str(answer.json()["job_id"])
+        receipt = answer.json()
+        return str(receipt["job_id"]), "" if receipt["duplicate"] else str(receipt["state"])
 
     async def cancel(self, job_id: JobId) -> str:
         answer = await self._ask("DELETE", f"/{job_id}")

@@ -42,6 +42,7 @@ class Ledger:
     """The promises of the queue."""
 
     acknowledged: dict[str, JobRequest] = field(default_factory=dict)
+    began_as: dict[str, str] = field(default_factory=dict)  # the state in the receipt of a new job
     acknowledged_at: dict[str, float] = field(default_factory=dict)  # time.monotonic()
     forgettable: set[str] = field(default_factory=set)  # acknowledged, and perhaps lost in a rollback of Redis
     cancelled_at: dict[str, float] = field(default_factory=dict)  # cancels with the answer `cancelled`
@@ -160,7 +161,7 @@ class Load:
         while True:
             self.ledger.attempts += 1
             try:
-                known_as = await door.submit(request)
+                known_as, state = await door.submit(request)
                 break
             except DoorShutError:
                 self.ledger.refusals += 1
@@ -171,6 +172,7 @@ class Load:
         if known_as != request.job_id:
             self.ledger.broken.append(f"{request.job_id} was acknowledged as {known_as}")
         self.ledger.acknowledged[str(request.job_id)] = request
+        self.ledger.began_as[str(request.job_id)] = state
         self.ledger.acknowledged_at[str(request.job_id)] = time.monotonic()
 
     async def _cancel(self, door: Door, request: JobRequest) -> None:
@@ -187,7 +189,7 @@ class Load:
         other = JobRequest(kind=request.kind, payload="other", idempotency_key=request.idempotency_key)
         for again in (same, other):
             try:
-                known_as = await door.submit(again)
+                known_as, _ = await door.submit(again)
             except IdempotencyConflictError:
                 continue  # `same` may differ in further fields of the digest
             except DoorShutError:

@@ -29,6 +29,7 @@ from tests.chaos.faults import Faults
 from tests.chaos.ground import BUDGET, ELASTIC, LIMITS, POOL, Ground
 from tests.chaos.history import History
 from tests.chaos.load import MOST_COST, SPENDER, Load
+from tests.chaos.public_record import judge_publicly, lines_of
 from tests.chaos.rollbacks import Rollback
 from tests.fixtures.redis import leaked_keys, wait_until
 from tests.specification.trace import Submitted, refusals
@@ -116,6 +117,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         limits={**LIMITS, "elastic": ELASTIC}, forgettable=ledger.forgettable, rollbacks=rollbacks,
         chunks=await _output(ground, ledger.acknowledged),
     )  # fmt: skip
+    findings += await _second_opinion(ground, load, history)
     findings += refusals(events, {job: _submitted(each) for job, each in ledger.acknowledged.items()}, complete=False)
     return {
         "seed": seed,
@@ -142,6 +144,23 @@ def _submitted(request: JobRequest) -> Submitted:
     """Return what the specification asks of a submitter."""
     most = {} if request.max_attempts is None else {"most": request.max_attempts}
     return Submitted(after=tuple(map(str, request.after)), delayed=bool(request.delay_ms), **most)
+
+
+async def _second_opinion(ground: Ground, load: Load, history: History) -> list[str]:
+    """Return the findings of the judge that knows the public record only."""
+    inspector, ledger = Inspector(ground.direct), load.ledger
+    known = {event.job_id for event in history.events}
+    jobs = []
+    for job in known:
+        with contextlib.suppress(UnknownJobError):
+            jobs.append(await inspector.job(POOL, job))
+    promised = [job for job in ledger.acknowledged if job not in ledger.forgettable]
+    lines = lines_of(
+        POOL, history.events, jobs, submitted={job: ledger.began_as.get(job, "") for job in promised},
+        cancelled=[job for job in ledger.cancelled_at if job not in ledger.forgettable or job in known],
+        limits={**LIMITS, "elastic": ELASTIC},
+    )  # fmt: skip
+    return await asyncio.to_thread(judge_publicly, ground.directory / "record.jsonl", lines)
 
 
 async def _asleep(ground: Ground) -> list[str]:

@@ -1,7 +1,8 @@
 """Redis goes back in time again and again under busy workers: the pool recovers within the documented time.
 
-Two ways: a crash that restores an older snapshot, and a replica that had stopped following and becomes primary. Lost
-jobs may stay lost; every known job ends once, and no slot, counter or entry remains.
+Three ways: a crash that restores an older snapshot, a replica that had stopped following and becomes primary, and a
+power loss that drops every unsynced write. Lost jobs may stay lost, but none that was acknowledged with durability;
+every known job ends once, and no slot, counter or entry remains.
 """
 
 from __future__ import annotations
@@ -9,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import tempfile
+from pathlib import Path
 
 import pytest
 
 from agentpool_core.errors import QueueError
-from agentpool_core.jobs import AfterCondition, JobRequest, JobState
+from agentpool_core.jobs import AfterCondition, Durability, JobRequest, JobState
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, connect
 from agentpool_core.queue.audit import audit
+from bench.durability.power import Disk
 from tests.fixtures.lines import Line
 from tests.fixtures.redis import RedisServer, wait_until
 
@@ -37,6 +41,8 @@ pytestmark = pytest.mark.timeout(600)
 class Restored:
     """A server that crashes and restarts with an older snapshot."""
 
+    durability = Durability.LOCAL  # of the jobs that are submitted after the restored moment
+
     def __init__(self) -> None:
         self.server = RedisServer().start()
 
@@ -52,8 +58,35 @@ class Restored:
         self.server.close()
 
 
+class Unsynced:
+    """A server that loses power: everything behind the last fsync is lost."""
+
+    durability = Durability.FSYNC
+
+    def __init__(self) -> None:
+        self._note = tempfile.TemporaryDirectory(prefix="ap-disk-")
+        self._disk = Disk(Path(self._note.name))
+        log = ("--appendonly", "yes", "--appendfsync", "everysec")
+        self.server = RedisServer(*log, environment=self._disk.environment).start()
+
+    async def keep(self) -> None:
+        """Keep nothing: the last fsync is the moment to return to."""
+
+    async def go_back(self) -> None:
+        """Lose all unsynced writes."""
+        await asyncio.to_thread(self.server.kill)
+        self._disk.lose_power(self.server.directory)
+        await asyncio.to_thread(self.server.start)
+
+    def close(self) -> None:
+        self.server.close()
+        self._note.cleanup()
+
+
 class Promoted:
     """A server with a replica that stops following, and becomes primary after the server's end."""
+
+    durability = Durability.LOCAL
 
     def __init__(self) -> None:
         self.server, self._replica = (RedisServer("--repl-diskless-sync-delay", "0").start() for _ in range(2))
@@ -82,7 +115,7 @@ class Promoted:
         self._replica.close()
 
 
-@pytest.fixture(params=[Restored, Promoted])
+@pytest.fixture(params=[Restored, Promoted, Unsynced])
 async def place(request):
     """A Redis that can go back in time, behind a constant address."""
     place = request.param()
@@ -94,7 +127,9 @@ async def place(request):
     place.close()
 
 
-async def submit(producer: Producer, dice: random.Random, count: int) -> list[str]:
+async def submit(
+    producer: Producer, dice: random.Random, count: int, durability: Durability = Durability.LOCAL
+) -> list[str]:
     """Submit jobs of a narrow route and of a wide route, some with parents, some delayed."""
     requests = []
     for number in range(count):
@@ -106,7 +141,7 @@ async def submit(producer: Producer, dice: random.Random, count: int) -> list[st
                 after_condition=AfterCondition.FINISHED, delay_ms=dice.choice([0, 0, 0, 300]), max_attempts=50,
             )
         )  # fmt: skip
-    return [receipt.job_id for receipt in await producer.submit_many(requests)]
+    return [receipt.job_id for receipt in await producer.submit_many(requests, durability=durability)]
 
 
 async def test_a_pool_recovers_from_a_rollback_of_redis(place, start_workers, pool_ref):
@@ -130,7 +165,10 @@ async def test_a_pool_recovers_from_a_rollback_of_redis(place, start_workers, po
             kept += await submit(producer, dice, BEFORE)
             await finished(BEFORE // 3)
             await place.keep()
-            await submit(producer, dice, AFTER)
+            durable = await submit(producer, dice, AFTER, place.durability)
+            if place.durability is not Durability.LOCAL:
+                kept += durable
+                await submit(producer, dice, AFTER)
             await finished(BEFORE // 3)
             place.line.cut()
             await place.go_back()

@@ -19,6 +19,7 @@ from redis.exceptions import MovedError, NoPermissionError, NoScriptError, Respo
 
 from agentpool_core.errors import DurabilityUnavailableError, NotDurableError, QueueError
 from agentpool_core.jobs import Durability
+from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.connection.client import ask, pipeline_at
@@ -74,6 +75,7 @@ class Confirmation:
         try:
             problem = await self._problem([receipt.job_id for receipt in receipts], durability)
         except QueueError as error:
+            raise_lost()
             cause, problem = error, error.detail
         if problem:
             self._possible.discard(durability)  # the server may have changed
