@@ -146,6 +146,35 @@ async def test_a_step_of_a_container_begins_with_the_question_for_it(attempt):
     assert long.started_at_ms + long.duration_ms >= between.started_at_ms + between.duration_ms
 
 
+async def test_a_container_retries_a_step(attempt):
+    """The worker counts and paces the tries; the failed step is listed, and a later attempt begins its tries again."""
+
+    async def failing(session, address):
+        failures, answers = f"{address}/steps/fetch/failures", []
+        for query in ("retries=2&backoff=0",) * 3 + ("retries=x", "backoff=61"):
+            async with session.post(f"{failures}?{query}", data='"no page"') as answer:
+                answers.append((answer.status, await answer.text()))
+        return web.json_response(answers)
+
+    completion, queue = await attempt(failing)
+    statuses, texts = zip(*completion.result, strict=True)
+    assert statuses == (204, 204, 422, 400, 400)
+    assert "step 'fetch' failed, and no retry is left: no page" in texts[2]
+    assert "backoff: '61' is not a number from 0 to 60" in texts[4]
+    (step,) = queue.steps_of["job-1"].values()
+    assert (step.name, step.outcome.value, step.result) == ("fetch", "failed", "no page")
+
+    async def working(session, address):
+        async with session.post(f"{address}/steps/fetch/failures?retries=1&backoff=0", data='"no page"') as answer:
+            assert answer.status == 204
+        async with session.put(f"{address}/steps/fetch", data='"page"') as answer:
+            return web.json_response(await answer.json())
+
+    completion, queue = await attempt(working)
+    (step,) = queue.steps_of["job-1"].values()
+    assert (completion.result, step.outcome.value, step.result) == ("page", "succeeded", "page")
+
+
 async def test_a_command_waits_at_a_free_slot(workers, redis, pool):
     """The process ends in its wait, the slot serves a different job, and the signal starts the command again."""
     await Inspector(redis).configure(pool, PoolSettings(concurrency=1, retry_initial_ms=20, lease_ms=1_000))

@@ -83,6 +83,7 @@ class Steps:
         self._started_at = started_at  # `clock` at the claim
         self._active = 0  # steps that run
         self._begun_outside: dict[str, float] = {}  # steps of a program outside: `clock` at the first look
+        self._failed_outside: Counter[str] = Counter()  # tries of these in this attempt
         self._idle = asyncio.Event()
         self._idle.set()
 
@@ -189,6 +190,23 @@ class Steps:
         started = self._begun_outside.pop(name, self.clock())
         return await self._finish(StepCall(name=name, after="", sequential=False), started, result)
 
+    async def fail(self, name: str, error: str, *, retries: int, backoff_seconds: float) -> bool:
+        """Note a failed try of a step outside this process; return whether a retry is left, after its backoff.
+
+        Without one the failed step is stored for readers; it may still be written.
+        """
+        if await self.read(name) is not None:
+            return True  # a different try has stored the result
+        self._failed_outside[name] += 1
+        tries = self._failed_outside[name]
+        if tries <= retries:
+            await _pause(_backoff_s(backoff_seconds, tries))
+            return True
+        started = self._begun_outside.pop(name, self.clock())
+        call = StepCall(name=name, after="", sequential=False)
+        await self.journal.write(self.step_of(call, StepOutcome.FAILED, started, encodable(error)[:MAX_ERROR_CHARS]))
+        return False
+
     async def record(self, name: str, started: float, result: Any) -> None:
         """Store a step of ours that is a part of the caller's step, in place of an earlier result of the same name."""
         await self._finish(StepCall(name=name, after=running_step.get() + _INSIDE, sequential=False), started, result)
@@ -238,16 +256,20 @@ _pause = asyncio.sleep  # replaced by tests
 
 
 async def _with_retries(function: Callable[[], Any], options: StepOptions) -> Any:
-    pause = options.backoff_seconds
-    for _ in range(options.retries):
+    for number in range(1, options.retries + 1):
         try:
             return await run_once(function, options.timeout_seconds)
         except _PASSED:
             raise
         except options.retry_on:
-            await _pause(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads retries, hides nothing
-            pause = min(pause * 2, _LONGEST_BACKOFF_SECONDS)
+            await _pause(_backoff_s(options.backoff_seconds, number))
     return await run_once(function, options.timeout_seconds)
+
+
+def _backoff_s(first_s: float, number: int) -> float:
+    """Return the pause before a retry, from 1: the first pause doubles up to a minute, with jitter."""
+    full = first_s if number == 1 else min(first_s * 2 ** min(number - 1, 40), _LONGEST_BACKOFF_SECONDS)
+    return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, hides nothing
 
 
 async def run_once(function: Callable[[], Any], timeout_seconds: float | None = None) -> Any:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _HOST = "127.0.0.1"
 _KEY_BYTES = 16
+MAX_RETRIES = 1_000  # of a step, within an attempt of the job
+MAX_BACKOFF_SECONDS = 60
 _USAGE = ("input_tokens", "output_tokens", "cost", "model")
 
 
@@ -55,6 +57,7 @@ class ContextServer:
         app.router.add_get("/jobs/{key}", self._answer)
         app.router.add_get("/jobs/{key}/steps/{name}", self._read_step)
         app.router.add_put("/jobs/{key}/steps/{name}", self._write_step)
+        app.router.add_post("/jobs/{key}/steps/{name}/failures", self._fail_step)
         app.router.add_post("/jobs/{key}/usage", self._add_usage)
         app.router.add_post("/jobs/{key}/charges", self._charge)
         app.router.add_post("/jobs/{key}/waits/{signal}", self._wait_for)
@@ -110,6 +113,21 @@ class ContextServer:
         with _as_answers():
             stored = await ctx.steps.write(request.match_info["name"], result)
         return web.json_response(stored, status=HTTPStatus.OK)
+
+    async def _fail_step(self, request: web.Request) -> web.Response:
+        """Answer after the backoff if the step has a retry left; 422 if not."""
+        ctx, name = self._context_of(request), request.match_info["name"]
+        error = await _json_of(request, "error")
+        text = error if isinstance(error, str) else json.dumps(error)
+        retries, backoff = (
+            _number(request, "retries", 0, MAX_RETRIES),
+            _number(request, "backoff", 1, MAX_BACKOFF_SECONDS),
+        )
+        with _as_answers():
+            again = await ctx.steps.fail(name, text, retries=int(retries), backoff_seconds=backoff)
+        if not again:
+            raise _refusal(web.HTTPUnprocessableEntity, f"step {name!r} failed, and no retry is left: {text}")
+        return web.Response(status=HTTPStatus.NO_CONTENT)
 
     async def _charge(self, request: web.Request) -> web.Response:
         """Reserve money for a call; 402 if a budget has too little left."""
@@ -183,6 +201,14 @@ def _seconds(request: web.Request, name: str) -> float | None:
     except ValueError as error:
         problem = f"{name}: {text!r} is not a number of seconds; write digits, such as 3600"
         raise _refusal(web.HTTPBadRequest, problem) from error
+
+
+def _number(request: web.Request, name: str, default: float, most: float) -> float:
+    text = request.query.get(name, str(default))
+    with contextlib.suppress(ValueError):
+        if 0 <= float(text) <= most:
+            return float(text)
+    raise _refusal(web.HTTPBadRequest, f"{name}: {text!r} is not a number from 0 to {most}; write digits, such as 3")
 
 
 @contextlib.contextmanager
