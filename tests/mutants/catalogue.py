@@ -232,7 +232,7 @@ CATALOGUE = (
     Mutant(
         name="a-turn-costs-nothing",
         wrong="the virtual time of a tenant does not advance with its starts",
-        old="turn.tag = turn.tag + taken * turn.step",
+        old="local tag = turns.tags[i] + taken * step",
     ),
     Mutant(
         name="idle-tenants-save-turns",

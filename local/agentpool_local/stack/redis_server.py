@@ -53,25 +53,33 @@ def find_server() -> Path:
 
 
 async def start_redis(
-    directory: Path, sink: Callable[[str, str], None], *, port: int = 0, append_only: bool = False
+    directory: Path,
+    sink: Callable[[str, str], None],
+    *,
+    port: int = 0,
+    append_only: bool = False,
+    binary: Path | None = None,
 ) -> RedisServer:
     """Start a server that keeps its data in `directory`, and wait until it answers. Port 0 chooses a free port.
 
-    Raises SettingError if the requested port is taken.
+    `binary` replaces that of `find_server`. Raises SettingError if the requested port is taken.
     """
     check_port("--redis-port", port)
     for _ in range(PORT_ATTEMPTS - 1):
         try:
-            return await _start(directory, sink, port or free_port(), append_only=append_only)
+            return await _start(directory, sink, port or free_port(), append_only=append_only, binary=binary)
         except ChildDiedError as error:
             if not any("in use" in line for line in error.tail):
                 raise
-    return await _start(directory, sink, port or free_port(), append_only=append_only)
+    return await _start(directory, sink, port or free_port(), append_only=append_only, binary=binary)
 
 
-async def _start(directory: Path, sink: Callable[[str, str], None], port: int, *, append_only: bool) -> RedisServer:
+async def _start(
+    directory: Path, sink: Callable[[str, str], None], port: int, *, append_only: bool, binary: Path | None
+) -> RedisServer:
     url = f"redis://{LOOPBACK}:{port}/0"
-    child = await Child.start(REDIS, _argv(directory, port, append_only=append_only), cwd=directory, sink=sink)
+    argv = [str(binary or find_server()), *_settings(directory, port, append_only=append_only)]
+    child = await Child.start(REDIS, argv, cwd=directory, sink=sink)
     try:
         await child.until_ready(lambda: _answers(url), seconds=START_SECONDS, missing="it does not answer")
     except BaseException:
@@ -97,7 +105,7 @@ async def check_redis(url: str) -> None:
         await redis.aclose()
 
 
-def _argv(directory: Path, port: int, *, append_only: bool) -> list[str]:
+def _settings(directory: Path, port: int, *, append_only: bool) -> list[str]:
     settings = {
         "port": str(port),
         "bind": LOOPBACK,
@@ -105,9 +113,10 @@ def _argv(directory: Path, port: int, *, append_only: bool) -> list[str]:
         "save": "",  # no snapshots: either every write is kept, or none outlives us
         "appendonly": "yes" if append_only else "no",
         "daemonize": "no",
+        "hash-max-ziplist-value": "1024",  # records of small jobs in a compact form; the name that Redis 6.2 knows, too
         "loglevel": "warning",
     }
-    return [str(find_server()), *(part for name, value in settings.items() for part in (f"--{name}", value))]
+    return [part for name, value in settings.items() for part in (f"--{name}", value)]
 
 
 async def _answers(url: str) -> bool:

@@ -4,6 +4,8 @@ include /etc/valkey/auth/auth.conf
 dir /data
 # The queue's keys must never be evicted, and what was written a second or two before a crash may be lost.
 maxmemory-policy noeviction
+# Records of small jobs in a compact form.
+hash-max-listpack-value 1024
 appendonly yes
 appendfsync everysec
 save ""

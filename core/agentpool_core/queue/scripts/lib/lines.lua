@@ -129,57 +129,66 @@ end
 
 -- Counts the turns of lines, ordered by tag, among the next `count` starts: each start takes the line with the smallest tag.
 local function count_turns(turns, count)
+  local starts, tags, steps = turns.starts, turns.next_tags, turns.steps
   local seen, best = 0, nil -- lines that have had a turn, and the one among them with the smallest tag
   for _ = 1, count do
-    local turn = turns[seen + 1]
-    if not turn or (best and best.next < turn.next) then turn = best else seen = seen + 1 end
-    turn.starts = turn.starts + 1
-    turn.next = turn.next + turn.step
+    local turn = seen + 1
+    if not tags[turn] or (best and tags[best] < tags[turn]) then turn = best else seen = turn end
+    starts[turn] = starts[turn] + 1
+    tags[turn] = tags[turn] + steps[turn]
     best = best or turn
-    if turn.next < best.next then best = turn end
+    if tags[turn] < tags[best] then best = turn end
     for i = 1, turn == best and seen or 0 do
-      if turns[i].next < best.next then best = turns[i] end
+      if tags[i] < tags[best] then best = i end
     end
   end
 end
 
--- Returns the lines that have a turn among the next `count` starts: {digest, tag, step, starts}.
+-- Returns the lines that have a turn among the next `count` starts, as lists with an element for each line: a table for
+-- each line would cost a claim more than the turns themselves.
 local function turns_of(place, count)
   local flat = redis.call('ZRANGE', turns_key(place), 0, count - 1, 'WITHSCORES')
-  local turns = {}
-  for i = 1, #flat, 2 do
-    local tag = tonumber(flat[i + 1])
-    turns[#turns + 1] = { digest = flat[i], tag = tag, next = tag, step = 1 / weight_of(flat[i]), starts = 0 }
+  local digests, tags, next_tags, steps, starts = {}, {}, {}, {}, {}
+  for i = 1, #flat / 2 do
+    local digest, tag = flat[2 * i - 1], tonumber(flat[2 * i])
+    digests[i], tags[i], next_tags[i], steps[i], starts[i] = digest, tag, tag, 1 / weight_of(digest), 0
   end
-  if #turns == 1 then turns[1].starts = count elseif #turns > 1 then count_turns(turns, count) end
+  local turns = { digests = digests, tags = tags, next_tags = next_tags, steps = steps, starts = starts }
+  if #digests == 1 then starts[1] = count elseif #digests > 1 then count_turns(turns, count) end
   return turns
 end
 
--- Takes entries of a line. Returns the new tag; nil: the line is empty.
-local function take_turn(c, turn, ids)
-  local popped = redis.call('ZPOPMIN', line_key(c.place, turn.digest), turn.starts)
-  for i = 1, #popped, 2 do ids[#ids + 1] = popped[i] end
-  local taken = #popped / 2
-  turn.tag = turn.tag + taken * turn.step
-  if taken > 0 then c.virtual = math.max(c.virtual or 0, turn.tag - turn.step) end
-  return taken == turn.starts
+-- Takes `count` entries of a line. Returns how many there were.
+local function take_turn(line, count, ids)
+  local popped = redis.call('ZPOPMIN', line, count)
+  local n = #ids
+  for i = 1, #popped, 2 do
+    n = n + 1
+    ids[n] = popped[i]
+  end
+  return #popped / 2
 end
 
 -- Takes the entries of the next turns, and writes the lines' tags. Returns the entries; nil: no line is left.
 local function take_turns_of(c, count, alone)
-  local ids, going_on, empty, tags = {}, {}, {}, {}
-  local turns = turns_of(c.place, count)
-  for _, turn in ipairs(turns) do
-    if turn.starts > 0 and (not alone or turn.digest == c.digest) then
-      local args = take_turn(c, turn, ids) and going_on or tags
-      args[#args + 1] = turn.tag
-      args[#args + 1] = turn.digest
-      if args == tags then empty[#empty + 1] = turn.digest end
+  local ids, going_on, empty, rested = {}, {}, {}, {}
+  local turns, virtual, lines_of_place = turns_of(c.place, count), c.virtual or 0, line_key(c.place, '')
+  for i, digest in ipairs(turns.digests) do
+    local starts, step = turns.starts[i], turns.steps[i]
+    if starts > 0 and (not alone or digest == c.digest) then
+      local taken = take_turn(lines_of_place .. digest, starts, ids)
+      local tag = turns.tags[i] + taken * step
+      if taken > 0 then virtual = math.max(virtual, tag - step) end
+      local args = taken == starts and going_on or rested
+      args[#args + 1] = tag
+      args[#args + 1] = digest
+      if taken < starts then empty[#empty + 1] = digest end
     end
   end
+  c.virtual = virtual
   if #going_on > 0 then redis.call('ZADD', turns_key(c.place), unpack(going_on)) end
-  if #empty > 0 then rest(c.place, empty, tags) end
-  return turns[1] and ids
+  if #empty > 0 then rest(c.place, empty, rested) end
+  return turns.digests[1] and ids
 end
 
 -- Takes up to `count` entries in turn for a worker; of the line whose turn it is, if `alone`. Returns those that still exist.
