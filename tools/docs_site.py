@@ -35,6 +35,7 @@ BORROWED = {
     "SKILL.md": "SKILL.md",
     "charts/agentpool/README.md": "charts/agentpool/README.md",
     "clients/typescript/README.md": "clients/typescript/README.md",
+    "devcluster/README.md": "devcluster/README.md",
     "examples/README.md": "examples/README.md",
     "examples/repo-analyst/README.md": "examples/repo-analyst/README.md",
 }  # page of the site -> file of the repository
