@@ -48,7 +48,9 @@ from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.snapshots import HistoryPoint, LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
+from agentpool_core.queue.worker_details import WorkerDetail
 from agentpool_core.submission import choice_of
+from agentpool_core.text import first_line_of
 from agentpool_core.usage_documents import usage_document
 
 Document = dict[str, Any]
@@ -273,6 +275,19 @@ def worker_document(worker: WorkerSnapshot) -> Document:
         "host": worker.host,
         "note": worker.note,
         "lease_expires_at_ms": worker.lease_expires_at_ms,
+    }
+
+
+def worker_detail_document(detail: WorkerDetail) -> Document:
+    """Return a worker with its kinds (None: any), its cordon, and the latest failure of a job on it."""
+    failure = detail.last_failure
+    return worker_document(detail.worker) | {
+        "kinds": None if detail.kinds is None else list(detail.kinds),
+        "live": detail.live,
+        "cordoned": detail.cordoned,
+        "reserved": detail.reserved,
+        "last_failure": failure
+        and {"job_id": failure.job_id, "at_ms": failure.at_ms, "error": first_line_of(failure.detail)},
     }
 
 

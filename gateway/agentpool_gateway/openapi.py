@@ -133,6 +133,7 @@ READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the quer
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 FAILURES = _read(view_schemas.FAILURES, "Groups, the largest first.")
 READ_FAMILY = _read(view_schemas.FAMILY, "The job and its relatives.")
+READ_WORKERS = _read(view_schemas.WORKERS, "Workers.")
 POOL_HISTORY = _read(view_schemas.POOL_HISTORY, "Points, oldest first.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
 READ_VERBS = _read(view_schemas.VERBS, "Verbs.")
@@ -277,6 +278,7 @@ _NAMED = {
     "Demand": schemas.DEMAND,
     "FailureGroup": view_schemas.FAILURE_GROUP,
     "Relative": view_schemas.RELATIVE,
+    "Worker": view_schemas.WORKER,
     "HistoryPoint": view_schemas.HISTORY_POINT,
     "PoolOverview": view_schemas.OVERVIEW_ROW,
     "History": schemas.HISTORY,

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from agentpool_gateway.schemas import COUNT, FLAG, SUMMARY, TEXT, Schema, nullable, record, rows
+from agentpool_gateway.schemas import COUNT, FLAG, QUEUE, SUMMARY, TEXT, Schema, nullable, record, rows
 
 FAILURE_GROUP = record(
     error=TEXT | {"description": "First line; … stands for a number or an id."},
@@ -59,3 +59,13 @@ HISTORY_POINT = record(
 )
 VERBS = record(pool=TEXT, verbs=rows(TEXT | {"description": "read, submit, manage or configure."}))
 POOL_HISTORY = record(pool=TEXT, points=rows(HISTORY_POINT))
+WORKER = record(
+    **QUEUE["properties"]["workers"]["items"]["properties"],
+    kinds=nullable(rows(TEXT)) | {"description": "Kinds that the worker runs; null: any."},
+    live=FLAG | {"description": "Whether the lease has not expired."},
+    cordoned=FLAG | {"description": "Whether the worker finishes its jobs and is removed then."},
+    reserved=FLAG | {"description": "Whether the worker runs the jobs in quarantine."},
+    last_failure=nullable(record(job_id=TEXT, at_ms=COUNT, error=nullable(TEXT)))
+    | {"description": "Latest failure of a job on the worker, among the newest events."},
+)
+WORKERS = record(pool=TEXT, taken_at_ms=COUNT, workers=rows(WORKER))

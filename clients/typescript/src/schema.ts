@@ -565,3 +565,27 @@ export interface WebhookRequest {
   url: string;
   changes?: Array<"succeeded" | "failed" | "cancelled" | "expired" | "waiting">;
 }
+
+export interface Worker {
+  name: string;
+  slots: number;
+  running: number;
+  host: string;
+  /** Reason why the worker claims no jobs; empty: claims jobs. */
+  note: string;
+  lease_expires_at_ms: number;
+  /** Kinds that the worker runs; null: any. */
+  kinds: Array<string> | null;
+  /** Whether the lease has not expired. */
+  live: boolean;
+  /** Whether the worker finishes its jobs and is removed then. */
+  cordoned: boolean;
+  /** Whether the worker runs the jobs in quarantine. */
+  reserved: boolean;
+  /** Latest failure of a job on the worker, among the newest events. */
+  last_failure: {
+    job_id: string;
+    at_ms: number;
+    error: string | null;
+  } | null;
+}

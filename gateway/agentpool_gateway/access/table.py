@@ -56,6 +56,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", f"{_POOL}/events"): Verb.READ,
     ("GET", f"{_POOL}/queue"): Verb.READ,
     ("GET", f"{_POOL}/history"): Verb.READ,
+    ("GET", f"{_POOL}/workers"): Verb.READ,
     ("GET", f"{_POOL}/verbs"): Rule.ANY_VERB,
     ("GET", f"{_POOL}/dead"): Verb.READ,
     ("POST", f"{_POOL}/dead/{{job_id}}/replay"): Verb.MANAGE,

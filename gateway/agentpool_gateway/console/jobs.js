@@ -66,7 +66,7 @@ export function jobs(pool, root, signal, report, verbs, query) {
 
   function showActions() {
     const named = query.getAll("state").filter(Boolean);
-    if (!verbs.has("manage") || !conditions(query).length) return;
+    if (!verbs.has("manage") || !conditions(query).length || query.get("worker")) return; // the server cannot select a worker
     const choices = [
       ["Replay", "replay", ["failed"], false, "run again, with all attempts"],
       ["Cancel", "cancel", UNENDED, true, "cancelled, with the jobs that wait for them"],

@@ -1,8 +1,8 @@
-// A pool's workers: slots, lease, host, the reason why one takes no jobs, and the command that prints its log.
+// A pool's workers: slots, lease, kinds, host, whether each takes jobs, its latest failure, and the command for its log.
 
 import { at, call, poll } from "./api.js";
 import { copyButton, make, table } from "./page.js";
-import { counted, number, span } from "./words.js";
+import { counted, moment, number, span } from "./words.js";
 
 const MOST_CELLS = 100;
 
@@ -11,20 +11,30 @@ export function workers(pool, root, signal, report) {
   const list = make("div", { id: "workers" });
   root.replaceChildren(sum, list);
   poll(signal, report, 2000, async () => {
-    const queue = await call(`${at(pool)}/queue`);
-    const lost = queue.workers.filter((worker) => worker.lease_expires_at_ms < queue.taken_at_ms).length;
-    sum.textContent = queue.workers.length ? `${counted(queue.workers.length, "worker")}, ${lost ? `${number(lost)} lost` : "all live"}` : "";
-    list.replaceChildren(rows(pool, queue));
+    const found = await call(`${at(pool)}/workers`);
+    const lost = found.workers.filter((worker) => !worker.live).length;
+    sum.textContent = found.workers.length ? `${counted(found.workers.length, "worker")}, ${lost ? `${number(lost)} lost` : "all live"}` : "";
+    list.replaceChildren(rows(pool, found));
   });
 }
 
-function rows(pool, queue) {
-  const empty = queue.retired ? "No workers: the AgentPool was deleted." : "No workers. The operator starts them when jobs wait.";
-  return table(["Worker", "Slots", "Lease", "Host", "Takes jobs", "Log"], queue.workers.map((worker) => [
+function rows(pool, found) {
+  return table(["Worker", "Slots", "Lease", "Host", "Takes jobs", "Kinds", "Latest failure", "Log"], found.workers.map((worker) => [
     make("a", { class: "mono", href: `#/${pool}/jobs?state=running&worker=${encodeURIComponent(worker.name)}` }, worker.name),
-    slots(worker), lease(worker, queue.taken_at_ms), worker.host,
-    worker.note ? make("span", { class: "error" }, `no: ${worker.note}`) : "yes",
-    copyButton("Copy command", `kubectl logs --namespace ${pool.split("/")[0]} --tail 200 ${worker.name}`)]), empty);
+    slots(worker), lease(worker, found.taken_at_ms), worker.host, takes(worker),
+    worker.kinds === null ? "any" : make("span", { class: "line", title: worker.kinds.join(", ") }, worker.kinds.join(", ")), failure(pool, worker.last_failure),
+    copyButton("Copy command", `kubectl logs --namespace ${pool.split("/")[0]} --tail 200 ${worker.name}`)]), "No workers. The operator starts them when jobs wait; a deleted pool has none.");
+}
+
+function takes(worker) {
+  if (worker.note) return make("span", { class: "error" }, `no: ${worker.note}`);
+  if (worker.cordoned) return make("span", { class: "warning" }, "no: cordoned, leaves after its jobs");
+  return worker.reserved ? "only jobs in quarantine" : "yes";
+}
+
+function failure(pool, last) {
+  if (!last) return "";
+  return make("a", { class: "line error", href: `#/${pool}/jobs/${encodeURIComponent(last.job_id)}`, title: last.error ?? "" }, `${moment(last.at_ms)} ${last.error ?? ""}`);
 }
 
 function slots(worker) {

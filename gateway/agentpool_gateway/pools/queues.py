@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from agentpool_core.client import Client
@@ -17,6 +18,7 @@ from agentpool_core.queue.chunks import JobOutput
 from agentpool_core.queue.family import FamilyReader
 from agentpool_core.queue.history import PoolHistory
 from agentpool_core.queue.webhooks import Webhooks
+from agentpool_core.queue.worker_details import read_workers
 from agentpool_core.redis_address import Address, connect_to
 from agentpool_gateway.pools.event_hub import EventHub
 from agentpool_gateway.pools.output_hub import OutputHub
@@ -42,6 +44,7 @@ class PoolQueue:
         self.client = Client(redis, pool=pool)
         self.webhooks = Webhooks(redis, pool)
         self.history = PoolHistory(redis, pool)
+        self.workers = partial(read_workers, redis, pool)
         self.families = FamilyReader(redis, pool)
         self.output = JobOutput(redis, pool)
         self.output_hub = OutputHub(redis, pool)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from agentpool_core.documents import pool_history_document, queue_document, summary_document
+from agentpool_core.documents import pool_history_document, queue_document, summary_document, worker_detail_document
 from agentpool_core.errors import InvalidJobError, UnknownJobError
 from agentpool_core.jobs import JobId
 from agentpool_gateway import openapi
@@ -31,6 +31,14 @@ async def verbs(admission: Admitted) -> JsonResponse:
     """Return the verbs that the caller holds in the pool: a page offers no action that would be refused."""
     held = [verb.value for verb in Verb if await admission.request.may(verb)]
     return JsonResponse({"pool": str(admission.pool), "verbs": held})
+
+
+@router.get("/workers", responses=openapi.READ_WORKERS)
+async def workers(admission: Admitted) -> JsonResponse:
+    """Return the workers: slots, lease, kinds, cordon, and the latest failure of a job on each."""
+    snapshot, details = await admission.queue.workers()
+    rows = [worker_detail_document(detail) for detail in details]
+    return JsonResponse({"pool": str(admission.pool), "taken_at_ms": snapshot.taken_at_ms, "workers": rows})
 
 
 @router.get("/history", responses=openapi.POOL_HISTORY)

@@ -6,8 +6,9 @@ import re
 
 import pytest
 
-from agentpool_core.jobs import JobId, JobRequest, PoolRef
-from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_core.jobs import JobId, JobRequest, PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.queue.completions import Failed
 from agentpool_gateway import overview
 from agentpool_gateway.routes.pages import CONSOLE, REFERENCE
 from tests.fixtures import gateways as tokens
@@ -149,3 +150,20 @@ async def test_a_family_has_ancestors_and_descendants_up_to_a_limit(gateway, red
         cut = (await client.get(path, params={"limit": 3})).json()
         assert (len(cut["jobs"]), cut["complete"]) == (4, False)
         assert (await client.get(path.replace("middle", "nothing"))).status_code == 404
+
+
+async def test_workers_have_their_kinds_and_their_latest_failure(gateway, redis, pool: PoolRef):
+    """A worker without failures has none; a cordoned worker says so."""
+    path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/workers"
+    workers = [Consumer(redis, pool, WorkerId("a"), kinds=("call", "parse")), Consumer(redis, pool, WorkerId("b"))]
+    for worker in workers:
+        await worker.register(slots=2, host="h")
+    await Inspector(redis).cordon(pool, [WorkerId("b")], hold_ms=60_000)
+    await Producer(redis, pool).submit(JobRequest(kind="call", max_attempts=1))
+    (lease,) = await workers[0].claim(1)
+    await workers[0].settle([Failed(job_id=lease.job_id, token=lease.token, error="KeyError: 'a'\nTraceback")])
+    async with gateway.client(tokens.READER) as client:
+        first, second = (await client.get(path)).json()["workers"]
+    assert (first["kinds"], first["live"], first["cordoned"]) == (["call", "parse"], True, False)
+    assert (first["last_failure"]["job_id"], first["last_failure"]["error"]) == (lease.job_id, "KeyError: 'a'")
+    assert (second["kinds"], second["cordoned"], second["last_failure"]) == (None, True, None)
