@@ -103,7 +103,7 @@ async def test_a_pool_without_startable_workers_shows_the_reason(page: Page, stu
     await page.until(f"{card}?.textContent.includes('CrashLoopBackOff')", "the list tells the reason")
     await page.until(f"{card}.querySelector('.trouble.error').textContent.includes('no_such_module')", "and the cause")
     await page.run(f"location.hash = {f'#/{pool}'!r}")
-    told = "[...document.querySelectorAll('#scaling .warning')].some(p => p.textContent.startsWith('Not ready (Crash'))"
+    told = "[...document.querySelectorAll('#scaling .error')].some(p => p.textContent.startsWith('Not ready (Crash'))"
     await page.until(told, "the pool's page tells it too")
 
 
