@@ -7,7 +7,7 @@ rules of `agentpool_core.queue.schedule`. `agentpool_operator.pools.resolve` put
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -57,6 +57,15 @@ def _is_active(period: Period, minute: int) -> bool:
 
 
 def _latest(cron: str, now: datetime) -> datetime | None:
-    """Return the latest due time before `now`."""
-    due = next(CronSim(cron, now, reverse=True), None)
-    return None if due is None else due.astimezone(UTC)
+    """Return the latest due time before `now`, also in an hour that the clock repeats."""
+    moments = (now, _end_of_first_pass(now)) if now.fold else (now,)  # CronSim skips the first pass of such an hour
+    found = [next(CronSim(cron, moment, reverse=True), None) for moment in moments]
+    return max((due.astimezone(UTC) for due in found if due is not None), default=None)
+
+
+def _end_of_first_pass(now: datetime) -> datetime:
+    """Return the last minute before the local clock went back, for a time in the repeated hour."""
+    moment = now
+    while moment.utcoffset() == now.utcoffset():
+        moment = (moment.astimezone(UTC) - timedelta(minutes=1)).astimezone(now.tzinfo)
+    return moment

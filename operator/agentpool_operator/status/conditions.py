@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 Status = Literal["True", "False", "Unknown"]
+OWNED_ELSEWHERE = "OwnedElsewhere"  # the reason of a queue that belongs to another cluster
 LONGEST_MESSAGE = 2000  # characters: the schema would refuse a longer message, and nothing would be shown
 FAILED_LATELY_SECONDS = 300.0  # age of failed pods that count
 REGISTERS_WITHIN_SECONDS = 30.0  # of becoming ready
@@ -74,8 +75,21 @@ def bounded_message(text: str) -> str:
 
 
 def news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
-    """Return the event for a change: of `Ready`, or of a problem that leaves ready workers; None = no event."""
-    return ready_news(old, new) or _problem_news(old, new)
+    """Return the event for a change: of `Ready`, of the queue's owner, or of a problem that leaves ready workers.
+
+    None = no event.
+    """
+    return ready_news(old, new) or _owner_news(old, new) or _problem_news(old, new)
+
+
+def _owner_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
+    """Return the event for a queue that turns out to belong to another cluster, before a deletion relies on it."""
+    kind = ConditionType.QUEUE_REACHABLE.value
+    before: Json = next((condition for condition in old if condition["type"] == kind), {})
+    after = next(condition for condition in new if condition["type"] == kind)
+    if after["reason"] != OWNED_ELSEWHERE or before.get("reason") == OWNED_ELSEWHERE:
+        return None
+    return "Warning", after["reason"], after["message"]
 
 
 def _problem_news(old: Sequence[Json], new: Sequence[Json]) -> tuple[EventType, str, str] | None:
@@ -296,7 +310,7 @@ def _queue_reachable(pool: Pool) -> Finding:
         status: Status = "False"
         reason, message = pool.queue.problem.reason, pool.queue.problem.message
     elif pool.queue.foreign_owner:
-        status, reason, message = "True", "OwnedElsewhere", _foreign_owner_words(pool)
+        status, reason, message = "True", OWNED_ELSEWHERE, _foreign_owner_words(pool)
     elif pool.queue.was_read:
         status, reason, message = "True", "Answering", "the queue is read and its settings are published"
     else:

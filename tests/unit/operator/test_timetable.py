@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -36,6 +37,24 @@ def at(text: str) -> float:
 def test_a_schedule_is_active_from_its_start_to_its_end(text, minimum):
     """Start and end follow the clock of the time zone; the higher of several minimums applies."""
     assert minimum_at(1, (OFFICE, NIGHT), at(text)) == minimum
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "changes"),
+    [
+        ("30 2 * * *", "0 6 * * *", ["02:30 CEST", "06:00 CET"]),
+        ("0 1 * * *", "30 2 * * *", ["01:00 CEST", "02:30 CEST"]),
+        ("0 22 * * *", "0 6 * * *", ["22:00 CEST", "06:00 CET"]),
+        ("0 2 * * *", "0 3 * * *", ["02:00 CEST", "03:00 CET"]),
+    ],
+)
+def test_a_minimum_neither_lapses_nor_returns_when_the_clock_goes_back(start, end, changes):
+    """On 25 October 2026 in Berlin, the hour from two to three o'clock comes twice."""
+    period = Period(name="x", start=start, end=end, time_zone="Europe/Berlin", min_replicas=2)
+    began = at("2026-10-24T20:00:00")
+    active = [(minute, minimum_at(0, (period,), began + 60 * minute).replicas > 0) for minute in range(12 * 60)]
+    turns = [minute for (_, before), (minute, after) in itertools.pairwise(active) if before is not after]
+    assert [f"{datetime.fromtimestamp(began + 60 * minute, BERLIN):%H:%M %Z}" for minute in turns] == changes
 
 
 def test_the_highest_minimum_applies():
