@@ -12,7 +12,7 @@ nothing: the queue writes the end of a watched job into this client's inbox, a l
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -23,8 +23,10 @@ from agentpool_core.jobs import Receipt as QueueReceipt
 from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_core.queue.selection import Change
 from agentpool_core.queue.usage_totals import UsageQuery
+from agentpool_core.queue.webhooks import Webhooks
 from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 from agentpool_core.tracing import current
+from agentpool_core.webhook_documents import webhook_of
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -125,9 +127,14 @@ class Client:
         payload: Json = None,
         *,
         durability: Durability | str | None = None,
+        webhook: str | Mapping[str, Any] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Receipt:
         """Submit a job; return as soon as the queue has stored it, as durably as wanted (None: the client's setting).
+
+        `webhook` is the URL to which a gateway sends the end of the job, or `{"url": …, "changes": ["failed"]}`; the
+        gateway sends to the hosts that its owner allows. The webhook is stored after the job: after a lost answer,
+        submit again with the same key.
 
         Raises InvalidJobError (or its subclass UnknownKindError, with `known`), UnknownPoolError, RetiredPoolError,
         QueueFullError (with `retry_after_ms`), or IdempotencyConflictError: nothing is kept then. After
@@ -135,9 +142,11 @@ class Client:
         lose it: submit again with the same `idempotency_key` or `job_id`, which prevents a duplicate.
         """
         wanted = _durability_of(durability)
-        return self._receipt(
-            await self._producer.submit(_traced(request_of(kind, payload, **options)), durability=wanted)
-        )
+        hook = None if webhook is None else webhook_of(webhook)
+        receipt = await self._producer.submit(_traced(request_of(kind, payload, **options)), durability=wanted)
+        if hook is not None:
+            await Webhooks(self._redis, self.pool).put(receipt.job_id, hook)
+        return self._receipt(receipt)
 
     async def submit_many(
         self, jobs: Iterable[NewJob | JobRequest], *, durability: Durability | str | None = None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
@@ -123,10 +123,12 @@ class SyncClient:
         payload: Json = None,
         *,
         durability: Durability | str | None = None,
+        webhook: str | Mapping[str, Any] | None = None,
         **options: Unpack[SubmitOptions],
     ) -> SyncReceipt:
         """As `Client.submit`, with the same options."""
-        return self._receipt(self._call(self._client.submit(kind, payload, durability=durability, **options)))
+        submitted = self._client.submit(kind, payload, durability=durability, webhook=webhook, **options)
+        return self._receipt(self._call(submitted))
 
     def submit_many(
         self, jobs: Iterable[NewJob | JobRequest], *, durability: Durability | str | None = None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from agentpool_core.document_fields import check_fields, read_text, read_texts
 from agentpool_core.documents import Document
 from agentpool_core.jobs import Json
-from agentpool_core.queue.webhooks import ENDS, Change, Delivery, Webhook
+from agentpool_core.queue.webhooks import ENDS, OF_SUBMIT, Change, Delivery, Webhook, definition_of
 from agentpool_core.submission import choice_of
 
 
@@ -17,6 +20,13 @@ def webhook_document(webhook: Webhook) -> Document:
         "changes": [change.value for change in webhook.changes],
         "format": webhook.format,
     }
+
+
+def webhook_of(value: str | Mapping[str, Any]) -> Webhook:
+    """Return the webhook that a submit brings: a URL, or an object with url and changes. Raises InvalidJobError."""
+    webhook = webhook_from(OF_SUBMIT, {"url": value} if isinstance(value, str) else value)
+    definition_of(webhook)
+    return webhook
 
 
 def webhook_from(name: str, document: Json) -> Webhook:

@@ -124,6 +124,7 @@ CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of chang
 READ_WEBHOOKS = _read(schemas.WEBHOOKS, "Webhooks of the job, and the latest try of each message.")
 PUT_WEBHOOK: Responses = {**_BODY, **_read(schemas.WEBHOOK, "Stored.")}
 DELETED_WEBHOOK = _read(schemas.record(name=schemas.TEXT, outcome=schemas.TEXT), "Deleted.")
+REDELIVER: Responses = {**_COMMON, 200: _json(schemas.REDELIVERED, "Messages that are sent again.")}
 READ_SECRETS = _read(schemas.WEBHOOK_SECRETS, "Secrets that verify the webhooks of the pool.")
 READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
 CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}

@@ -148,6 +148,7 @@ DELIVERY = record(
     answer=TEXT | {"description": "Of the receiver, or the error of the connection."},
 )
 WEBHOOK = record(name=TEXT, url=TEXT, changes=rows(TEXT), format=TEXT)
+REDELIVERED = record(name=TEXT, messages=COUNT)
 WEBHOOKS = record(webhooks=rows(WEBHOOK), deliveries=rows(DELIVERY))
 WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
 _MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}

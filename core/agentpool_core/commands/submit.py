@@ -23,10 +23,14 @@ from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool_core.documents import receipt_document
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, OnConflict, Priority, Receipt
+from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, OnConflict, PoolRef, Priority, Receipt
+from agentpool_core.process.cancellation import results_of
+from agentpool_core.webhook_documents import webhook_of
 
 if TYPE_CHECKING:
+    from agentpool_core.queue.connection.client import RedisClient
     from agentpool_core.queue.producer import Producer
+    from agentpool_core.queue.webhooks import Webhook
 
 JOBS_A_SLICE = 500  # read, sent and printed together
 EPILOG = f"""\b
@@ -44,12 +48,13 @@ result, {TIMEOUT_EXIT} not ended within --wait-timeout."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """Requested output."""
+    """Requested output, and the address that hears of the ends."""
 
     many: bool  # jobs from a file: report all of them together
     wait: bool  # until they end
     timeout_ms: int | None  # longest wait; None: no limit
     output: Output
+    webhook: Webhook | None  # of each job
 
 
 @click.command(epilog=EPILOG)
@@ -89,6 +94,11 @@ class Answer:
     type=click.Choice(values(Durability)),
     help="Return once the job is on the primary's disk (fsync) or on a replica. Default: the pool's.",
 )
+@click.option(
+    "--webhook",
+    metavar="URL",
+    help="A gateway sends the end of each job to this address, if the gateway's owner allows its host.",
+)
 @click.option("--wait", is_flag=True, help="Wait for the end, and print the result.")
 @click.option("--wait-timeout", type=duration, help="Give up waiting after this long; the job goes on.")
 @output_option
@@ -99,6 +109,7 @@ def submit(
     target: Target,
     file: str | None,
     durability: str | None,
+    webhook: str | None,
     wait: bool,
     wait_timeout: int | None,
     output: Output,
@@ -115,7 +126,11 @@ def submit(
     else:
         jobs = iter([("KIND", replace(template, payload=payload_of(payload)))])
     answer = Answer(
-        many=file is not None, wait=wait or wait_timeout is not None, timeout_ms=wait_timeout, output=output
+        many=file is not None,
+        wait=wait or wait_timeout is not None,
+        timeout_ms=wait_timeout,
+        output=output,
+        webhook=None if webhook is None else webhook_of(webhook),
     )
     return run(_submit(target, Durability(durability) if durability else None, jobs, file, answer))
 
@@ -144,11 +159,21 @@ async def _submit(
         else:
             _place, request = next(jobs)
             receipts = [await producer.submit(request)]
+        ids = [receipt.job_id for receipt in receipts]
+        if answer.webhook is not None:
+            await _put_webhook(redis, target.pool, ids, answer.webhook)
         if answer.wait:
-            ids = [receipt.job_id for receipt in receipts]
             return await wait_and_show(redis, target.pool, ids, answer.timeout_ms, answer.output)
     _show(receipts, answer)
     return 0
+
+
+async def _put_webhook(redis: RedisClient, pool: PoolRef, ids: Sequence[JobId], webhook: Webhook) -> None:
+    from agentpool_core.queue.webhooks import Webhooks
+
+    webhooks = Webhooks(redis, pool)
+    for start in range(0, len(ids), JOBS_A_SLICE):
+        await results_of(webhooks.put(job_id, webhook) for job_id in ids[start : start + JOBS_A_SLICE])
 
 
 async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]], file: str) -> list[Receipt]:

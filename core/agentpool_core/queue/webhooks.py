@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 MOST_WEBHOOKS = 5  # of a job
+OF_SUBMIT = "submit"  # name of the webhook that a submit brings
 MOST_DEFINITION_BYTES = 8 * 1024
 LONGEST_ANSWER = 200  # characters of a receiver's answer that are kept
 NAME_PATTERN = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -119,6 +120,20 @@ class Webhooks:
     async def delete(self, job_id: JobId, name: str) -> None:
         """Remove a webhook; messages that wait are dropped. Raises UnknownJobError or InvalidJobError."""
         self._check(await scripts.HOOK.run(self._redis, self._keys.conf, ("delete", job_id, name)), job_id, name)
+
+    async def redeliver(self, job_id: JobId, name: str) -> int:
+        """Send the messages of a webhook that were given up again; return their number. Their tries begin again.
+
+        Raises UnknownJobError, or InvalidJobError for an unknown webhook, or one without such a message.
+        """
+        reply = await scripts.HOOK.run(self._redis, self._keys.conf, ("redeliver", job_id, name))
+        self._check(reply, job_id, name)
+        with Reading("hook"):
+            again = int(reply[1])
+        if not again:
+            problem, remedy = "no message of this webhook was given up", "read the outcomes of the job's deliveries"
+            raise InvalidJobError(field="name", value=name, problem=problem, remedy=remedy)
+        return again
 
     async def of_job(self, job_id: JobId) -> tuple[list[Webhook], list[Delivery]]:
         """Return the webhooks of a job, and the state of their messages. Raises UnknownJobError."""

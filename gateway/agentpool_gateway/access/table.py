@@ -48,6 +48,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", f"{_POOL}/jobs/{{job_id}}/webhooks"): Verb.READ,
     ("PUT", f"{_POOL}/jobs/{{job_id}}/webhooks/{{name}}"): Verb.MANAGE,
     ("DELETE", f"{_POOL}/jobs/{{job_id}}/webhooks/{{name}}"): Verb.MANAGE,
+    ("POST", f"{_POOL}/jobs/{{job_id}}/webhooks/{{name}}/redeliver"): Verb.MANAGE,
     ("GET", f"{_POOL}/webhook-secrets"): Verb.CONFIGURE,
     ("GET", f"{_POOL}/schedules"): Verb.READ,
     ("PUT", f"{_POOL}/schedules/{{name}}"): Verb.CONFIGURE,

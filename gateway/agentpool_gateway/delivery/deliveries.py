@@ -97,6 +97,7 @@ class Deliveries:
             return
         for pool in self._pools.keys() - names:
             await end(self._pools.pop(pool))
+            await self._sender.forget(pool)
             del self._wakes[pool]
         for pool in names - self._pools.keys():
             self._wakes[pool] = asyncio.Event()
@@ -179,7 +180,7 @@ class Deliveries:
         except UnknownJobError:
             return Sent(ok=False, answer="the job has been deleted", final=True)
         signed = self.keys.headers(queue.pool, message.message_id(queue.pool), int(time.time()), content.body)
-        return await self._sender.send(message.webhook.url, content.body, {**content.headers, **signed})
+        return await self._sender.send(queue.pool, message.webhook.url, content.body, {**content.headers, **signed})
 
 
 def retry_s(tries: int) -> float:

@@ -1,21 +1,16 @@
 """Addresses to which the gateway may send: an allow-list of hosts; private addresses only in allowed networks.
 
-A URL is checked when it is stored and again before each message. The address of a host is checked when the connection
-is made, and the connection goes to exactly that address: a name cannot point elsewhere after the check (DNS rebinding).
+A URL is checked when it is stored and again before each message; `resolving` checks the address of a host.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-import socket
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
-
-from aiohttp.abc import AbstractResolver, ResolveResult
-from aiohttp.resolver import ThreadedResolver
 
 from agentpool_core.errors import InvalidJobError, SettingError
 
@@ -60,28 +55,6 @@ class Destinations:
         if all(any(each in network for network in self.networks) for each in found):
             return True
         return secure and all(map(_is_public, found))
-
-
-class CheckedResolver(AbstractResolver):
-    """Resolves a host for a connection, and leaves out addresses that are not allowed."""
-
-    def __init__(self, destinations: Destinations, *, secure: bool) -> None:
-        self._destinations = destinations
-        self._secure = secure
-        self._plain = ThreadedResolver()
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        """Return the allowed addresses. Raises ForbiddenAddressError if none is left."""
-        found = await self._plain.resolve(host, port, family)
-        allowed = [each for each in found if self._destinations.allows(each["host"], secure=self._secure)]
-        if not allowed:
-            raise ForbiddenAddressError(f"{host} has no address to which the gateway may send")
-        return allowed
-
-    async def close(self) -> None:
-        """Close nothing: the resolver holds nothing open."""
 
 
 def is_address(host: str) -> bool:

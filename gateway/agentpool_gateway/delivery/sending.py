@@ -5,20 +5,17 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import aiohttp
 
 from agentpool_core.errors import InvalidJobError
-from agentpool_gateway.delivery.destinations import (
-    CheckedResolver,
-    Destinations,
-    ForbiddenAddressError,
-    host_of,
-    is_address,
-)
+from agentpool_core.jobs import PoolRef
+from agentpool_gateway.delivery.destinations import Destinations, ForbiddenAddressError, host_of, is_address
+from agentpool_gateway.delivery.resolving import THREADS, CheckedResolver
 
-CONNECTIONS_A_HOST = 8
+CONNECTIONS_A_HOST = 8  # of a pool
 LONGEST_RETRY_AFTER_SECONDS = 3_600
 GONE = 410  # the receiver takes no further messages
 TOO_MANY, UNAVAILABLE = 429, 503
@@ -34,15 +31,19 @@ class Sent(NamedTuple):
 
 
 class Sender:
-    """Sends messages; owns the connections. `tls`: of the receivers; None: the system's authorities."""
+    """Sends messages; owns the connections, which pools do not share: a slow receiver of a pool delays no other pool.
+
+    `tls`: of the receivers; None: the system's authorities.
+    """
 
     def __init__(self, destinations: Destinations, *, timeout_s: float, tls: ssl.SSLContext | None = None) -> None:
         self._destinations = destinations
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._tls = tls
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}  # by: with TLS
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="webhook-lookup")
+        self._sessions: dict[tuple[PoolRef, bool], aiohttp.ClientSession] = {}  # by pool, and: with TLS
 
-    async def send(self, url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
+    async def send(self, pool: PoolRef, url: str, body: bytes, headers: Mapping[str, str]) -> Sent:
         """Send a message. Never raises for the receiver's faults."""
         secure = url.lower().startswith("https:")
         try:
@@ -50,7 +51,9 @@ class Sender:
             host = host_of(url)
             if is_address(host) and not self._destinations.allows(host, secure=secure):
                 return Sent(ok=False, answer=f"{host} is no address to which the gateway may send", final=True)
-            async with self._session(secure).post(url, data=body, headers=headers, allow_redirects=False) as answer:
+            async with self._session(pool, secure).post(
+                url, data=body, headers=headers, allow_redirects=False
+            ) as answer:
                 return _sent(answer)
         except InvalidJobError as refusal:
             return Sent(ok=False, answer=refusal.problem, final=True)
@@ -63,27 +66,32 @@ class Sender:
 
     async def close(self) -> None:
         """Close the connections."""
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        for pool in {pool for pool, _ in self._sessions}:
+            await self.forget(pool)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _session(self, secure: bool) -> aiohttp.ClientSession:  # noqa: FBT001  # the key of the sessions
-        if secure not in self._sessions:
+    async def forget(self, pool: PoolRef) -> None:
+        """Close the connections of a pool."""
+        for key in [key for key in self._sessions if key[0] == pool]:
+            await self._sessions.pop(key).close()
+
+    def _session(self, pool: PoolRef, secure: bool) -> aiohttp.ClientSession:  # noqa: FBT001  # the key of the sessions
+        if (pool, secure) not in self._sessions:
             connector = aiohttp.TCPConnector(
-                resolver=CheckedResolver(self._destinations, secure=secure),
+                resolver=CheckedResolver(self._destinations, secure=secure, threads=self._threads),
                 use_dns_cache=False,  # the address is checked for each connection
                 limit=0,  # the number of messages in flight is bounded
                 limit_per_host=CONNECTIONS_A_HOST,
                 ssl=self._tls or True,
             )
-            self._sessions[secure] = aiohttp.ClientSession(
+            self._sessions[pool, secure] = aiohttp.ClientSession(
                 connector=connector,
                 timeout=self._timeout,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 auto_decompress=False,
                 trust_env=False,
             )
-        return self._sessions[secure]
+        return self._sessions[pool, secure]
 
 
 def _sent(answer: aiohttp.ClientResponse) -> Sent:

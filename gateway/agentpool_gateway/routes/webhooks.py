@@ -8,7 +8,7 @@ from fastapi import APIRouter, Request
 
 from agentpool_core.jobs import JobId, Json
 from agentpool_core.process.cancellation import results_of
-from agentpool_core.queue.webhooks import Webhook, definition_of
+from agentpool_core.queue.webhooks import OF_SUBMIT, Webhook, definition_of
 from agentpool_core.webhook_documents import delivery_document, webhook_document, webhook_from
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
@@ -16,7 +16,6 @@ from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["webhooks"])
-OF_SUBMIT = "submit"  # name of the webhook that a submit brings
 
 
 @router.get("/jobs/{job_id}/webhooks", responses=openapi.READ_WEBHOOKS)
@@ -41,6 +40,14 @@ async def delete_webhook(admission: Admitted, job_id: str, name: str) -> JsonRes
     """Remove a webhook of a job; a message that was not delivered is dropped."""
     await admission.queue.webhooks.delete(JobId(job_id), name)
     return JsonResponse({"name": name, "outcome": "deleted"})
+
+
+@router.post("/jobs/{job_id}/webhooks/{name}/redeliver", responses=openapi.REDELIVER)
+async def redeliver_webhook(admission: Admitted, job_id: str, name: str) -> JsonResponse:
+    """Send the messages of a webhook that were given up again; the tries begin again."""
+    again = await admission.queue.webhooks.redeliver(JobId(job_id), name)
+    admission.gateway.deliveries.wake(admission.pool)
+    return JsonResponse({"name": name, "messages": again})
 
 
 @router.get("/webhook-secrets", responses=openapi.READ_SECRETS)

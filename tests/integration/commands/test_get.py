@@ -300,3 +300,10 @@ def test_kubectl_completes_commands_and_pools(redis_url: str, pool: PoolRef, con
 @pytest.fixture
 async def configured(redis, pool: PoolRef) -> None:
     await Inspector(redis).configure(pool, PoolSettings())
+
+
+async def test_a_submit_brings_a_webhook(cli, redis, pool):
+    """The webhook belongs to each job of the call; its address is checked by the gateway that sends."""
+    receipt = json.loads(printed(await cli("submit", "greet", "1", "--webhook", "https://example.org/", "-o", "json")))
+    (hook,), _ = await Webhooks(redis, pool).of_job(receipt["job_id"])
+    assert hook.url == "https://example.org/"

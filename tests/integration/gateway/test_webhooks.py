@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import hmac
 import json
 import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from aiohttp import web
 
+from agentpool_core.jobs import PoolRef
+from agentpool_gateway.delivery.destinations import Destinations
+from agentpool_gateway.delivery.resolving import CheckedResolver
+from agentpool_gateway.delivery.sending import CONNECTIONS_A_HOST, Sender
 from tests.fixtures import gateways as tokens
 from tests.fixtures.redis import wait_until
 
@@ -66,12 +73,16 @@ async def test_a_receiver_that_fails_gets_the_same_message_again(base, receiver,
 
 
 async def test_a_receiver_that_wants_no_more_is_left_alone(base, receiver, consumer):
-    """410 ends the tries; the state has the answer, and the metric counts it."""
+    """410 ends the tries until somebody asks for the message again; the state has the answer."""
     receiver.answers = [web.Response(status=410)]
     job_id = (await base.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})).json()["job_id"]
     await consumer.serve_one()
     (delivery,) = await deliveries_of(base, job_id, "failed")
     assert (delivery["tries"], delivery["answer"]) == (1, "410 Gone")
+    again = await base.post(f"/jobs/{job_id}/webhooks/submit/redeliver")
+    assert (again.status_code, again.json()) == (200, {"name": "submit", "messages": 1})
+    await deliveries_of(base, job_id, "delivered")
+    assert (await base.post(f"/jobs/{job_id}/webhooks/submit/redeliver")).status_code == 422
 
 
 async def test_two_gateways_share_the_messages(gateway_factory, delivering, receiver, base, consumer):
@@ -155,6 +166,57 @@ async def test_a_slow_receiver_delays_no_other(gateway_factory, delivering, rece
             await consumer.serve_one()
             await consumer.serve_one()
             await deliveries_of(client, quick["job_id"], "delivered")
+
+
+async def test_a_slow_receiver_of_a_pool_delays_no_other_pool(delivering, receiver):
+    """While requests of one pool wait on all its connections to a host, a request of another pool goes through."""
+    waiting, answered = asyncio.Semaphore(0), asyncio.Event()
+
+    async def hold(request: web.Request) -> web.Response:
+        waiting.release()
+        await answered.wait()
+        return web.Response(status=204)
+
+    receiver.holds = hold
+    destinations = Destinations.parse(delivering["webhook_hosts"], delivering["webhook_networks"])
+    sender = Sender(destinations, timeout_s=60.0)
+    try:
+        async with asyncio.TaskGroup() as sends:
+            for _ in range(2 * CONNECTIONS_A_HOST):
+                sends.create_task(sender.send(PoolRef("test", "slow"), receiver.url, b"", {}))
+            for _ in range(CONNECTIONS_A_HOST):
+                await waiting.acquire()
+            receiver.holds = None
+            assert (await sender.send(PoolRef("test", "quick"), receiver.url, b"", {})).ok
+            answered.set()
+    finally:
+        await sender.close()
+
+
+async def test_a_name_server_that_hangs_delays_only_its_pool(monkeypatch):
+    """Look-ups of a pool wait for two threads; another pool's look-up, and the gateway's own threads, go on."""
+    hanging, looked_up = threading.Event(), socket.getaddrinfo
+    asked: list[str] = []
+
+    def look_up(host: str, *rest: object, **more: object) -> object:
+        asked.append(host)
+        if host == "slow.example.org":
+            hanging.wait(timeout=60)
+        return looked_up("127.0.0.1", *rest, **more)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    destinations = Destinations.parse(("*.example.org",), ("127.0.0.0/8",))
+    with ThreadPoolExecutor(3) as threads:
+        slow, quick = (CheckedResolver(destinations, secure=True, threads=threads) for _ in range(2))
+        lookups = [asyncio.create_task(slow.resolve("slow.example.org", 443)) for _ in range(5)]
+        try:
+            await wait_until(lambda: asked.count("slow.example.org") == 2, "two look-ups hang")
+            lookups[0].cancel()  # the sender gave up; the thread is still busy
+            (found,) = await quick.resolve("quick.example.org", 443)
+            assert (found["host"], asked.count("slow.example.org")) == ("127.0.0.1", 2)
+        finally:
+            hanging.set()
+        assert len(await asyncio.gather(*lookups[1:])) == 4
 
 
 async def test_a_submitter_gets_no_result_of_a_kept_job(gateway_factory, delivering, receiver, pool, consumer):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from agentpool_core.client import Client
 from agentpool_core.errors import InvalidJobError, UnknownJobError
 from agentpool_core.jobs import JobId, JobRequest
 from agentpool_core.queue import Inspector, Producer
@@ -80,6 +81,45 @@ async def test_a_retried_message_counts_its_tries(webhooks, producer, consumer):
     _, (delivery,) = await webhooks.of_job(job_id)
     assert (delivery.outcome, delivery.tries, delivery.answer) == (DeliveryOutcome.FAILED, 2, "x" * 200)
     assert await take(webhooks) == []
+
+
+async def test_a_message_that_was_given_up_is_sent_again_on_request(webhooks, producer, consumer):
+    """The message has the same id and counts its tries from the start; a delivered message is not sent again."""
+    job_id = await submit(producer)
+    for name in ("mine", "other"):
+        await webhooks.put(job_id, Webhook(name=name, url=URL))
+    await consumer.serve_one(error="no")
+    first, second = sorted(await take(webhooks), key=lambda message: message.webhook.name)
+    with pytest.raises(InvalidJobError, match="no message of this webhook was given up"):
+        await webhooks.redeliver(job_id, "mine")
+    await webhooks.report(first, DeliveryOutcome.FAILED, "410 Gone")
+    await webhooks.report(second, DeliveryOutcome.DELIVERED, "204")
+    assert await webhooks.redeliver(job_id, "mine") == 1
+    (again,) = await take(webhooks)
+    assert (again.key, again.tries) == (first.key, 0)
+    for wrong in ("mine", "other"):
+        with pytest.raises(InvalidJobError, match="was given up"):
+            await webhooks.redeliver(job_id, wrong)
+    with pytest.raises(InvalidJobError, match="no such webhook"):
+        await webhooks.redeliver(job_id, "nobody")
+    with pytest.raises(UnknownJobError):
+        await webhooks.redeliver(JobId("nobody"), "mine")
+
+
+async def test_the_client_submits_with_a_webhook(redis, pool, webhooks, consumer):
+    """A URL asks for all ends, an object for some; a wrong one refuses the submit before the job is stored."""
+    async with Client(redis, pool=pool) as client:
+        with pytest.raises(InvalidJobError, match="changes"):
+            await client.submit("greet", webhook={"url": URL, "changes": ["started"]})
+        assert (await Inspector(redis).snapshot(pool)).submitted_total == 0
+        receipt = await client.submit("greet", webhook={"url": URL, "changes": ["failed"]})
+        await client.submit("greet", webhook=URL)
+    (hook,), _ = await webhooks.of_job(receipt.job_id)
+    assert (hook.name, hook.url, hook.changes) == ("submit", URL, (Change.FAILED,))
+    for _ in range(2):
+        await consumer.serve_one()
+    (message,) = await take(webhooks)
+    assert message.change is Change.SUCCEEDED
 
 
 async def test_a_wait_and_a_cancellation_are_messages_for_webhooks_that_ask_for_them(webhooks, producer, consumer):

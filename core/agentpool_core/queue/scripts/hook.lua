@@ -1,10 +1,10 @@
--- hook: adds a webhook to a job, replaces it, or removes it.
+-- hook: adds a webhook to a job, replaces it, removes it, or sends its messages again.
 --
 -- A job that has ended or waits already gets its message at once, if the webhook asks for that change.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 verb: put, delete; 2 job id, 3 name; put: 4 changes, separated by commas, 5 definition (JSON), 6 most webhooks
--- Returns {'ok'} | {'unknown'}: no such job | {'absent'}: no such webhook | {'too_many'}
+-- ARGV   1 verb: put, delete, redeliver (the messages that were given up); 2 job id, 3 name; put: 4 changes, separated by commas, 5 definition (JSON), 6 most webhooks
+-- Returns {'ok'}, of redeliver {'ok', messages} | {'unknown'}: no such job | {'absent'}: no such webhook | {'too_many'}
 -- Events none.
 
 --- include: pool
@@ -29,6 +29,20 @@ if verb == 'delete' then
   redis.call('HSET', key, 'hooks', table.concat(kept, ' '))
   redis.call('HDEL', key, 'hook:' .. name)
   return { 'ok' }
+end
+if verb == 'redeliver' then
+  if not known then return { 'absent' } end
+  local again = 0
+  for _, change in ipairs({ 'succeeded', 'failed', 'cancelled', 'expired', 'waiting' }) do
+    local field = 'sent:' .. name .. '=' .. change
+    local at, rest = string.match(redis.call('HGET', key, field) or '', '^failed (%d+) %d+ (.*)$')
+    if at then -- the tries begin again
+      again = again + 1
+      redis.call('HSET', key, field, 'retrying ' .. at .. ' 0 ' .. rest)
+      redis.call('ZADD', PREFIX .. 'outbox', now, id .. ' ' .. name .. ' ' .. change .. ' ' .. at)
+    end
+  end
+  return { 'ok', again }
 end
 if not known and #kept >= tonumber(ARGV[6]) then return { 'too_many' } end
 kept[#kept + 1] = name .. '=' .. ARGV[4]
