@@ -198,8 +198,8 @@ CATALOGUE = (
     Mutant(
         name="a-full-route-keeps-the-key",
         wrong="a job that waits for its full route keeps its key from jobs of other routes",
-        old="local counts = is_route_open(job.spec.route)",
-        new="local counts = is_route_open(job.spec.route) or true",
+        old="local counts = left_of[route] >= 0",
+        new="local counts = true",
     ),
     Mutant(
         name="a-rate-is-not-charged",

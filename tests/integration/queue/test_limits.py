@@ -363,6 +363,19 @@ async def test_a_raised_limit_lets_more_jobs_go(limited):
     assert ids(await worker.claim(10)) == jobs[2:4]
 
 
+async def test_a_route_with_a_single_free_slot_keeps_no_further_room_of_a_key(limited):
+    """The key's second free slot goes to a job of another route, not to a job that its route would let wait."""
+    await limited.limit(PER_KEY, routes=(Route(name="r", kinds=("kr",), max_running=1),))
+    await limited.submit(2, limit_key="acme")
+    worker = await limited.worker()
+    running = await worker.claim(10)
+    first, _ = await limited.submit(2, kind="kr", limit_key="acme")
+    (other,) = await limited.submit(1, limit_key="acme")
+    assert await worker.claim(10) == []
+    await worker.settle(list(map(done, running)))
+    assert set(ids(await worker.claim(10))) == {first, other}
+
+
 async def test_many_held_jobs_are_passed_in_steps(limited):
     """A claim moves a bounded number of jobs of a full key, and rings for the rest."""
     await limited.submit(1_500, limit_key="acme")

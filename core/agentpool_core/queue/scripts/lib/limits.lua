@@ -378,26 +378,27 @@ function limits.pause(job, ms)
   note_waiting('~' .. job.spec.route, opens)
 end
 
--- Whether the route itself has room at present.
-local function is_route_open(route)
+-- Returns how many jobs the route itself lets start at present.
+local function left_of_route(route)
   local v = redis.call('HMGET', COUNTERS, 'r:' .. route, 'p:' .. route)
+  if limits.end_of_pause(v[2]) then return 0 end
   local most = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
-  if number_or(v[1], 0) + (deltas['r:' .. route] or 0) >= most or limits.end_of_pause(v[2]) then return false end
-  for _, room in ipairs(limits.gates_of(route)) do
-    if room.left <= 0 then return false end
-  end
-  return true
+  local left = most - number_or(v[1], 0) - (deltas['r:' .. route] or 0)
+  for _, room in ipairs(limits.gates_of(route)) do left = math.min(left, room.left) end
+  return left
 end
 
 -- Makes a held job ready. Returns whether it counts against the room: a job of a full route would keep the room from jobs of
--- other routes; it is admitted, or held again, when its route has room.
-local function let_go(id, bucket)
+-- other routes; it is admitted, or held again, when its route has room. `left_of`: by route, jobs that it lets start.
+local function let_go(id, bucket, left_of)
   local job = jobs.load(id)
   if not job or job.broken or job.state ~= 'queued' or job.held ~= bucket then
     redis.call('ZREM', held_key(bucket), id)
     return false
   end
-  local counts = is_route_open(job.spec.route)
+  local route = job.spec.route
+  left_of[route] = (left_of[route] or left_of_route(route)) - 1
+  local counts = left_of[route] >= 0
   redis.call('HDEL', job.key, 'held')
   if counts then
     redis.call('HSET', job.key, 'opened', bucket)
@@ -427,9 +428,9 @@ local function open_bucket(bucket)
   local key = held_key(bucket)
   local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
   local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}
-  local left = most
+  local left, left_of = most, {}
   for _, id in ipairs(ids) do
-    if left > 0 and let_go(id, bucket) then left = left - 1 end
+    if left > 0 and let_go(id, bucket, left_of) then left = left - 1 end
   end
   if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
     redis.call('ZREM', LIMITED, bucket)
