@@ -299,6 +299,25 @@ async def test_a_short_exchange_starts_only_jobs_that_the_group_has_delivered(re
     assert (await Inspector(redis).job(pool, second.job_id)).state is JobState.SUCCEEDED
 
 
+@pytest.mark.parametrize("change", ["SETID $", "SETID 0", "DESTROY"])
+async def test_a_short_claim_starts_only_a_job_that_the_group_has_delivered(redis, pool, change):
+    """After a change of the group by hand the only ready job is not started by halves: the whole script decides."""
+    await Inspector(redis).configure(pool, PoolSettings(routes=NARROW))
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=5, host="h")
+    await producer.submit(JobRequest(kind="x"))
+    (lease,) = await consumer.claim(1)
+    ready = await producer.submit(JobRequest(kind="x"))
+    verb, *at = change.split()
+    await redis.execute_command("XGROUP", verb, Keys(pool).stream("one", Priority.TASK), "pool", *at)
+    watched = (Keys(pool).job(ready.job_id), Keys(pool).counters)
+    before = [await redis.hgetall(key) for key in watched]
+    assert await scripts.CLAIM_PLAIN.run(redis, Keys(pool).conf, ("w", "")) == ["other"]
+    assert [await redis.hgetall(key) for key in watched] == before
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    assert (await Inspector(redis).job(pool, lease.job_id)).state is JobState.SUCCEEDED
+
+
 @pytest.mark.parametrize("plain", [True, False])
 async def test_jobs_end_though_a_hand_has_trimmed_their_stream(redis, pool, plain):
     """The counters and the events have both ends; no script stops between its writes."""

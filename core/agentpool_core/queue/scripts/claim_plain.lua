@@ -70,8 +70,17 @@ if v[1] ~= 'queued' or v[4] ~= entry or v[5] or not v[2] then return OTHER end
 local label, where = string.match(v[2], '^([^|]+(|[^|]+|%a+))|%d*|%d*|$')
 if not label or where ~= string.gsub(place, ':', '|') then return OTHER end
 
+-- Returns whether the group has delivered the entry of the job. Otherwise a hand has changed or destroyed the group: a
+-- delivered entry is requeued, and maintenance finds its place.
+local function has_delivered()
+  local read = redis.pcall('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
+  local found = read and not read.err and read[1][2][1]
+  if found and found[1] ~= entry then redis.call('XCLAIM', stream, 'pool', '~ready', 0, found[1], 'JUSTID') end
+  return found and found[1] == entry
+end
+
+if not has_delivered() then return OTHER end
 local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
-redis.call('XREADGROUP', 'GROUP', 'pool', worker, 'COUNT', 1, 'STREAMS', stream, '>')
 redis.call('HSET', key, 'state', 'running', 'lease', lease)
 redis.call('HSET', counters_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0, 'r:' .. route, running + 1,
   'running', (counters[6] or 0) + 1, 'started', (counters[7] or 0) + 1)
