@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from agentpool_core.errors import BudgetExceededError, QueueUnreachableError
 from agentpool_core.jobs import JobId, JobState, Lease, LeaseToken, Priority, Receipt
-from agentpool_core.queue.completions import Cancelled, Failed, Returned, SettleOutcome, Succeeded, Waiting
+from agentpool_core.queue.completions import Cancelled, Failed, Returned, Room, SettleOutcome, Succeeded, Waiting
 from agentpool_worker.guards.fitness import Fitness
 from agentpool_worker.jobs.claim_loop import ClaimLoop
 from agentpool_worker.jobs.completion_buffer import CompletionBuffer
@@ -76,7 +76,7 @@ class FakeQueue:
         self.steps_of: defaultdict[str, dict[int, Step]] = defaultdict(dict)
         self.during: Callable[[], None] = lambda: None  # called while a claim is under way
 
-    async def claim(self, limit: int) -> list[Lease]:
+    async def claim(self, limit: int | Room) -> list[Lease]:
         self._called("claim", 0, limit)
         leases = self._take(limit)
         self.during()
@@ -87,7 +87,9 @@ class FakeQueue:
         self._called("settle", len(completions), 0)
         return self._settle(completions)
 
-    async def exchange(self, completions: Sequence[Completion], limit: int) -> tuple[list[SettleOutcome], list[Lease]]:
+    async def exchange(
+        self, completions: Sequence[Completion], limit: int | Room
+    ) -> tuple[list[SettleOutcome], list[Lease]]:
         self._called("exchange", len(completions), limit)
         outcomes = self._settle(completions)
         await asyncio.sleep(0)
@@ -143,8 +145,9 @@ class FakeQueue:
             raise QueueUnreachableError("away")
         self.calls.append((name, completions, limit))
 
-    def _take(self, limit: int) -> list[Lease]:
-        return [self.ready.popleft() for _ in range(min(limit, len(self.ready)))]
+    def _take(self, limit: int | Room) -> list[Lease]:
+        slots = limit.slots if isinstance(limit, Room) else limit
+        return [self.ready.popleft() for _ in range(min(slots, len(self.ready)))]
 
     def _settle(self, completions: Sequence[Completion]) -> list[SettleOutcome]:
         for completion in completions:

@@ -38,8 +38,11 @@ class BlockingQueue:
         self.closing = 0  # turns of the event loop until a cancelled wait has ended
 
     async def wait(self, timeout_ms, *, for_work=True):
-        assert not for_work
-        return [await self.orders.get()]
+        if not for_work:
+            return [await self.orders.get()]
+        self.limits.append(0)
+        await self.bell.get()
+        return []
 
     async def wait_and_claim(self, timeout_ms, limit):
         self.limits.append(limit)
@@ -59,8 +62,9 @@ class BlockingQueue:
 
 
 @asynccontextmanager
-async def listening(**slots):
+async def listening(*, packs=False, **slots):
     async with Bench(app, **slots) as bench:
+        bench.slots.divide_memory(80, packs=packs)
         blocking = BlockingQueue(bench)
         listener = OrderListener(
             queue=blocking, claims=bench.claims, running_jobs=bench.running_jobs, safety_poll_ms=1_000
@@ -70,6 +74,18 @@ async def listening(**slots):
         yield bench, blocking
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_worker_of_jobs_of_different_sizes_waits_without_slots():
+    """The bell brings no job: one claim asks for all that is free, also for what has become free during the wait."""
+    async with listening(packs=True) as (bench, blocking):
+        assert blocking.limits == [0]
+        bench.queue.ready.append(lease())
+        blocking.bell.put_nowait(None)
+        await bench.settled(1)
+        await wait_until(lambda: blocking.limits == [0, 0], "the worker waits again, and does not ask all the time")
+        bench.claims.stop_claiming()
+        assert not bench.claims.break_off(), "the wait of a worker that leaves has ended"
 
 
 async def test_jobs_come_with_the_bell():

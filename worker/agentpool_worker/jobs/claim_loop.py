@@ -216,8 +216,9 @@ class ClaimLoop:
             return min(self._slots.free - self._reserved, share, _LARGEST_CLAIM)
         if not self._reserved:
             return self._slots.free
-        self.maybe_work = True
-        self._rings += 1  # the claim in flight does not know what becomes free now: it is followed by another
+        if self.buffer.pending:  # the claim in flight does not know what these have left: it is followed by another
+            self.maybe_work = True
+            self._rings += 1
         return 0
 
     def _asked(self, limit: int) -> int | Room:

@@ -72,16 +72,14 @@ class OrderListener:
     async def hear_bell(self) -> None:
         """Wait once for work. Claims even without a bell: a lost bell delays, never strands."""
         await self._claims.hungry.wait()
-        if self._claims.packs:
-            await self._hear_plain_bell()
-            return
-        limit, rings = self._claims.keep_free()
-        if limit <= 0:  # taken since; the next ended job claims again
+        packs = self._claims.packs
+        limit, rings = (0, 0) if packs else self._claims.keep_free()
+        if limit <= 0 and not packs:  # taken since; the next ended job claims again
             self._claims.hungry.clear()
             return
         waiting = self._waiting = asyncio.current_task()
         try:
-            controls, leases = await self._queue.wait_and_claim(self._safety_poll_ms, limit)
+            controls, leases = await self._wait(limit, claims=not packs)
         except asyncio.CancelledError:
             if self._waiting is not None or waiting is None or waiting.uncancel():  # not merely broken off
                 raise
@@ -93,18 +91,20 @@ class OrderListener:
         finally:
             self._waiting = None
             self._claims.release(limit)
-        self._claims.handle_claim(leases, limit, rings)
+        if leases is None:
+            self._claims.bell()
+        else:
+            self._claims.handle_claim(leases, limit, rings)
         for control in controls:
             self._carry_out(control)
         if leases:
             await asyncio.sleep(0)  # the handlers begin before the next wait is sent, not after
 
-    async def _hear_plain_bell(self) -> None:
-        """Wait once for work without a claim: the claim loop asks for all that is free then."""
-        controls = await self._queue.wait(self._safety_poll_ms)
-        self._claims.bell()
-        for control in controls:
-            self._carry_out(control)
+    async def _wait(self, limit: int, *, claims: bool) -> tuple[list[Control], list[Lease] | None]:
+        """Wait for the bell; None for the leases: the claim loop asks for all that is free then."""
+        if claims:
+            return await self._queue.wait_and_claim(self._safety_poll_ms, limit)
+        return await self._queue.wait(self._safety_poll_ms), None
 
     def break_off(self) -> bool:
         """Cancel the present wait; return whether a wait was running."""
