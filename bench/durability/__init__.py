@@ -114,7 +114,11 @@ async def _price(setting: Setting, durability: Durability) -> dict[str, float]:
 async def run() -> Report:
     """Run all trials several times, and measure the prices."""
     found = {row: [await measure(row) for _ in range(1 if quick() else ROUNDS)] for row in (QUICK if quick() else ROWS)}
-    prices = {} if quick() else {pair: await _price(*pair) for pair in COSTS}
+    return report_of(found, {} if quick() else {pair: await _price(*pair) for pair in COSTS})
+
+
+def report_of(found: dict[Row, list[Outcome]], prices: dict[tuple[Setting, Durability], dict[str, float]]) -> Report:
+    """Return the report: a safe line's bar is that no acknowledged job of any trial is lost."""
     figures = {name: figure for row, outcomes in found.items() for name, figure in _figures(row, outcomes).items()}
     kept = {f"kept: {row.name}": _kept(outcomes) for row, outcomes in found.items()}
     required = {f"kept: {row.name}": 1.0 for row in found if row.safe}

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_MS = 5_000
 PROOF_WAIT_MS = 1_000  # for the first sign of a replica
-PERIOD_SECONDS = 1.1  # of the fsyncs of everysec, and the precision of the server's clock
+PERIOD_SECONDS = 1.3  # of the fsyncs of everysec, and the precision of the server's clock with room to spare
 POLL_SECONDS = 0.02
 DEFAULT_KNOWN_SECONDS = 10.0  # after this time a producer reads the pool's default again
 IDS_A_CALL = 500  # bounds the time of the script
@@ -54,7 +54,6 @@ class Confirmation:
         self._default = Durability.LOCAL
         self._default_until = -math.inf  # time of the event loop
         self._possible = {Durability.LOCAL}
-        self._syncs_each_write = False  # appendfsync always, as far as the user may see
 
     async def prepare(self, wanted: Durability | None) -> Durability:
         """Return the durability of the next submit. Raises DurabilityUnavailableError if the server lacks the means."""
@@ -100,8 +99,6 @@ class Confirmation:
             problem = _reason(reply)
         elif durability is Durability.REPLICA and not _count(reply):
             problem = "no replica answers"
-        elif durability is Durability.FSYNC:
-            self._syncs_each_write = await self._is_always()
         if problem:
             raise DurabilityUnavailableError(durability.value, problem, remedy=_REMEDIES[durability])
 
@@ -109,12 +106,13 @@ class Confirmation:
         """Return "" once all jobs are there, and durable; otherwise the reason. Raises QueueError."""
         first, *rest = slices([len(job_id) for job_id in ids], most=IDS_A_CALL)
         missing, confirmed = await self._wait(ids[slice(*first)], durability)
+        if confirmed and durability is Durability.FSYNC and not (missing or await self._is_always()):
+            confirmed = await self._until_synced()
+            rest.append(first)  # a restart meanwhile may have lost these, too
         for cut in rest:  # one wait covers all; checked after it, because a failover may come in between
             missing += await scripts.CONFIRM.run(self._redis, self._conf, ids[slice(*cut)])
         if missing:
-            return f"a failover lost {missing} of them"
-        if confirmed and durability is Durability.FSYNC and not self._syncs_each_write:
-            confirmed = await self._until_synced()
+            return f"a failover or a restart lost {missing} of them"
         where = "a replica" if durability is Durability.REPLICA else "the disk"
         return "" if confirmed else f"{where} did not confirm within {LONGEST_WAIT_MS / 1000:g} s"
 
@@ -146,8 +144,9 @@ class Confirmation:
                 (found,) = await pipeline_at(self._redis, self._conf, ("INFO", "persistence"))
                 if isinstance(found, ResponseError):
                     raise found
-            if "aof_pending_bio_fsync:0" in found:
-                return "aof_last_write_status:ok" in found
+            with Reading("info"):
+                if "aof_pending_bio_fsync:0" in found:
+                    return "aof_last_write_status:ok" in found
             await asyncio.sleep(POLL_SECONDS)
 
     async def _wait(self, ids: Sequence[str], durability: Durability) -> tuple[int, bool]:

@@ -79,6 +79,29 @@ async def test_a_confirmed_job_survives_a_power_loss(tmp_path):
         place.close()
 
 
+async def test_a_power_loss_during_the_confirmation_is_noticed(tmp_path, monkeypatch):
+    """The server is back before the client asks it again: a submit that returns has its job."""
+    place = Single(tmp_path, *AOF)
+    original = durability.Confirmation._until_synced
+
+    async def after_a_power_loss(self):
+        await place.lose_power()
+        return await original(self)
+
+    try:
+        await place.start()
+        async with connect(place.url) as client:
+            await Inspector(client).configure(POOL, PoolSettings())
+            producer = Producer(client, POOL)
+            await producer.submit(JobRequest(kind="x"), durability=Durability.FSYNC)
+            monkeypatch.setattr(durability.Confirmation, "_until_synced", after_a_power_loss)
+            with contextlib.suppress(NotDurableError):
+                receipt = await producer.submit(JobRequest(kind="x"), durability=Durability.FSYNC)
+                await Inspector(client).job(POOL, receipt.job_id)
+    finally:
+        place.close()
+
+
 async def test_a_server_that_never_syncs_is_named(server, monkeypatch):
     """With an unsynced log the job is submitted, and the error says that the job is not durable."""
     monkeypatch.setattr(durability, "LONGEST_WAIT_MS", 300)
@@ -146,7 +169,7 @@ async def test_a_job_of_many_that_is_lost_is_counted(server):
     _, client, producer = await server(Durability.LOCAL, *AOF)
     receipts = await producer.submit_many([JobRequest(kind="x")] * 700)
     await client.delete(f"{Keys(POOL).conf[:-4]}job:{receipts[-1].job_id}")
-    with pytest.raises(NotDurableError, match="a failover lost 1 of them"):
+    with pytest.raises(NotDurableError, match="a failover or a restart lost 1 of them"):
         await confirmation(client).confirm(receipts, Durability.FSYNC)
 
 
@@ -182,7 +205,7 @@ async def test_a_job_lost_before_the_confirmation_is_not_confirmed(server):
     _, client, producer = await server(Durability.LOCAL, *AOF)
     receipt = await producer.submit(JOB)
     await client.delete(f"{Keys(POOL).conf[:-4]}job:{receipt.job_id}")
-    with pytest.raises(NotDurableError, match="a failover lost 1 of them"):
+    with pytest.raises(NotDurableError, match="a failover or a restart lost 1 of them"):
         await confirmation(client).confirm([receipt], Durability.FSYNC)
 
 

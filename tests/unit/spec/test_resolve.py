@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
+from agentpool_core.jobs import Durability
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.settings import AdaptiveMode, Budget, Limit, LimitBy, PoolSettings, Rate, Route
 from agentpool_core.spec import AgentPoolSpec, settings_of
-from agentpool_core.spec.queue import LimitSpec
+from agentpool_core.spec.queue import LimitSpec, SubmitDurability
 from agentpool_core.spec.schedule import ScheduleSpec
 
 HANDLER = {"handler": {"python": {"app": "analyst:app"}}}
@@ -73,6 +74,15 @@ def test_kinds_that_no_route_lists_are_taken_unless_the_spec_refuses_them():
     routes = [{"name": "code", "kinds": ["review"]}]
     assert not settings_of(spec(routes=routes)).refuse_unlisted_kinds
     assert settings_of(spec(routes=routes, queue={"unlistedKinds": "Refuse"})).refuse_unlisted_kinds
+
+
+def test_the_durability_of_a_pool_is_the_default_of_its_submits():
+    """Each choice of the resource is a choice of a submit; unset, a submit is local."""
+    assert settings_of(spec()).durability is Durability.LOCAL
+    for choice in SubmitDurability:
+        settings = settings_of(spec(queue={"durability": choice.value}))
+        assert settings.durability == choice.lower()
+        assert PoolSettings.from_mapping(settings.to_mapping()).durability is settings.durability
 
 
 def test_an_unset_adaptive_ceiling_is_the_high_throughput_preset():
