@@ -39,7 +39,7 @@ COUNTED_STATES = {state.value for state in JobState if state.terminal}
 
 def test_every_field_of_a_job_that_scripts_name_is_in_the_table():
     """Fields of HSET, HGET, HMGET, HDEL, and fields that submit collects before the write."""
-    values = {"queued", "running", "scheduled", "waiting", "1", "poison", "undecodable", "result", "error"}
+    values = {"queued", "running", "scheduled", "waiting", "blocked", "1", "poison", "undecodable", "result", "error"}
     values |= {"true", "null", "tree", "cancelled"}
     named = {word for call in ON_JOB.findall(TEXT) for word in QUOTED.findall(call)}
     named |= set(re.findall(r"field\('([a-z]+)'", LUA["submit"])) | set(
