@@ -16,7 +16,8 @@ from agentpool_core.queue.selector import JobSelector
 from tests.integration.queue.machine import PoolMachine, picks, run
 
 EVERY_MS = 600_000
-STEPS_MS = (GRACE_MS // 2, EVERY_MS // 2, EVERY_MS, 3 * EVERY_MS)  # far from every due time and from the grace
+STEPS_MS = (GRACE_MS // 2, EVERY_MS // 2, EVERY_MS, 3 * EVERY_MS)
+START_MS = EVERY_MS // 4 + 10_000  # so that no step ends at a due time, or at the end of its grace
 CATCH_UP = 2
 schedules = st.builds(
     Schedule,
@@ -40,7 +41,7 @@ class Standing:
 
 
 class Due(PoolMachine):
-    """Two schedules of one interval, which starts in the middle of an interval of the server's clock."""
+    """Two schedules of one interval, which stand at due times of the server's clock."""
 
     workers = ("w1", "w2", "w3")
 
@@ -49,8 +50,8 @@ class Due(PoolMachine):
         self.configure()
         self.schedules = Schedules(self.redis, self.pool)
         self.zero = self.server_ms() // EVERY_MS * EVERY_MS + EVERY_MS
-        self.jump(self.zero + EVERY_MS // 4 - self.server_ms())
-        self.now = EVERY_MS // 4
+        self.jump(self.zero + START_MS - self.server_ms())
+        self.now = START_MS
         self.standing = {}
         self.jobs = {}  # idempotency key -> state
         self.leases = []
