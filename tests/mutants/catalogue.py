@@ -730,6 +730,42 @@ CATALOGUE = (
         old="if not job or job.state ~= 'running' or job.token ~= tonumber(ARGV[2]) then return { 'stale' } end",
         new="if not job then return { 'stale' } end",
     ),
+    Mutant(
+        name="any-digest-of-a-schema",
+        wrong="a client that knows an older schema stores a payload that does not fit the present one",
+        old="if schema and (not extras or extras.schema ~= schema and extras.schema ~= '*') then",
+        new="if schema and (not extras or not extras.schema) then",
+    ),
+    Mutant(
+        name="short-submit-without-schema",
+        wrong="the short submit stores a payload that nobody has checked",
+        old="if conf[7] or priority == 'critical'",
+        new="if priority == 'critical'",
+    ),
+    Mutant(
+        name="outbox-without-reservation",
+        wrong="two senders take the same message to a webhook",
+        old="redis.call('ZADD', OUTBOX, now + tonumber(ARGV[2]), message)",
+        new="",
+    ),
+    Mutant(
+        name="delivered-and-kept",
+        wrong="a delivered message stays in the outbox, and is sent again",
+        old="  redis.call('ZREM', PREFIX .. 'outbox', message)\nend",
+        new="end",
+    ),
+    Mutant(
+        name="delivered-and-sent-again",
+        wrong="a request to send again also sends messages that were delivered",
+        old="'^failed (%d+) %d+ (.*)$'",
+        new="'^%a+ (%d+) %d+ (.*)$'",
+    ),
+    Mutant(
+        name="tries-go-on",
+        wrong="a message that is sent again on request keeps its tries, and is given up at once",
+        old="redis.call('HSET', key, field, 'retrying ' .. at .. ' 0 ' .. rest)",
+        new="",
+    ),
 )
 
 
