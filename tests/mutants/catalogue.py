@@ -738,7 +738,7 @@ CATALOGUE = (
     ),
     Mutant(
         name="short-submit-without-schema",
-        wrong="the short submit stores a payload that nobody has checked",
+        wrong="the short submit stores a payload without a check",
         old="if conf[7] or priority == 'critical'",
         new="if priority == 'critical'",
     ),
