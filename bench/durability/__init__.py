@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 NAME = "durability"
 ROUNDS = 3
 COST_ROUNDS = 5
+DIGITS_FROM = 10  # larger prices are whole numbers
 AOF = ("--appendonly", "yes", "--appendfsync")
 KILL, POWER, SNAPSHOT, LATE = "kill_process", "lose_power", "restore_snapshot", "fail_over_late"
 FAULTS = {
@@ -60,9 +61,14 @@ class Row:
     safe: bool  # no acknowledged job may be lost
 
     @property
-    def name(self) -> str:
+    def cells(self) -> tuple[str, str, str]:
         """Setting, fault and durability in words."""
-        return f"{self.setting.name} | {FAULTS[self.fault]} | {self.durability}"
+        return self.setting.name, FAULTS[self.fault], self.durability.value
+
+    @property
+    def name(self) -> str:
+        """The same as one text."""
+        return ", ".join(self.cells)
 
 
 ROWS = (
@@ -151,8 +157,8 @@ def _table(found: dict[Row, list[Outcome]]) -> str:
     for row, outcomes in found.items():
         counts = (sum(o.acknowledged for o in outcomes), sum(o.lost for o in outcomes), sum(o.again for o in outcomes))
         times = [o.heal_s for o in outcomes]
-        cells = [f"{count:,}" for count in counts]
-        lines.append(f"| {row.name} | {' | '.join(cells)} | {min(times):.1f} to {max(times):.1f} s |")
+        cells = [*row.cells, *(f"{count:,}" for count in counts)]
+        lines.append(f"| {' | '.join(cells)} | {min(times):.1f} to {max(times):.1f} s |")
     return "\n".join(lines)
 
 
@@ -162,5 +168,6 @@ def _prices(prices: dict[tuple[Setting, Durability], dict[str, float]]) -> str:
     columns = list(next(iter(prices.values())))
     lines = [f"| setting | durability | {' | '.join(columns)} |", "|---" * (len(columns) + 2) + "|"]
     for (setting, durability), values in prices.items():
-        lines.append(f"| {setting.name} | {durability} | {' | '.join(f'{value:,.3g}' for value in values.values())} |")
+        cells = [f"{value:,.0f}" if value > DIGITS_FROM else f"{value:.2g}" for value in values.values()]
+        lines.append(f"| {setting.name} | {durability} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -25,4 +25,4 @@ def test_a_lost_job_of_a_safe_line_falls_short():
     assert report_of({safe: [kept, kept]}, {}).holds
     broken = report_of({safe: [kept, Outcome(acknowledged=10, lost=1, again=0, heal_s=2.0)]}, {})
     assert not broken.holds
-    assert f"| {safe.name} | 20 | 1 | 1 | 1.0 to 2.0 s |" in broken.digest
+    assert f"| {' | '.join(safe.cells)} | 20 | 1 | 1 | 1.0 to 2.0 s |" in broken.digest
