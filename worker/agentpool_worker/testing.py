@@ -30,7 +30,7 @@ from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_core.queue.completions import Completion, Failed, Returned, Succeeded, Waiting
 from agentpool_core.queue.groups import ChildEnd, GroupChange
-from agentpool_core.queue.settings import DAY_MS
+from agentpool_core.queue.limits import DAY_MS
 from agentpool_core.queue.usage import BILLION, billionths
 from agentpool_worker.handlers.shapes import run_job_of
 from agentpool_worker.jobs.completion_buffer import replacement_for

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.cli.output import format_count
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import JobState
-from agentpool_core.queue.settings import LimitBy
+from agentpool_core.queue.limits import LimitBy
 from agentpool_core.text import render_value
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from agentpool_core.cli.output import EXIT_CODES, Output, emit, output_option, s
 from agentpool_core.cli.queue_tables import limits_table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import limit_document
+from agentpool_core.queue.limits import Budget, Rate
 from agentpool_core.queue.overrides import LARGEST_BUDGET
-from agentpool_core.queue.settings import Budget, Rate
 
 if TYPE_CHECKING:
     from agentpool_core.queue.overrides import Override

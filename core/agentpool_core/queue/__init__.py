@@ -7,8 +7,9 @@ A Lua script for each transition (`scripts/`) is the only writer; the classes he
 from agentpool_core.queue.connection.client import check_server, connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
+from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate
 from agentpool_core.queue.producer import Producer
-from agentpool_core.queue.settings import Budget, Limit, LimitBy, PoolSettings, Rate, Route, Tenant
+from agentpool_core.queue.settings import PoolSettings, Route, Tenant
 
 __all__ = [
     "Budget",

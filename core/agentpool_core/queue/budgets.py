@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.connection.client import RedisClient
-    from agentpool_core.queue.settings import Limit
+    from agentpool_core.queue.limits import Limit
 
 
 async def budget_of(redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequence[Limit]) -> BudgetUse | None:

@@ -16,12 +16,10 @@ from typing import TYPE_CHECKING, Any
 from redis.exceptions import NoScriptError
 
 from agentpool_core.errors import (
-    InvalidJobError,
     QueueAccessError,
     QueueError,
     QueueMemoryError,
     QueueReplyError,
-    RetiredPoolError,
     UnknownJobError,
     UnknownPoolError,
 )
@@ -30,11 +28,20 @@ from agentpool_core.process.cancellation import raise_lost, results_of
 from agentpool_core.queue import scripts
 from agentpool_core.queue.budgets import budget_of
 from agentpool_core.queue.chunks import Chunk, follow_chunks
-from agentpool_core.queue.codec.records import BODY_FIELDS, HEAD_FIELDS, events_of, fields_of, job_of
+from agentpool_core.queue.codec.records import (
+    BODY_FIELDS,
+    HEAD_FIELDS,
+    entry_order,
+    events_of,
+    fields_of,
+    job_of,
+    only_stream,
+)
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
+from agentpool_core.queue.replays import replay_job
 from agentpool_core.queue.schedules import Schedules, first_due
 from agentpool_core.queue.selection import Selection
 from agentpool_core.queue.selector import JobSelector
@@ -51,7 +58,6 @@ if TYPE_CHECKING:
 
 JOBS_A_SLICE = 500  # deleted by a script
 MOST_SLICES = 20_000  # of a purge: bounds a faulty server's answers
-RESTORE_CALLS_MAX = 1_000  # the maintenance restores the jobs of any larger pipeline
 HEAR_SECONDS = 1.0  # delay until a new namespace's signals are heard; until then its backlog is polled
 log = logging.getLogger(__name__)
 
@@ -253,25 +259,7 @@ class Inspector:
         Raises UnknownJobError, RetiredPoolError (no worker would run it), or InvalidJobError for a job that is not
         dead.
         """
-        reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id, "downstream" if downstream else ""))
-        if reply == ["unknown"]:
-            raise UnknownJobError(str(pool), job_id)
-        if reply == ["retired"]:
-            raise RetiredPoolError(str(pool))
-        if reply[:1] == ["not_dead"]:
-            raise InvalidJobError(
-                field="job",
-                value=job_id,
-                problem=f"it is {' '.join(map(str, reply[1:]))}, not failed",
-                remedy="replay dead letters only; submit the work again as a new job",
-            )
-        with Reading("replay"):
-            count, more = int(reply[1]), reply[2] == 1
-        for _ in range(RESTORE_CALLS_MAX if more else 0):
-            reply = await scripts.REPLAY.run(self._redis, Keys(pool).conf, (job_id, "more"))
-            if reply[2] != 1:
-                break
-        return count
+        return await replay_job(self._redis, pool, job_id, downstream=downstream)
 
     async def discard(self, pool: PoolRef, job_ids: Iterable[JobId] = (), *, limit: int = 1_000) -> int:
         """Delete these dead letters, or the `limit` oldest if none is named; return their number."""
@@ -321,7 +309,7 @@ class Inspector:
         while True:
             reply = await ask(self._redis, "XREAD", "COUNT", 100, "BLOCK", block_ms, "STREAMS", key, last)
             with Reading("xread"):
-                rows = [(row[0], events_of(row[0], fields_of(row[1]))) for row in _first_stream(reply)]
+                rows = [(row[0], events_of(row[0], fields_of(row[1]))) for row in only_stream(reply)]
             for last, events in rows:  # noqa: B007  # where the next reading goes on
                 for event in events:
                     yield event
@@ -346,7 +334,7 @@ class Inspector:
             if int(ms) <= (int(reply[0]) + 1) * 1000:
                 return False
         newest = await self._newest(pool)
-        if newest and _entry_order(place) <= _entry_order(newest[0][0]):
+        if newest and entry_order(place) <= entry_order(newest[0][0]):
             return False
         log.warning(
             "events of pool %s were asked for after %s, which is still to come: Redis or its clock went back in time; "
@@ -398,17 +386,3 @@ def _snapshot(pool: PoolRef, reply: Any) -> QueueSnapshot:
         raise UnknownPoolError(str(pool))
     with Reading("snapshot"):
         return snapshot_of(reply)
-
-
-def _entry_order(place: str) -> tuple[int, ...]:
-    """Return the id of an event's entry in a sortable form."""
-    return tuple(int(part) for part in place.partition(".")[0].split("-") if part.isdecimal())
-
-
-def _first_stream(reply: Any) -> list[Any]:
-    """Return the entries of the only stream in an XREAD reply."""
-    if not reply:
-        return []
-    if isinstance(reply, dict):
-        return list(next(iter(reply.values())))
-    return list(reply[0][1])

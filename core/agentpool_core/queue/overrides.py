@@ -19,7 +19,7 @@ from agentpool_core.queue.codec.requests import is_subject
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
-from agentpool_core.queue.settings import Budget, Rate, bound_text
+from agentpool_core.queue.limits import Budget, Rate, bound_text
 from agentpool_core.queue.usage import BILLION
 
 if TYPE_CHECKING:

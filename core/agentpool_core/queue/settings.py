@@ -19,12 +19,12 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Durability
+from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate
 from agentpool_core.queue.schedule import Schedule
 from agentpool_core.queue.usage import BILLION
 from agentpool_core.text import RENDERED_CHARS, render_value
 
 DEFAULT_ROUTE = "default"
-DAY_MS = 86_400_000
 _MOST = 2**53  # of any number here: the largest exact number for every reader
 _LEAST = {  # of numbers that may not be 0
     **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
@@ -57,71 +57,6 @@ class Route:
     def is_plain(self) -> bool:
         """Whether a job takes one slot and nothing else."""
         return self.slots == 1 and not self.gpu_memory_mib
-
-
-class LimitBy(StrEnum):
-    """Attribute of a job that divides a limit: each value has a limit of its own."""
-
-    KEY = "key"  # the job's limit key
-    TENANT = "tenant"  # the job's tenant
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Rate:
-    """So many starts in a period. Any period sees at most `count + burst - 1` starts."""
-
-    count: int  # starts in a period
-    period_ms: int
-    burst: int = 1  # starts at once after a pause
-
-    @property
-    def interval_ms(self) -> float:
-        """The time between two starts."""
-        return self.period_ms / self.count
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Budget:
-    """Money that jobs may spend in a window. Windows follow each other since 1970: those of a day begin at 0:00 UTC."""
-
-    amount: int  # in the unit that the handlers report
-    window_ms: int = DAY_MS
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limit:
-    """A bound for jobs of some kinds and routes, over all workers: one of `max_running`, `rate` and `budget`."""
-
-    name: str
-    by: LimitBy | None = None  # a limit for each key or tenant; jobs without one are not limited
-    kinds: tuple[str, ...] = ()  # () = all kinds
-    routes: tuple[str, ...] = ()  # () = all routes
-    max_running: int | None = None  # jobs at once
-    rate: Rate | None = None  # starts in a period
-    budget: Budget | None = None  # money in a window: no job starts once it is spent
-
-    @property
-    def is_gate(self) -> bool:
-        """Whether the limit covers whole routes, so that its jobs wait in their streams."""
-        return self.by is None and not self.kinds
-
-    def covers_route(self, route: str) -> bool:
-        """Whether jobs of this route are limited."""
-        return not self.routes or route in self.routes
-
-    @property
-    def text(self) -> str:
-        """The bound in words."""
-        return bound_text(self.rate or self.budget or self.max_running or 0)
-
-
-def bound_text(bound: int | Rate | Budget) -> str:
-    """Return the bound in words, such as `2 at once`, `500 in 60 s` or `a budget of 100 in 86400 s`."""
-    if isinstance(bound, Budget):
-        return f"a budget of {bound.amount} in {bound.window_ms / 1000:g} s"
-    if isinstance(bound, Rate):
-        return f"{bound.count} in {bound.period_ms / 1000:g} s"
-    return f"{bound} at once"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from agentpool_core.jobs import BudgetUse, Priority, WorkerId
-from agentpool_core.queue.settings import LimitBy
+from agentpool_core.queue.limits import LimitBy
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

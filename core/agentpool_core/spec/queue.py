@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 from pydantic import Field, StringConstraints, model_validator
 
 from agentpool_core.jobs import LONGEST_SUBJECT, SUBJECT_PATTERN
-from agentpool_core.queue.settings import LimitBy
+from agentpool_core.queue.limits import LimitBy
 from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, SUBDOMAIN_PATTERN, Kind, Rule, SpecModel
 from agentpool_core.spec.routes import MAX_KINDS, MAX_ROUTES, RouteName
 

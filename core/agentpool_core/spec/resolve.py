@@ -7,7 +7,8 @@ Presets and all dependent defaults are applied here and nowhere else. The operat
 from __future__ import annotations
 
 from agentpool_core.jobs import Durability
-from agentpool_core.queue.settings import Budget, Limit, PoolSettings, Rate, Route, Tenant
+from agentpool_core.queue.limits import Budget, Limit, Rate
+from agentpool_core.queue.settings import PoolSettings, Route, Tenant
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
 from agentpool_core.spec.queue import EndlessWaits, LimitSpec, RateSpec, UnlistedKinds

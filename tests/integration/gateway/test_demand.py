@@ -10,8 +10,9 @@ import yaml
 
 from agentpool_core.jobs import JobRequest
 from agentpool_core.queue.inspector import Inspector
+from agentpool_core.queue.limits import Limit
 from agentpool_core.queue.producer import Producer
-from agentpool_core.queue.settings import Limit, PoolSettings, Route
+from agentpool_core.queue.settings import PoolSettings, Route
 
 PAGE = Path(__file__).parents[3] / "docs/external-autoscalers.md"
 

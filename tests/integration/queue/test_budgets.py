@@ -11,8 +11,9 @@ from agentpool_core.errors import BudgetExceededError, StaleLeaseError, UnknownL
 from agentpool_core.jobs import JobState
 from agentpool_core.queue import Budget, Limit, LimitBy, Rate
 from agentpool_core.queue.completions import Returned, ReturnReason, Waiting
+from agentpool_core.queue.limits import DAY_MS
 from agentpool_core.queue.overrides import Override, override, overrides
-from agentpool_core.queue.settings import BILLION, DAY_MS
+from agentpool_core.queue.settings import BILLION
 from agentpool_core.queue.usage import UsageReport
 from tests.integration.queue.test_limits import Pool, done, ids
 

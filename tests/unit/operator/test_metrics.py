@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from agentpool_core.jobs import BudgetUse, PoolRef
-from agentpool_core.queue.settings import LimitBy
+from agentpool_core.queue.limits import LimitBy
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot
 from agentpool_core.spec.scaling import Gpu
 from agentpool_operator.metrics import Metrics

@@ -6,8 +6,9 @@ import pytest
 from pydantic import ValidationError
 
 from agentpool_core.jobs import Durability
+from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
-from agentpool_core.queue.settings import AdaptiveMode, Budget, Limit, LimitBy, PoolSettings, Rate, Route
+from agentpool_core.queue.settings import AdaptiveMode, PoolSettings, Route
 from agentpool_core.spec import AgentPoolSpec, settings_of
 from agentpool_core.spec.queue import LimitSpec, SubmitDurability
 from agentpool_core.spec.schedule import ScheduleSpec

@@ -236,3 +236,17 @@ def _number(text: str | None) -> int | None:
         return int(float(text)) if text and len(text) <= LONGEST_NUMBER else None
     except (ValueError, OverflowError):
         return None
+
+
+def entry_order(place: str) -> tuple[int, ...]:
+    """Return the id of an event's entry in a sortable form."""
+    return tuple(int(part) for part in place.partition(".")[0].split("-") if part.isdecimal())
+
+
+def only_stream(reply: Any) -> list[Any]:
+    """Return the entries of the only stream in an XREAD reply."""
+    if not reply:
+        return []
+    if isinstance(reply, dict):
+        return list(next(iter(reply.values())))
+    return list(reply[0][1])

@@ -7,7 +7,8 @@ from typing import Any
 
 from agentpool_core.jobs import BudgetUse, Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
-from agentpool_core.queue.settings import Limit, PoolSettings
+from agentpool_core.queue.limits import Limit
+from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.usage import BILLION
 
