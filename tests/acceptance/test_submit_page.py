@@ -21,7 +21,7 @@ PROMISED = (
     '"queue_depth":1',
     '"result":{"hello":"you"}',
     '"detail":"payload.name: the value is not of type \\"string\\""',
-    '"kinds":[{"kind":"greet","route":"greetings","input":{"type":"object"',
+    '"kinds":[{"kind":"greet","route":"greetings","input":{"properties":',
     "update you said: hello",
     "['run_greet', 'submit', 'get_job',",
     "{'hello': 'tools'}",
