@@ -34,7 +34,7 @@ class Role(StrEnum):
 
 
 _READS = ("snapshot", "list", "count", "schedules")
-_SUBMITS = ("submit", "submit_replacing", "submit_plain", "confirm", "cancel", "signal", "watch")
+_SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "signal", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,
     Role.SUBMITTER: (

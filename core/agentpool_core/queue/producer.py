@@ -29,7 +29,7 @@ from agentpool_core.errors import (
     UnknownParentError,
     UnknownPoolError,
 )
-from agentpool_core.jobs import Durability, JobId, JobState, OnConflict, Priority, Receipt
+from agentpool_core.jobs import Durability, JobId, JobState, Priority, Receipt
 from agentpool_core.process.cancellation import raise_lost
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec import requests as job_requests
@@ -219,9 +219,8 @@ class Producer:
 
     async def _send_checked(self, requests: Sequence[JobRequest], jobs: Sequence[Sequence[str]]) -> Any:
         """Return the script's reply; check the payloads again while the pool has other schemas than were read."""
-        script = _script_for(requests)
         for _ in range(SCHEMA_READS_MAX):
-            reply = await self._send(script, [text for job in jobs for text in job])
+            reply = await self._send(scripts.SUBMIT, [text for job in jobs for text in job])
             if reply[0] != "unchecked":
                 return reply
             await self._schemas.refresh()
@@ -288,12 +287,6 @@ async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:
                 raise
             pause = min(BACKOFF_FIRST_SECONDS * 2**attempts, BACKOFF_LONGEST_SECONDS)
             await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311  # jitter
-
-
-def _script_for(requests: Sequence[JobRequest]) -> scripts.Script:
-    """Return the script that stores these jobs: the longer one only if some may replace earlier jobs."""
-    replacing = any(request.on_conflict is not OnConflict.REFUSE for request in requests)
-    return scripts.SUBMIT_REPLACING if replacing else scripts.SUBMIT
 
 
 def _receipts(reply: list[Any], ids: Sequence[JobId]) -> list[Receipt]:

@@ -91,9 +91,8 @@ async def test_a_client_without_a_check_stores_nothing(redis, pool):
     job_id, spec, payload, _ = args
     kind, priority, rest = spec.split("|", 2)
     assert await scripts.SUBMIT_PLAIN.run(redis, conf, (job_id, kind, priority, rest, payload)) == -1
-    for script in (scripts.SUBMIT, scripts.SUBMIT_REPLACING):
-        for extras in ("", json.dumps({"schema": "stale"})):
-            assert await script.run(redis, conf, [*args[:3], extras]) == ["unchecked", 0]
+    for extras in ("", json.dumps({"schema": "stale"})):
+        assert await scripts.SUBMIT.run(redis, conf, [*args[:3], extras]) == ["unchecked", 0]
     assert await submitted(redis, pool) == 1
 
 

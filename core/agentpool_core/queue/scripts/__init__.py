@@ -100,7 +100,6 @@ def load(name: str, *, repeatable: bool = True, returns: type = list) -> Script:
 
 
 SUBMIT = load("submit", repeatable=False)  # repeated by the producer, which reports an unknown outcome
-SUBMIT_REPLACING = load("submit_replacing", repeatable=False)
 SUBMIT_PLAIN = load("submit_plain", repeatable=False, returns=int)
 CONFIRM = load("confirm", returns=int)
 CANCEL = load("cancel")
@@ -140,7 +139,7 @@ REPLAY = load("replay", repeatable=False)  # not idempotent: the job is no longe
 DISCARD = load("discard", repeatable=False)  # not idempotent: takes the next ones
 PURGE = load("purge")
 ALL = (
-    SUBMIT, SUBMIT_REPLACING, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, GROUP, WATCH, HOOK, OUTBOX, DELIVERED, REGISTER,
+    SUBMIT, SUBMIT_PLAIN, CONFIRM, CANCEL, SIGNAL, GROUP, WATCH, HOOK, OUTBOX, DELIVERED, REGISTER,
     RENEW, DEREGISTER, RECONCILE, AUDIT, CLAIM, CLAIM_PLAIN, SETTLE, EXCHANGE, EXCHANGE_PLAIN, REPORT, EMIT, SPEND,
     MAINTAIN, LAG, CONFIGURE, CORDON, OVERRIDE, SNAPSHOT, RECORD, LIST, COUNT, APPLY, SCHEDULES, SCHEDULE, FIRE,
     REPLAY, DISCARD, PURGE,
