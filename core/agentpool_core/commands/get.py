@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import click
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 JOBS, POOLS, WORKERS, SCHEDULES = "jobs", "pools", "workers", "schedules"
 RESOURCES = {name: kind for kind in (JOBS, POOLS, WORKERS, SCHEDULES) for name in (kind, kind.removesuffix("s"))}
 SHOWN = 100  # jobs of each state, except for names
+_PASSED = (*reversed(UNENDED), *ENDED)  # the states of a job, in the order in which it passes them
 EPILOG = (
     """\b
 Examples:
@@ -205,21 +207,31 @@ async def _jobs(query: Query) -> None:
         columns = WIDE_HEADERS if query.wide else HEADERS
         where = "any pool" if everywhere else f"pool {query.scope.one().pool}"
         headers = ("pool", *columns) if everywhere else columns
-        await query.show(headers, read, empty=f"no such jobs in {where}", read_gone=read_gone)
+        await query.show(headers, read, empty=_no_jobs(query, where), read_gone=read_gone)
+
+
+def _no_jobs(query: Query, where: str) -> str:
+    """Return the text of an empty list: a list without chosen states leaves out most jobs that have ended."""
+    if query.selector.states == LISTED:
+        return f"no jobs that wait, run or have failed in {where}; --state all shows ended jobs too"
+    return f"no such jobs in {where}"
 
 
 async def _rows(fleet: Fleet, pool: PoolRef, query: Query, *, quiet: bool) -> list[Row]:
-    """Return the selected jobs of a pool, with a note on a list that was cut, unless `quiet`."""
+    """Return the selected jobs of a pool, with a note on a list that was cut, unless `quiet`.
+
+    The states are read in the order in which a job passes them, so that a job that starts meanwhile is not missed.
+    """
     inspector = await fleet.inspector(pool)
     now_ms = (await inspector.snapshot(pool)).taken_at_ms
-    found: list[Row] = []
-    for state in query.selector.states:
+    found: dict[JobId, tuple[int, Job]] = {}
+    for state in sorted(query.selector.states, key=_PASSED.index):
         one, limit = replace(query.selector, states=(state,)), query.limit or sys.maxsize
         page = await inspector.find(pool, one, limit=limit, bodies=query.output.shows_documents)
-        found += [_row(job, pool, now_ms, query) for job in page.jobs]
+        found |= {job.job_id: (query.selector.states.index(state), job) for job in page.jobs}
         if page.cursor is not None and not quiet:
             note_cut(len(page.jobs), f"state {state}" + (f" in pool {pool}" if query.scope.everywhere else ""))
-    return found
+    return [_row(job, pool, now_ms, query) for _, job in sorted(found.values(), key=itemgetter(0))]
 
 
 def _row(job: Job, pool: PoolRef, now_ms: int, query: Query) -> Row:

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
@@ -17,8 +18,10 @@ from click.testing import CliRunner, Result
 
 from agentpool_core.cli.root import root
 from agentpool_core.errors import AgentPoolError
-from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route
+from agentpool_core.queue.selection import JobPage
+from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.webhooks import Change, DeliveryOutcome, Webhook, Webhooks
 from tests.fixtures.redis import wait_until
 
@@ -98,6 +101,33 @@ async def test_the_word_jobs_may_be_left_out(cli, redis, pool: PoolRef):
     wide = printed(await cli("get", "jobs", "-o", "wide")).splitlines()
     assert wide[0].split()[-4:] == ["ROUTE", "TENANT", "TAGS", "WHY"]
     assert "nightly" in wide[1]
+
+
+async def test_an_empty_list_of_jobs_names_the_ended_jobs(cli, redis, pool: PoolRef):
+    """A job that has ended already is not in the list, and the text says how to see it."""
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="first"))
+    await Producer(redis, pool).cancel(JobId("first"))
+    assert "--state all shows ended jobs too" in printed(await cli("get", "jobs"))
+    assert "first" in printed(await cli("get", "jobs", "--state", "all"))
+    assert printed(await cli("get", "jobs", "--state", "failed")) == f"no such jobs in pool {pool}\n"
+
+
+async def test_a_job_that_starts_during_the_list_is_in_it(cli, redis, pool: PoolRef, monkeypatch):
+    """The waiting jobs are read before the running ones, and the order of the list is unchanged."""
+    read: list[JobState] = []
+    find = Inspector.find
+
+    async def recorded(self: Inspector, pool: PoolRef, selector: JobSelector, **options: Any) -> JobPage:
+        read.extend(selector.states)
+        return await find(self, pool, selector, **options)
+
+    monkeypatch.setattr(Inspector, "find", recorded)
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="ready"))
+    await Producer(redis, pool).submit(JobRequest(kind="greet", job_id="later", delay_ms=60_000))
+    lines = printed(await cli("get", "jobs")).splitlines()
+    assert [line.split()[0] for line in lines[1:]] == ["ready", "later"]
+    assert read.index(JobState.SCHEDULED) < read.index(JobState.QUEUED) < read.index(JobState.RUNNING)
+    assert read[-1] is JobState.FAILED
 
 
 async def test_pools_are_listed_with_their_figures(cli, redis, pool: PoolRef, second: PoolRef, consumer):
