@@ -374,7 +374,8 @@ class IdempotencyConflictError(QueueError):
     def __init__(self, *, key: str, job_id: str) -> None:
         self.key, self.job_id = key, job_id
         detail = f"idempotency key {key!r} belongs to job {job_id!r} with a different body"
-        super().__init__(detail, remedy="use a new key for a new job, or send the same body")
+        remedy = "use a new key for a new job, send the same body, or choose with on_conflict which of the jobs stays"
+        super().__init__(detail, remedy=remedy)
 
 
 class StaleLeaseError(QueueError):

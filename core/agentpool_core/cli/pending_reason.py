@@ -87,6 +87,8 @@ def _in_queue(job: Job, queue: QueueSnapshot) -> str:
     if sum(worker.running for worker in free) >= slots:
         of_workers = f"of {format_count(len(free), 'worker')}"
         return f"all {format_count(slots, 'slot')} {of_workers} are in use ({_backlog(job, route)})"
+    if route is not None and route.slots > 1:
+        return f"the job starts when a worker has {route.slots} free slots, or no running job ({_backlog(job, route)})"
     return "the job is about to start"
 
 

@@ -59,6 +59,11 @@ UNKNOWN = {
             {"routes": (replace(ROUTE, paused_ms=9_000),)},
             "route 'code' is paused for 9.0s: a handler was overloaded",
         ),
+        (
+            {},
+            {"workers": (replace(WORKER, running=1),), "routes": (replace(ROUTE, slots=2),)},
+            "the job starts when a worker has 2 free slots, or no running job (3 jobs of this route",
+        ),
         ({}, {}, "the job is about to start"),
         ({"state": JobState.SCHEDULED, "due_at_ms": NOW_MS + 30_000}, {}, "the job is due in 30s"),
         ({"state": JobState.SCHEDULED, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),
