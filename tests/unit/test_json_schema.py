@@ -64,6 +64,15 @@ def _laughs() -> dict[str, Any]:
     return {"$defs": {"d0": {"type": "integer"}, **doubled}, "$ref": "#/$defs/d39"}
 
 
+def _hidden(named: str, *place: str) -> dict[str, Any]:
+    """Return a schema with a harmless definition, whose name is also the pointer to a different definition."""
+    reference = {"$ref": f"#/$defs/{named}"}
+    doubled: dict[str, Any] = {"type": "array", "items": {"anyOf": [reference, reference]}}
+    for name in reversed(place):
+        doubled = {name: doubled}
+    return {"$defs": {named: True, **doubled}, **reference}
+
+
 def _deep(levels: int) -> dict[str, Any]:
     schema: dict[str, Any] = {}
     for _ in range(levels):
@@ -78,6 +87,9 @@ def _deep(levels: int) -> dict[str, Any]:
         ({"$ref": "file:///etc/passwd"}, "not a definition of this schema"),
         ({"$ref": "#/properties/a", "properties": {"a": {}}}, "not a definition of this schema"),
         ({"$ref": ["#"]}, "not a definition of this schema"),
+        (_hidden("a/b", "a", "b"), "letters, digits"),
+        (_hidden("a~1b", "a/b"), "letters, digits"),
+        (_hidden("a%62", "ab"), "letters, digits"),
         ({"$id": "http://example.com/a"}, r"\$id is not accepted"),
         ({"$schema": "http://json-schema.org/draft-04/schema#"}, r"\$schema"),
         ({"properties": {"a": {"$dynamicRef": "#a"}}}, "#/properties/a: "),

@@ -9,6 +9,7 @@ size of the value and not with powers of its depth. `checker` compiles the accep
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any, TypeAlias
@@ -23,6 +24,7 @@ MOST_PATTERN_CHARS = 200
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ANY_FIELD, ITEM = "*", "[]"
 _ROOT = "#"
+_PLAIN_NAME = re.compile(r"[\w.-]+")  # in a pointer, `/`, `~` and `%` lead to a part of a different name
 _REFUSED = {
     "$id": "remove it",
     "$anchor": "refer to the definition by #/$defs/NAME",
@@ -65,7 +67,9 @@ class _Rules:
         self._targets: dict[str, Any] = {_ROOT: schema}
         for keyword in ("$defs", "definitions"):
             named = _object(schema.get(keyword, {}), f"{_ROOT}/{keyword}")
-            self._targets |= {f"{_ROOT}/{keyword}/{name}": target for name, target in named.items()}
+            self._targets |= {
+                f"{_ROOT}/{keyword}/{name}": target for name, target in named.items() if _PLAIN_NAME.fullmatch(name)
+            }
         self._parts = 0
         self._seen: list[tuple[str, Path]] = []  # references to recursive targets in the scope that is read
         self._recursive: frozenset[str] = frozenset()
@@ -105,7 +109,7 @@ class _Rules:
             if not isinstance(reference, str) or reference not in self._targets:
                 raise SchemaError(
                     f"{place}: {str(reference)[:80]!r} is not a definition of this schema; put the definition into "
-                    "$defs and refer to it by #/$defs/NAME"
+                    "$defs and refer to it by #/$defs/NAME, with a name of letters, digits and . _ -"
                 )
             found.add(reference)
         return frozenset(found)
