@@ -116,10 +116,10 @@ async def test_a_refused_kind_is_reported_with_the_accepted_kinds(http, redis, p
     """422 has field and remedy, for one job and for many; a message of an agent gets the same error."""
     settings = PoolSettings(routes=(Route(name="doors", kinds=("greet",)),), refuse_unlisted_kinds=True)
     await Inspector(redis).configure(pool, settings)
-    for body in ({"kind": "gret"}, [{"kind": "greet"}, {"kind": "gret"}]):
+    for body, field in (({"kind": "gret"}, "kind"), ([{"kind": "greet"}, {"kind": "gret"}], "[1].kind")):
         refused = await http.post("/jobs", json=body)
         assert (refused.status_code, refused.json()["type"]) == (422, "urn:agentpool:problem:unknown-kind")
-        assert refused.json()["field"] == "kind"
+        assert refused.json()["field"] == field
         assert "use one of greet, or add" in refused.json()["remedy"]
     assert (await http.get("/queue")).json()["depth"] == 0
     metadata = {"agentpool.dev/job": {"kind": "gret"}}
