@@ -58,7 +58,7 @@ def _options(states: Sequence[JobState]) -> list[Callable[..., Any]]:
         click.option("--route", "routes", multiple=True, metavar="ROUTE", help="Jobs of this route. May be repeated."),
         click.option("--tenant", "tenants", multiple=True, metavar="TENANT", help="Jobs of it. May be repeated."),
         click.option("--tag", "tags", multiple=True, metavar="TAG", help="Jobs with this tag; repeated: with all."),
-        click.option("--error", metavar="TEXT", help="Jobs whose error contains this text."),
+        click.option("--error", metavar="TEXT", help="Jobs with this text in the error."),
         click.option("--submitted-after", type=moment, metavar="WHEN", help=time_forms),
         click.option("--submitted-before", type=moment, metavar="WHEN", help="Likewise."),
     ]
