@@ -60,11 +60,10 @@ class Worker:
             all_memory_mib=self.memory_mib,
         )
 
-    def begin(self, lease: Lease) -> tuple[float, int]:
-        """Note a started job; return its run time and its size."""
+    def begin(self, lease: Lease) -> None:
+        """Note a started job."""
         self.sizes[lease.job_id] = lease.payload["mib"]
         self.most_mib = max(self.most_mib, sum(self.sizes.values()))
-        return lease.payload["seconds"], lease.payload["mib"]
 
 
 async def run() -> Report:
@@ -131,8 +130,8 @@ async def _drain(workers: list[Worker]) -> float:
 
     def begin(number: int, leases: list[Lease]) -> None:
         for lease in leases:
-            seconds, _ = workers[number].begin(lease)
-            heapq.heappush(ends, (now + seconds, number, lease.job_id, lease.token))
+            workers[number].begin(lease)
+            heapq.heappush(ends, (now + lease.payload["seconds"], number, lease.job_id, lease.token))
 
     for number, worker in enumerate(workers):
         begin(number, await worker.consumer.claim(worker.room))

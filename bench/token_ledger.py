@@ -1,6 +1,6 @@
-"""A ledger of acknowledged tokens in a shared file: it outlives the worker that writes it, and costs no system call.
+"""A ledger of acknowledged tokens in a shared file, which outlives the worker that writes, and costs no system call.
 
-A slot for each job and run has the number of tokens whose `ctx.emit` has returned. `bench.handlers` writes, and
+A slot for each job and run has the number of tokens with a returned `ctx.emit`. `bench.handlers` writes, and
 `bench.streams` compares the ledger with the tokens that readers got.
 """
 

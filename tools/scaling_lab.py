@@ -1,8 +1,8 @@
 """The Python that the page "Try the scaling" runs in a reader's browser: the decision and the simulator, unchanged.
 
-`files` are parts of the documentation site: an archive of the repository's own modules, and Pyodide (Python for
-browsers), installed by `make docs` from npm. Packages above the modules are empty, because those of the repository
-import libraries that a browser lacks.
+`archive` packs the repository's own modules for the documentation site; `pyodide_files` names the files of Pyodide
+(Python for browsers), which `make docs` installs from npm. Packages above the modules are empty, because those of the
+repository import libraries that a browser lacks. `docs_site` takes over next.
 """
 
 from __future__ import annotations

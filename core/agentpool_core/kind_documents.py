@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agentpool_core.documents import Document
+    from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.settings import PoolSettings
-
-Document = dict[str, Any]
 
 
 def kind_document(settings: PoolSettings, kind: str) -> Document:
@@ -21,7 +21,7 @@ def kind_document(settings: PoolSettings, kind: str) -> Document:
     }
 
 
-def kinds_document(settings: PoolSettings, pool: object) -> Document:
+def kinds_document(settings: PoolSettings, pool: PoolRef) -> Document:
     """Return the kinds that the routes list."""
     kinds = dict.fromkeys(kind for route in settings.routes for kind in route.kinds)
     return {

@@ -1,4 +1,4 @@
-"""A server with the chat interface of OpenAI whose model is a small function: examples run without a network and a key.
+"""A server with the chat interface of OpenAI, and a small function as model: examples run without a network and a key.
 
     python model_server.py agentpool worker support:app
 
@@ -83,7 +83,7 @@ class Model(BaseHTTPRequestHandler):
 
 
 class Server(ThreadingHTTPServer):
-    """A server whose clients may be killed in the middle of a request."""
+    """A server that outlives clients killed in the middle of a request."""
 
     def handle_error(self, *_arguments: Any) -> None:
         """Leave it: the client is gone."""

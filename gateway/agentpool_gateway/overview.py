@@ -108,7 +108,7 @@ def _row(pool: PoolRef, queue: QueueSnapshot | AgentPoolError, scaling: Document
 
 
 def _unread(pool: PoolRef, error: AgentPoolError) -> Document:
-    """Return the row of a pool whose queue is unknown, in the words that a request for the pool would get."""
+    """Return the row of a pool with an unknown queue, in the words of the answer to a request for the pool."""
     outage = outage_of(error, executed=True)
     message = outage.detail if outage is not None else str(error)
     trouble = Trouble(severity=Severity.ERROR, reason="QueueUnreadable", message=message)

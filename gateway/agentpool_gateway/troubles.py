@@ -12,6 +12,7 @@ from enum import IntEnum
 from agentpool_core.cli.output import format_count
 from agentpool_core.documents import Document
 from agentpool_core.durations import format_duration
+from agentpool_core.queue.load import lost_workers
 from agentpool_core.queue.snapshots import QueueSnapshot
 
 STARTED_WITHIN_MS = 30_000  # of a job's wait: until then, the start of a worker is no trouble
@@ -59,7 +60,7 @@ def _of_resource(queue: QueueSnapshot, scaling: Document) -> Iterator[Trouble]:
 
 
 def _of_workers(queue: QueueSnapshot) -> Iterator[Trouble]:
-    lost = [worker for worker in queue.workers if worker.running and not queue.lives(worker)]
+    lost = lost_workers(queue)
     if lost:
         held = format_count(sum(worker.running for worker in lost), "job")
         text = f"{format_count(len(lost), 'worker')} lost with {held}; the next live worker recovers the jobs"

@@ -16,43 +16,42 @@ from tests.specification.trace import Submitted, refusals
 UNSEEN = {"signalled", "blocked"}
 
 
+NAMES = ("plain", "retried", "waits", "lost", "drained", "dead", "stopped")
+
+
+def request(name, **fields):
+    return JobRequest(kind="k", job_id=JobId(name), max_attempts=2, **fields)
+
+
+def ends(leases):
+    """Yield an end of each sort for the first attempts; the job `lost` gets none."""
+    yield Succeeded(**leases["plain"], result=1)
+    yield Failed(**leases["retried"], error="no")
+    yield Waiting(**leases["waits"], signals=(("go", 1),), after_ms=None)
+    yield Returned(**leases["drained"], reason=ReturnReason.DRAIN)
+    yield Failed(**leases["dead"], error="no", retry=False)
+    yield Cancelled(**leases["stopped"])
+
+
 @pytest.fixture
 async def recorded(redis, pool):
     """The history of jobs that go through every state, and what their submitter knows."""
     await Inspector(redis).configure(pool, PoolSettings(lease_ms=60_000, retry_initial_ms=1, retry_max_ms=1))
-    producer, one, two = (
-        Producer(redis, pool),
-        Consumer(redis, pool, WorkerId("one")),
-        Consumer(redis, pool, WorkerId("two")),
-    )
-    requests = [
-        JobRequest(kind="k", job_id=JobId(name), max_attempts=2) for name in ("plain", "retried", "waits", "lost")
-    ]
-    requests += [JobRequest(kind="k", job_id=JobId(name), max_attempts=2) for name in ("drained", "dead", "stopped")]
-    child = JobRequest(kind="k", job_id=JobId("child"), after=(JobId("plain"),), max_attempts=2)
-    await producer.submit_many(
-        [*requests, child, JobRequest(kind="k", job_id=JobId("late"), delay_ms=1, max_attempts=2)]
-    )
+    producer = Producer(redis, pool)
+    one, two = (Consumer(redis, pool, WorkerId(name)) for name in ("one", "two"))
+    child, late = request("child", after=(JobId("plain"),)), request("late", delay_ms=1)
+    await producer.submit_many([*map(request, NAMES), child, late])
     await one.register(slots=10, host="h")
     leases = {lease.job_id: {"job_id": lease.job_id, "token": lease.token} for lease in await one.claim(10)}
     await producer.cancel(JobId("stopped"))
-    await one.settle(
-        [
-            Succeeded(**leases[JobId("plain")], result=1),
-            Failed(**leases[JobId("retried")], error="no"),
-            Waiting(**leases[JobId("waits")], signals=(("go", 1),), after_ms=None),
-            Returned(**leases[JobId("drained")], reason=ReturnReason.DRAIN),
-            Failed(**leases[JobId("dead")], error="no", retry=False),
-            Cancelled(**leases[JobId("stopped")]),
-        ]
-    )
+    await one.settle(list(ends(leases)))
     await producer.signal(JobId("waits"), "go", 1)
     await one.deregister()
     await redis.hincrby(f"ap:{{{pool}}}:counters", "clock_offset_ms", 10_000)
     await two.register(slots=10, host="h")
     await two.maintain()
     await two.settle([Succeeded(job_id=each.job_id, token=each.token, result=1) for each in await two.claim(10)])
-    submitted = {str(request.job_id): Submitted(most=2) for request in requests}
+    submitted = {name: Submitted(most=2) for name in NAMES}
     submitted |= {"child": Submitted(2, after=("plain",)), "late": Submitted(2, delayed=True)}
     return await Inspector(redis).events(pool, limit=1_000), submitted
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,6 +23,9 @@ from agentpool_core.cli.rows import pools_table
 from agentpool_core.cli.target import Target
 from agentpool_core.errors import QueueUnreachableError, SettingError
 from agentpool_core.queue.snapshots import QueueSnapshot
+
+if TYPE_CHECKING:
+    from agentpool_core.queue.history import PoolHistory
 
 EPILOG = (
     """\b
@@ -72,11 +75,11 @@ async def _plain(target: Target, every_ms: int, *, once: bool) -> None:
     from agentpool_core.queue.history import PoolHistory
 
     async with open_redis(target) as redis:
-        pool = PoolHistory(redis, target.pool)
-        before = await pool.snapshot()
+        history = PoolHistory(redis, target.pool)
+        before = await history.snapshot()
         while True:
             await asyncio.sleep(every_ms / 1000)
-            now = await pool.snapshot()
+            now = await history.snapshot()
             say("\n".join((headline(now), rates(before, now), "", routes_table(now), "", workers_table(now))))
             before = now
             if once:
@@ -113,24 +116,24 @@ async def _live(target: Target, every_ms: int) -> None:
     from agentpool_core.queue.history import PoolHistory
 
     async with open_redis(target) as redis:
-        pool = PoolHistory(redis, target.pool)
-        before, now = None, await pool.snapshot()
+        history = PoolHistory(redis, target.pool)
+        before, now = None, await history.snapshot()
         with open_screen() as display:
             while True:
                 display.update(screen(target.pool, now, rates(before, now), trouble=None), refresh=True)
                 await asyncio.sleep(every_ms / 1000)
-                before, now = await _refresh(pool, target, display, now)
+                before, now = await _refresh(history, target, display, now)
 
 
 async def _refresh(
-    pool: Any, target: Target, display: Any, last: QueueSnapshot
+    history: PoolHistory, target: Target, display: Any, last: QueueSnapshot
 ) -> tuple[QueueSnapshot | None, QueueSnapshot]:
     """Return the last reading and a new reading; while Redis does not answer, the old figures stay, marked as old."""
     from agentpool_core.cli.top_screen import screen
 
     while True:
         try:
-            return last, await pool.snapshot()
+            return last, await history.snapshot()
         except QueueUnreachableError as error:
             display.update(screen(target.pool, last, "unknown", trouble=str(error)), refresh=True)
             await asyncio.sleep(1)

@@ -28,7 +28,7 @@ async def run_limited(load: Callable[[], Awaitable[T]], *, seconds: float) -> T:
     Raises TimeoutError after `seconds`, and the errors of `load`.
     """
     loop = _PluginLoop()
-    # A future that nobody cancels, unlike the task of `to_thread`: a thread that never starts would not close the loop.
+    # Not the task of `to_thread`, which a cancel reaches: a thread that never starts would not close the loop.
     thread = asyncio.get_running_loop().run_in_executor(None, loop.run_limited, load, seconds)
     try:
         return await asyncio.shield(thread)
@@ -44,7 +44,7 @@ async def _wait_for_end(thread: asyncio.Future[Any]) -> None:
     while not thread.done():
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.wait([thread])
-    thread.exception()  # asyncio logs an exception that nobody has looked at
+    thread.exception()  # asyncio logs an exception that was never retrieved
 
 
 class _PluginLoop(_Loop):

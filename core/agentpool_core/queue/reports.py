@@ -1,6 +1,6 @@
 """A running job's side of its queue: checkpoint, progress, steps, output, usage, and signals, under the job's lease.
 
-`scripts/report.lua`, `emit.lua` and `spend.lua` there write, and refuse a lease that has passed to a different worker.
+The scripts `report`, `emit` and `spend` write, and refuse a lease that has passed to a different worker.
 `consumer` claims and settles the jobs.
 """
 

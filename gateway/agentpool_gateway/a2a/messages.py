@@ -49,27 +49,27 @@ def job_request(
     """
     options = _options(params)
     kind = options.setdefault("kind", default_kind(settings))
-    if isinstance(kind, str) and settings.schema_of(kind).input is not None:
-        return _described_request(params, caller, closed, options)
     message = document_of(params.message)
     identity = _identity(caller, message, document_of(params.metadata), *closed)
-    message.setdefault("contextId", str(uuid.uuid5(uuid.NAMESPACE_OID, identity)))  # the same for a repeated message
-    payload = {"message": message}
-    if params.HasField("metadata"):
-        payload["metadata"] = document_of(params.metadata)
+    if isinstance(kind, str) and settings.schema_of(kind).input is not None:
+        payload = _described_payload(params, message)
+    else:
+        context = str(uuid.uuid5(uuid.NAMESPACE_OID, identity))  # the same for a repeated message
+        payload = _whole_of(params, message | {"contextId": message.get("contextId", context)})
     return request_from({"idempotency_key": identity, **options, "payload": payload})
 
 
-def _described_request(
-    params: SendMessageRequest, caller: str, closed: Sequence[JobId], options: Document
-) -> JobRequest:
-    """Return the job of a message of a kind with a schema: the payload is the message's data or text."""
+def _described_payload(params: SendMessageRequest, message: Document) -> Json:
+    """Return the payload of a kind with a schema: the data or text of the message."""
     if params.message.context_id:
         raise invalid("message.contextId", "a kind with a schema takes data without a context; leave it out")
-    message = document_of(params.message)
-    identity = _identity(caller, message, document_of(params.metadata), *closed)
-    payload = _content_of({"message": message})
-    return request_from({"idempotency_key": identity, **options, "payload": payload})
+    return _content_of({"message": message})
+
+
+def _whole_of(params: SendMessageRequest, message: Document) -> Document:
+    """Return the message with the metadata of the request, if there are any."""
+    metadata = {"metadata": document_of(params.metadata)} if params.HasField("metadata") else {}
+    return {"message": message, **metadata}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,9 +90,7 @@ def answer_of(params: SendMessageRequest, *, caller: str, context: str) -> Answe
         raise invalid(f"message.metadata[{NAMESPACE!r}].{name}", "not a field of a follow-up; only signal is")
     message = document_of(params.message)
     signal_id = _identity(caller, message, document_of(params.metadata))
-    whole_message: Document = {"message": message | {"contextId": context}}
-    if params.HasField("metadata"):
-        whole_message["metadata"] = document_of(params.metadata)
+    whole_message = _whole_of(params, message | {"contextId": context})
     return Answer(signal=signal, signal_id=signal_id, whole=whole_message, content=_content_of(whole_message))
 
 

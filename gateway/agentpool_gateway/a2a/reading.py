@@ -14,7 +14,7 @@ from agentpool_gateway.a2a.tasks import artifacts_of, task_of
 if TYPE_CHECKING:
     from agentpool_gateway.pools.queues import PoolQueue
 
-MOST_WAITS = 50  # newest of a job, whose questions and answers are in the history of its task
+MOST_WAITS = 50  # newest of a job; the history of the task has their questions and answers
 MOST_OUTPUT_BYTES = 2**20  # of the output in a task, newest first
 
 

@@ -18,11 +18,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from agentpool_gateway.delivery.destinations import Destinations, ForbiddenAddressError
 
 THREADS = 16  # of all pools
-LOOKUPS_OF_A_POOL = 2  # at once; a look-up counts until its thread is free, also if nobody waits any more
+LOOKUPS_OF_A_POOL = 2  # at once; a look-up counts until its thread is free, also after the caller has given up
 
 
 class CheckedResolver(AbstractResolver):
-    """Resolves the hosts of a pool, and leaves out addresses that are not allowed."""
+    """A resolver for the hosts of a pool, which leaves out addresses that are not allowed."""
 
     def __init__(self, destinations: Destinations, *, secure: bool, threads: Executor) -> None:
         self._destinations = destinations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
@@ -99,12 +101,8 @@ async def _submit_many(
     wanted = [job for job, _ in parsed]
     trace = trace_in(request.headers)
     traced = [replace(r, trace=dict(r.trace) or trace) for r in wanted]
-    try:
+    with _numbered_errors():
         receipts = await admission.queue.producer.submit_many(traced, durability=durability)
-    except InvalidJobError as error:
-        if error.index is not None:
-            error.field = f"[{error.index}].{error.field}"
-        raise
     admission.gateway.metrics.count_submitted(admission.pool, receipts)
     await put_webhooks(admission, [(kept.job_id, hook) for kept, (_, hook) in zip(receipts, parsed, strict=True)])
     body = {
@@ -208,6 +206,17 @@ def _check_no_key(request: Request) -> None:
             problem="is the key of one job, and the body is a list",
             remedy="give each job its own idempotency_key in the body",
         )
+
+
+@contextlib.contextmanager
+def _numbered_errors() -> Iterator[None]:
+    """Name the index of the refused job in the field of an error."""
+    try:
+        yield
+    except InvalidJobError as error:
+        if error.index is not None:
+            error.field = f"[{error.index}].{error.field}"
+        raise
 
 
 def _parse_numbered(admission: Admission, place: int, document: Json) -> tuple[JobRequest, Webhook | None]:

@@ -119,12 +119,10 @@ class ContextServer:
         ctx, name = self._context_of(request), request.match_info["name"]
         error = await _json_of(request, "error")
         text = error if isinstance(error, str) else json.dumps(error)
-        retries, backoff = (
-            _number(request, "retries", 0, MAX_RETRIES),
-            _number(request, "backoff", 1, MAX_BACKOFF_SECONDS),
-        )
+        retries = int(_number(request, "retries", 0, MAX_RETRIES))
+        backoff = _number(request, "backoff", 1, MAX_BACKOFF_SECONDS)
         with _as_answers():
-            again = await ctx.steps.fail(name, text, retries=int(retries), backoff_seconds=backoff)
+            again = await ctx.steps.fail(name, text, retries=retries, backoff_seconds=backoff)
         if not again:
             raise _refusal(web.HTTPUnprocessableEntity, f"step {name!r} failed, and no retry is left: {text}")
         return web.Response(status=HTTPStatus.NO_CONTENT)

@@ -1,8 +1,8 @@
-"""The slots of a worker, and its GPU memory for jobs: what runs, and what is free; changeable at run time.
+"""The slots of a worker, and the GPU memory for jobs: in use and free; changeable at run time.
 
-Counts, not locks: the event loop is the only writer, and the claim loop asks for what is free before every claim. When
-a number shrinks below the use, running jobs keep what they have, and no job is claimed until enough of them end.
-`agentpool_worker.jobs.claim_loop` claims at most what is free.
+Counts, not locks: the event loop is the only writer, and the claim loop reads the free room before every claim. When a
+total shrinks below the use, running jobs keep their share, and no job is claimed until enough of them end.
+`agentpool_worker.jobs.claim_loop` claims for the free room at most.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from agentpool_core.queue.settings import Route
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PLAIN = Route(name="plain")  # its jobs take a slot
+PLAIN = Route(name="plain")  # a job takes one slot
 
 
 class Slots:
@@ -34,22 +34,22 @@ class Slots:
 
     @property
     def total(self) -> int:
-        """How many jobs of one slot may run at once."""
+        """Slots, in use or free."""
         return self._total
 
     @property
     def used(self) -> int:
-        """How many slots the running jobs take."""
+        """Slots that running jobs take."""
         return self._used
 
     @property
     def free(self) -> int:
-        """How many slots may be claimed now; 0 while a shrink is being worked off."""
+        """Slots that may be claimed now; 0 after a shrink, until enough jobs have ended."""
         return max(0, self._total - self._used)
 
     @property
     def room(self) -> Room:
-        """What is free, where jobs take more than a slot."""
+        """Free slots and GPU memory, where jobs take more than a slot."""
         return Room(
             slots=self.free,
             all_slots=self._total,
@@ -58,13 +58,13 @@ class Slots:
         )
 
     def take(self, cost: Route = PLAIN) -> None:
-        """Take what a job of a route takes. The job was claimed for what is free, so this never waits."""
+        """Take the slots and the memory of a job. The job was claimed for free room, so the call never waits."""
         self.jobs += 1
         self._used += cost.slots
         self._memory_used_mib += cost.gpu_memory_mib
 
     def release(self, cost: Route = PLAIN) -> None:
-        """Release what an ended job took, at the cost at which it was taken."""
+        """Release the slots and the memory of an ended job, at the cost at which the job took them."""
         if self.jobs == 0:
             message = "a slot was released that was not in use"
             raise RuntimeError(message)
