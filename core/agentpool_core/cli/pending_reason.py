@@ -62,7 +62,7 @@ def _queued(job: Job, queue: QueueSnapshot) -> str:
     if queue.retired:
         return "the AgentPool is deleted: apply it again, or cancel the job"
     if queue.paused:
-        return "the pool is paused: set spec.paused of the AgentPool to false"
+        return "the pool is paused: run agentpool resume, or set spec.paused of the AgentPool to false"
     if job.quarantined:
         return _in_quarantine(job, queue)
     if job.held_by == GROUP_LIMIT:

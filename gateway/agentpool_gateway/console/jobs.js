@@ -82,6 +82,8 @@ export function jobs(pool, root, signal, report, verbs, query) {
   poll(signal, () => {}, 10000, count);
 }
 
+const DONE = { replay: "queued again", cancel: "cancelled", purge: "purged" };
+
 // Changes all selected jobs, step by step, after a question with their number.
 export async function change(pool, act, body, effect, final) {
   const pairs = Object.entries(body).flatMap(([name, value]) => [value].flat().map((one) => [name, one]));
@@ -93,7 +95,7 @@ export async function change(pool, act, body, effect, final) {
     do {
       const done = await call(`${at(pool)}/jobs:${act}`, "POST", { ...body, cursor });
       [changed, cursor] = [changed + done.changed, done.cursor];
-      show(make("p", { role: "status" }, `${counted(changed, "job")} done${cursor ? ", working…" : "."}`), closeBar());
+      show(make("p", { role: "status" }, `${counted(changed, "job")} ${DONE[act]}${cursor ? ", working…" : "."}`), closeBar());
     } while (cursor);
   } catch (error) {
     refused(error);
