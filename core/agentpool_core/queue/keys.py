@@ -75,6 +75,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | sig:SIGNAL | value of the signal NAME=NUMBER, JSON |
 | sigid:ID | 1: a signal of this id is stored |
 | expires | ms at which a waiting job expires |
+| restored | newest entry of `ended:cancelled` when the job was restored; up to there no entry stands for the job |
 | waits | number of parents that have not ended |
 | after | ids of the parents, separated by blanks |
 | in:PARENT | result of a parent, JSON |

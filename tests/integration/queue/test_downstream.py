@@ -142,6 +142,18 @@ async def test_a_second_failure_cancels_the_jobs_downstream_again(pipeline):
     assert await pipeline.states("child", "late") == "blocked blocked"
 
 
+async def test_a_job_that_is_cancelled_twice_is_listed_and_counted_once(pipeline):
+    """The entry of its first cancellation no longer stands for a job that was restored."""
+    await pipeline.submit(root="", child="root", other="")
+    await pipeline.producer.cancel(JobId("other"))
+    for _ in range(3):
+        await pipeline.end("root", succeed=False)
+        page = await pipeline.inspector.find(pipeline.pool, _in(JobState.CANCELLED))
+        assert [job.job_id for job in page.jobs] == ["child", "other"]
+        assert await pipeline.inspector.select(pipeline.pool, _in(JobState.CANCELLED)).count() == 2
+        await pipeline.replay("root")
+
+
 async def test_a_parent_without_a_record_dooms_a_job(pipeline):
     """The reason says so; the other jobs downstream are restored."""
     await pipeline.submit(root="", lost="root", child="lost", other="root")

@@ -49,6 +49,12 @@ local function look_at_parents(job, root)
   return open, obstacle
 end
 
+-- Notes the newest entry that names cancelled jobs: an entry up to there no longer stands for the job.
+local function leave_ended(job)
+  local newest = redis.call('XREVRANGE', ENDED .. 'cancelled', '+', '-', 'COUNT', 1)[1]
+  if newest then redis.call('HSET', job.key, 'restored', newest[1]) end
+end
+
 local function wait_again(job, parents)
   redis.call('PERSIST', job.key)
   if job.idem and string.match(redis.call('GET', jobs.idempotency_key(job)) or '', '^%S+') == job.id then
@@ -58,6 +64,7 @@ local function wait_again(job, parents)
   if redis.call('EXISTS', PREFIX .. 'kids:' .. job.id) == 0 then redis.call('HDEL', job.key, 'kids') end
   redis.call('HDEL', job.key, 'ended', 'reason', 'cancel', 'expires')
   redis.call('HSET', job.key, 'state', 'blocked', 'waits', #parents)
+  leave_ended(job)
   if #parents == 0 then return children.unblock(job) end
   for _, parent in ipairs(parents) do
     redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)

@@ -45,7 +45,8 @@ local function is_selected(selector, record)
   return submitted >= (selector.after or 0) and submitted < (selector.before or math.huge)
 end
 
--- A source yields slices: slice(from) returns {{id or nil, next place}, ...} and the place after the slice, nil at the end.
+-- A source yields slices: slice(from) returns {{id or nil, next place, entry of an end}, ...} and the place after the slice, nil at
+-- the end.
 
 local function of_order(order)
   return function(from)
@@ -102,7 +103,7 @@ local function of_ended(stream)
     local items, number = {}, 0
     for id in string.gmatch(entry[2][2], '%S+') do
       number = number + 1
-      if number > tonumber(skipped) then items[#items + 1] = { id, entry[1] .. ' ' .. number } end
+      if number > tonumber(skipped) then items[#items + 1] = { id, entry[1] .. ' ' .. number, entry[1] } end
     end
     return items, '(' .. entry[1] .. ' 0'
   end
@@ -139,11 +140,17 @@ local function read_source(slice, from, visit)
   while from do
     local items, rest = slice(from)
     for _, item in ipairs(items) do
-      if not visit(item[1]) then return from end
+      if not visit(item[1], item[3]) then return from end
       from = item[2]
     end
     from = rest
   end
+end
+
+-- Whether a job was restored since the entry of its cancellation, and then cancelled again, as a later entry says.
+local function is_left(state, entry, restored)
+  local bound = string.match(restored or '', '^%d+%-%d+$')
+  return bound and state == 'cancelled' and entry and not id_after(entry, bound)
 end
 
 -- Calls found(id, values, record) for each selected job from the cursor on; `names`: the fields to read, which include
@@ -153,12 +160,14 @@ function selection.each(selector, cursor, names, is_full, found)
   for name in string.gmatch(names, '%S+') do fields[#fields + 1] = name end
   local at_state, at, place = string.match(cursor, '^(%a+) (%S+) (.+)$')
   local state
-  local function visit(id)
+  local read = { unpack(fields) }
+  read[#read + 1] = 'restored'
+  local function visit(id, entry)
     if looks >= LOOK_MAX or is_full() then return false end
     looks = looks + 1
     if not id then return true end
-    local values = redis.pcall('HMGET', PREFIX .. 'job:' .. id, unpack(fields))
-    if values[1] ~= state then return true end
+    local values = redis.pcall('HMGET', PREFIX .. 'job:' .. id, unpack(read))
+    if values[1] ~= state or is_left(state, entry, values[#read]) then return true end
     local record = {}
     for i, name in ipairs(fields) do record[name] = values[i] or nil end
     if is_selected(selector, record) then found(id, fields, values) end
