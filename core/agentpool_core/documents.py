@@ -7,7 +7,6 @@ strict: a misspelt field is refused by name and never ignored. The producer chec
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -42,10 +41,8 @@ from agentpool_core.jobs import (
 )
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
-from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, startable, workers_for
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
-from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.snapshots import HistoryPoint, LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 from agentpool_core.queue.worker_details import WorkerDetail
@@ -55,7 +52,6 @@ from agentpool_core.usage_documents import usage_document
 
 Document = dict[str, Any]
 DURATIONS = frozenset({"delay", "ttl", "timeout"})  # fields of a request; each also in milliseconds, as `delay_ms`
-SOON_SECONDS = 5.0  # starts that a rate allows within this time count as startable; the default target of a wait
 BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
 UNLISTED = (*BODIES, "budget", "question", "steps")  # fields of a single record, which lists leave out
 
@@ -240,24 +236,6 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
             "started": snapshot.started_total,
             "finished": snapshot.finished_total,
         },
-    }
-
-
-def demand_document(snapshot: QueueSnapshot, settings: PoolSettings, pool: PoolRef) -> Document:
-    """Return the demand of a queue: a slot for each job that runs or that all limits allow to start now."""
-    routes, lost = loads_of(snapshot), lost_jobs(snapshot)
-    by_route, _ = startable(routes, bounds_of(snapshot), within_s=SOON_SECONDS)
-    waiting = 0 if snapshot.paused else sum(by_route.values()) + lost
-    running = snapshot.running - lost
-    jobs = {route.name: route.running + (0 if snapshot.paused else by_route[route.name]) for route in routes}
-    workers = workers_for(jobs, routes, concurrency=settings.concurrency, gpu_memory_mib=settings.gpu_memory_mib)
-    return {
-        "pool": str(pool),
-        "running": running,
-        "startable": waiting,
-        "held_back": sum(route.ready for route in routes) + lost - waiting + snapshot.held,
-        "jobs": running + waiting,
-        "workers": math.ceil(workers),
     }
 
 

@@ -2,11 +2,11 @@
 
 import { at, call, followOutput, poll } from "./api.js";
 import { family } from "./family.js";
+import { ENDED } from "./jobs.js";
 import { asked, copyButton, make, refused, state } from "./page.js";
 import { counted, moment, number, span } from "./words.js";
 
 const CHUNKS_SHOWN = 2000; // the newest of the output
-const ENDED = ["succeeded", "failed", "cancelled", "expired"];
 const FAMILY_EVERY_MS = 5000;
 const RELATIVES = 500; // shown
 

@@ -6,7 +6,7 @@ import { counted, number, span } from "./words.js";
 
 const PAGE = 100;
 const UNENDED = ["running", "queued", "scheduled", "blocked", "waiting"];
-const ENDED = ["failed", "succeeded", "cancelled", "expired"];
+export const ENDED = ["failed", "succeeded", "cancelled", "expired"];
 const AGES = { "": "any time", 900000: "the last 15 minutes", 3600000: "the last hour", 86400000: "the last day", 604800000: "the last week" };
 const TEXTS = [["kind", "Kind"], ["route", "Route"], ["tenant", "Tenant"], ["tag", "Tag"], ["error", "Error contains"]];
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 
-from agentpool_core.documents import demand_document
+from agentpool_core.demand_documents import demand_document
 from agentpool_core.errors import InvalidJobError
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted

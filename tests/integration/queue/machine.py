@@ -24,26 +24,28 @@ from tests.fixtures.redis import leaked_keys
 
 RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "15"))
 STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
-SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"
+SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; useful after a failure
 FOR_EVER_MS = 10**13
 picks = st.integers(0, 10_000)
+
+
+def settings_of(runs: int) -> settings:
+    """Return the settings for so many random runs."""
+    return settings(
+        max_examples=runs,
+        stateful_step_count=STEPS,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+        phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
+    )
 
 
 def run(machine: type[PoolMachine], url: str) -> None:
     """Run random sequences of the machine's rules on the server."""
     machine.url = url
-    run_state_machine_as_test(
-        machine,
-        settings=settings(
-            max_examples=RUNS,
-            stateful_step_count=STEPS,
-            deadline=None,
-            database=None,
-            suppress_health_check=list(HealthCheck),
-            print_blob=True,
-            phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
-        ),
-    )
+    run_state_machine_as_test(machine, settings=settings_of(RUNS))
 
 
 class PoolMachine(RuleBasedStateMachine):

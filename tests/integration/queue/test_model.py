@@ -15,7 +15,6 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -54,11 +53,10 @@ from agentpool_core.queue.settings import subject_digest
 from agentpool_core.queue.steps import stored_steps
 from tests.fixtures.redis import RedisServer, leaked_keys
 from tests.fixtures.rollback import go_back, remember
+from tests.integration.queue.machine import settings_of
 from tests.integration.queue.model import LEASE_MS, WAIT_MS, WAITING, Model, ModelJob
 
 RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "25"))
-STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
-SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; useful after a failure
 SMALL_JUMP_MS, LARGE_JUMP_MS = 20_000, 200_000
 DELAY_MS, TTL_MS = 10_000, 100_000
 VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted", "exhausted", "waiting", "waiting")
@@ -558,17 +556,6 @@ def test_a_queue_lives_as_the_model_says():
     server = RedisServer("--appendonly", "yes", "--appendfsync", "always").start()
     try:
         QueueLife.server = server
-        run_state_machine_as_test(
-            QueueLife,
-            settings=settings(
-                max_examples=RUNS,
-                stateful_step_count=STEPS,
-                deadline=None,
-                database=None,
-                suppress_health_check=list(HealthCheck),
-                print_blob=True,
-                phases=(Phase.generate, Phase.shrink) if SHRINK else (Phase.generate,),
-            ),
-        )
+        run_state_machine_as_test(QueueLife, settings=settings_of(RUNS))
     finally:
         server.close()
