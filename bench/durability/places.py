@@ -140,8 +140,7 @@ class Cluster:
             Server(directory / f"node{number}", *options, *mode, *more, "--cluster-port", str(bus))
             for number, bus in enumerate(self._buses)
         ]
-        self.url = ",".join(f"127.0.0.1:{node.port}" for node in self._nodes[1:])
-        self.url = f"redis+cluster://{self.url}"
+        self.url = "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self._nodes[1:])
 
     async def start(self) -> None:
         """Start all nodes, share the slots, and wait until the replica follows."""

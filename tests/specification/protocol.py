@@ -18,7 +18,7 @@ VERBS = ("succeeded", "failed", "dead", "cancelled", "drain", "preempted", "defe
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What a move tells everybody. `detail`: the awaited signals of `waiting`, the name of `signalled`."""
+    """An event that a move writes. `detail`: the awaited signals of `waiting`, the name of `signalled`."""
 
     type: str
     attempt: int
@@ -28,7 +28,7 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the queue knows of a job."""
+    """The queue's record of a job."""
 
     state: str = "new"
     token: int = 0
@@ -51,7 +51,7 @@ class Rules:
     recovers: bool = True  # the jobs of a lost worker are requeued
     compares: bool = True  # a worker gives back leases whose reply was lost
     keeps_signals: bool = True  # a signal that comes before its wait is stored
-    returns_steps: bool = True  # a claim tells the steps that are committed
+    returns_steps: bool = True  # a claim returns the committed steps
     counts_attempts: bool = True  # a failed attempt counts
 
 
@@ -140,16 +140,16 @@ def signal(job: Job, name: str, rules: Rules = SOUND) -> Iterator[Move]:
     if job.state in ENDED or job.state == "new":
         return
     number = sum(each.startswith(f"{name}=") for each in job.signals) + 1
-    told = _event("signalled", job, name)
+    signalled = _event("signalled", job, name)
     if not rules.keeps_signals and job.state != "waiting":
-        yield (told,), job
+        yield (signalled,), job
         return
     job = replace(job, signals=job.signals | {f"{name}={number}"})
     if job.state == "waiting" and job.awaited & job.signals:
         events, job = _move(job, "queued", "resumed")
-        yield (told, *events), job
+        yield (signalled, *events), job
     else:
-        yield (told,), job
+        yield (signalled,), job
 
 
 def grow_ready(job: Job) -> Iterator[Move]:
@@ -176,13 +176,14 @@ def replay(job: Job) -> Iterator[Move]:
         yield (_event("queued", again),), again
 
 
-def _move(job: Job, state: str, told: str = "") -> Move:
+def _move(job: Job, state: str, event: str = "") -> Move:
+    """Return the move to a state; `event`: the type of the event, if not the state's name."""
     moved = replace(job, state=state)
-    return (_event(told or state, moved),), moved
+    return (_event(event or state, moved),), moved
 
 
-def _event(told: str, job: Job, detail: str = "") -> Event:
-    return Event(told, job.attempt, job.holder, detail)
+def _event(name: str, job: Job, detail: str = "") -> Event:
+    return Event(name, job.attempt, job.holder, detail)
 
 
 def _uncounted(job: Job) -> Job:
@@ -190,10 +191,10 @@ def _uncounted(job: Job) -> Job:
 
 
 def _suspend(job: Job, awaited: frozenset[str]) -> Move:
-    told = _event("waiting", job, " ".join(sorted(awaited)))
+    waiting = _event("waiting", job, " ".join(sorted(awaited)))
     if awaited & job.signals:
-        return (told, _event("resumed", job)), replace(job, state="queued")
-    return (told,), replace(job, state="waiting", awaited=awaited)
+        return (waiting, _event("resumed", job)), replace(job, state="queued")
+    return (waiting,), replace(job, state="waiting", awaited=awaited)
 
 
 def _suffer(job: Job, most: int, *, poison: bool) -> Iterator[Move]:
@@ -203,7 +204,7 @@ def _suffer(job: Job, most: int, *, poison: bool) -> Iterator[Move]:
         yield _move(job, "failed")
     if poison and job.losses >= UNEXPLAINED_MAX:
         return
-    told = [_event("recovered", job)]
+    events = [_event("recovered", job)]
     if job.losses >= SUSPECT_LOSSES:
-        told.append(_event("quarantined", job))
-    yield tuple(told), replace(job, state="queued", attempt=min(job.attempt, most - 1))
+        events.append(_event("quarantined", job))
+    yield tuple(events), replace(job, state="queued", attempt=min(job.attempt, most - 1))

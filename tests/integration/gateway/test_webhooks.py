@@ -73,7 +73,7 @@ async def test_a_receiver_that_fails_gets_the_same_message_again(base, receiver,
 
 
 async def test_a_receiver_that_wants_no_more_is_left_alone(base, receiver, consumer):
-    """410 ends the tries until somebody asks for the message again; the state has the answer."""
+    """410 ends the tries until the message is sent again on request; the state has the answer."""
     receiver.answers = [web.Response(status=410)]
     job_id = (await base.post("/jobs", json={"kind": "greet", "webhook": {"url": receiver.url}})).json()["job_id"]
     await consumer.serve_one()

@@ -42,7 +42,7 @@ def test_every_field_of_a_job_that_scripts_name_is_in_the_table():
     values = {"queued", "running", "scheduled", "waiting", "blocked", "1", "poison", "undecodable", "result", "error"}
     values |= {"true", "null", "tree", "cancelled"}
     named = {word for call in ON_JOB.findall(TEXT) for word in QUOTED.findall(call)}
-    named |= set(re.findall(r"field\('([a-z]+)'", LUA["submit"])) | set(
+    named |= set(re.findall(r"field\('([a-z_]+)'", LUA["submitting"])) | set(
         re.findall(r"(?:deferrals_of|write_deferrals)\(job, '(\w+)'", TEXT)
     )
     named |= {"result", "error", "reason"} & set(re.findall(r"finish\(\w+, [^,]+, '(\w+)'", TEXT))
