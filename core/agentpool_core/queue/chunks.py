@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_CHUNK_BYTES = 65_536
 MAX_CHUNKS = 10_000  # of a job; about so many newest chunks are kept
 START = "0"  # before the oldest chunk
-PAGE = 500  # entries read at once
+PAGE = 32  # entries read at once: at most 2 MiB, held for each reader whose client takes nothing
 PAGE_NEWEST = 16  # likewise, backwards: at most a MiB
 FOLLOW_BLOCK_MS = 20_000  # of a reader that learns of the end by a different call
 _BLOCK_MS = 1_000  # after which the state of a silent job is looked at

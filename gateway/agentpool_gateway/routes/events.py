@@ -15,6 +15,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import aclosing
 from functools import lru_cache
 from http import HTTPStatus
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response, StreamingResponse
@@ -33,6 +34,7 @@ from agentpool_gateway.routes.event_feed import HEADERS, SILENCE, feed_events
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["events"])
 BEGINNING = "0"  # before the oldest event
 TEXTS = 256  # kept for listeners that are a little behind; a detail has at most 8 KiB
+_page_texts: WeakKeyDictionary[Page, str] = WeakKeyDictionary()  # a page has up to 2 MiB: kept while a reader has it
 _ENDS = frozenset(state.value for state in JobState if state.terminal)
 _ID = re.compile(r"\d{1,16}(-\d{1,16}(\.\d{1,9})?)?")
 
@@ -203,10 +205,12 @@ def _text_of(event: JobEvent) -> str:
     return _message(event.type, event_document(event), event.id)
 
 
-@lru_cache(maxsize=TEXTS)
 def _text_of_page(page: Page) -> str:
     """Return a page of output as text, which is made once for all readers of the job."""
-    return "".join(map(_text_of_chunk, page.chunks))
+    text = _page_texts.get(page)
+    if text is None:
+        text = _page_texts[page] = "".join(map(_text_of_chunk, page.chunks))
+    return text
 
 
 def _text_of_chunk(chunk: Chunk) -> str:

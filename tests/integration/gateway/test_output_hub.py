@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from contextlib import aclosing
 
 import pytest
@@ -12,7 +13,7 @@ from agentpool_core.errors import QueueError
 from agentpool_core.jobs import JobRequest
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Producer
-from agentpool_core.queue.chunks import START
+from agentpool_core.queue.chunks import MAX_CHUNK_BYTES, START
 from agentpool_core.queue.reports import Emission
 from agentpool_gateway.pools import output_hub
 from agentpool_gateway.pools.output_hub import OutputHub
@@ -100,6 +101,18 @@ async def test_a_reader_that_joins_between_two_reads_misses_nothing(hub, consume
         async with reading(hub, lease.job_id) as second:
             await consumer.emit(lease, 2, ["2"])
             await wait_until(lambda: first == second == [1, 2], "both chunks")
+
+
+async def test_a_page_of_the_largest_chunks_is_small(hub, consumer, leases):
+    """A reader that takes nothing holds 2 MiB of a large output, not all of it."""
+    (lease,) = await leases(1)
+    chunk = json.dumps("x" * (MAX_CHUNK_BYTES - 2))
+    for first in range(1, 50):
+        await consumer.emit(lease, first, [chunk])
+    async with aclosing(hub.follow(lease.job_id, START)) as pages:
+        sizes = [sum(len(chunk.value) for chunk in (await anext(pages)).chunks) for _ in range(2)]
+    assert max(sizes) <= 2 * 1024 * 1024
+    assert sum(sizes) == 49 * (MAX_CHUNK_BYTES - 2)
 
 
 async def test_a_failed_read_ends_its_readers(hub, leases, monkeypatch):
