@@ -116,9 +116,9 @@ def _queue_moves(now: System, number: int, job: Job, bounds: Bounds, rules: Rule
         for _, ready in protocol.grow_ready(job):
             yield Next(f"due {number}", _put(now, number, ready), fair=True)
     if bounds.waits and number not in now.signalled:
-        for _, told in protocol.signal(job, "go", rules):
+        for _, signalled in protocol.signal(job, "go", rules):
             sent = replace(now, signalled=now.signalled | {number})
-            yield Next(f"signal {number}", _put(sent, number, told), fair=True)
+            yield Next(f"signal {number}", _put(sent, number, signalled), fair=True)
     if bounds.cancels:
         for _, ended in protocol.cancel(job):
             yield Next(f"cancel {number}", _put(now, number, ended))
@@ -164,18 +164,18 @@ def _deliveries(now: System, request: Request, bounds: Bounds, rules: Rules) -> 
     """A request reaches the queue, perhaps again; the worker gets the answer, or does not."""
     job = now.jobs[request.job]
     if request.verb == "step":
-        changed = [protocol.commit_step(job, request.token, WORKERS[request.worker], request.step, rules)]
+        results = [protocol.commit_step(job, request.token, WORKERS[request.worker], request.step, rules)]
     else:
         name = WORKERS[request.worker]
         ends = protocol.settle(job, request.token, name, request.verb, bounds.attempts, GO, rules)
-        changed = [after for _, after in ends] or [job]
-    for after in changed:
+        results = [after for _, after in ends] or [job]
+    for after in results:
         label = f"{WORKERS[request.worker]}'s {request.verb} of {request.job} under {request.token} arrives"
-        told = _put(now, request.job, after)
+        changed = _put(now, request.job, after)
         if after != job and not protocol.may_report(job, request.token, WORKERS[request.worker]):
-            told = replace(told, broken="a request of an earlier lease changed the job")
-        yield Next(f"{label}, the answer is lost", told)
-        yield Next(label, _answer(told, request), fair=True)
+            changed = replace(changed, broken="a request of an earlier lease changed the job")
+        yield Next(f"{label}, the answer is lost", changed)
+        yield Next(label, _answer(changed, request), fair=True)
 
 
 def _answer(now: System, request: Request) -> System:

@@ -91,15 +91,15 @@ def _unended(lives: Mapping[str, Collection[Life]], names: Iterable[str]) -> Ite
 
 def _after(life: Life, event: Recorded, most: int) -> Iterator[Life]:
     if life.owed:
-        if _told(life.owed[0], event):
+        if _is_recorded(life.owed[0], event):
             yield Life(life.job, life.owed[1:])
         return
-    for told, job in _moves(life.job, event, most):
-        if _told(told[0], event):
-            yield Life(job, told[1:])
+    for events, job in _moves(life.job, event, most):
+        if _is_recorded(events[0], event):
+            yield Life(job, events[1:])
 
 
-def _told(event: Event, recorded: Recorded) -> bool:
+def _is_recorded(event: Event, recorded: Recorded) -> bool:
     return (event.type, event.attempt, event.worker) == (recorded.type, recorded.attempt, recorded.worker or "")
 
 

@@ -128,12 +128,8 @@ def _handlers(
 
     given = [text for text in (app, command, url) if text is not None]
     if len(given) > 1:
-        raise SettingError(
-            field="APP, --handler-command, --handler-http",
-            value=given,
-            problem="several handlers are given",
-            remedy="keep a single handler",
-        )
+        names, problem = "APP, --handler-command, --handler-http", "several handlers are given"
+        raise SettingError(field=names, value=given, problem=problem, remedy="keep a single handler")
     if app is not None:
         return selection.from_app(app)
     if command is not None:
@@ -151,8 +147,5 @@ def _handlers(
             remedy="name an App, for example: agentpool worker my_agents:app",
         )
     return selection.from_spec(
-        settings.handler,
-        field="AGENTPOOL_HANDLER",
-        port=settings.handler_port,
-        output_seconds=settings.output_seconds,
+        settings.handler, field="AGENTPOOL_HANDLER", port=settings.handler_port, output_seconds=settings.output_seconds
     )

@@ -116,15 +116,7 @@ def submit(
     **fields: Any,
 ) -> int:
     """Submit a job of KIND. PAYLOAD is JSON, `@FILE`, or `-` for standard input."""
-    template = None if kind is None else _template(kind, fields)
-    if file is not None:
-        if payload is not None or fields["idempotency_key"] or fields["job_id"]:
-            raise click.UsageError("--file brings many jobs; put payload, idempotency_key and job_id into its lines")
-        jobs = requests_of(file, template)
-    elif template is None:
-        raise click.UsageError("name the KIND of the job, or pass --file with a job a line")
-    else:
-        jobs = iter([("KIND", replace(template, payload=payload_of(payload)))])
+    jobs = _jobs(kind, payload, file, fields)
     answer = Answer(
         many=file is not None,
         wait=wait or wait_timeout is not None,
@@ -133,6 +125,20 @@ def submit(
         webhook=None if webhook is None else webhook_of(webhook),
     )
     return run(_submit(target, Durability(durability) if durability else None, jobs, file, answer))
+
+
+def _jobs(
+    kind: str | None, payload: str | None, file: str | None, fields: dict[str, Any]
+) -> Iterator[tuple[str, JobRequest]]:
+    """Return the jobs, each with its place in messages."""
+    template = None if kind is None else _template(kind, fields)
+    if file is not None:
+        if payload is not None or fields["idempotency_key"] or fields["job_id"]:
+            raise click.UsageError("--file brings many jobs; put payload, idempotency_key and job_id into its lines")
+        return requests_of(file, template)
+    if template is None:
+        raise click.UsageError("name the KIND of the job, or pass --file with a job a line")
+    return iter([("KIND", replace(template, payload=payload_of(payload)))])
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
