@@ -48,11 +48,20 @@ class PoolHistory:
         """Return the points of the last hour, oldest first; none without an operator. Raises QueueError."""
         rows = await ask(self._redis, "XRANGE", Keys(self._pool).history, "-", "+", "COUNT", POINTS)
         with Reading("xrange"):
-            return tuple(_point_of(str(row[0]), fields_of(row[1])) for row in rows)
+            points = [_readable_point(str(row[0]), fields_of(row[1])) for row in rows]
+        return tuple(point for point in points if point is not None)
 
     async def snapshot(self) -> QueueSnapshot:
         """Return the pool's queue with its history, by which the estimate of a wait is one of the present work."""
         return replace(await Inspector(self._redis).snapshot(self._pool), history=await self.points())
+
+
+def _readable_point(entry: str, fields: Mapping[str, str]) -> HistoryPoint | None:
+    """Return a point; None for an entry of a different version or program, which hides no other point."""
+    try:
+        return _point_of(entry, fields)
+    except (KeyError, ValueError):
+        return None
 
 
 def _point_of(entry: str, fields: Mapping[str, str]) -> HistoryPoint:

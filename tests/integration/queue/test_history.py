@@ -58,3 +58,14 @@ async def test_the_snapshot_with_history_estimates_the_present_work(redis, pool:
     wait_ms = estimated_wait_ms(await history.snapshot())
     assert wait_ms is not None
     assert wait_ms >= 3 * 20_000
+
+
+async def test_an_entry_that_is_no_point_hides_no_other_point(redis, pool: PoolRef):
+    """Fields of a different version, or text in place of a number, leave out one point; the queue stays readable."""
+    history = PoolHistory(redis, pool)
+    await history.record(desired=1, ready=1)
+    (point,) = await history.points()
+    await redis.xadd(Keys(pool).history, {"foo": "bar"})
+    await redis.xadd(Keys(pool).history, dict.fromkeys(("queued", "running", "slots"), "x"))
+    assert await history.points() == (point,)
+    assert (await history.snapshot()).history == (point,)
