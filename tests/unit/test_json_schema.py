@@ -10,6 +10,7 @@ from pydantic import BaseModel
 
 from agentpool_core.errors import SchemaMismatchError
 from agentpool_core.json_schema import Checker, SchemaError, checker_of
+from agentpool_core.json_schema.patterns import weight_of
 
 ORDER: dict[str, Any] = {
     "type": "object",
@@ -100,9 +101,13 @@ def _deep(levels: int) -> dict[str, Any]:
         ({"enum": [0] * 3_000}, "more than 2000 parts"),
         ({"description": "x" * 20_000}, "more than 16384"),
         (_deep(2_000), "more than 64 levels"),
-        ({"pattern": "((a{1000}){1000}){1000}"}, "#/pattern"),
+        ({"pattern": "((a{1000}){1000}){1000}"}, "more than 2000 parts"),
+        ({"allOf": [{"pattern": "[ab]*a[ab]{900}c"}] * 3}, "more than 2000 parts"),
         ({"pattern": "a" * 201}, "more than 200 characters"),
-        ({"pattern": "(?=a)b"}, "#/pattern"),
+        (
+            {"pattern": "(?=a)b"},
+            'is not a "regex"; write a regular expression without look-around',
+        ),
         ({"type": "text"}, "#/type"),
         ({"properties": []}, "#/properties"),
         ({"allOf": {}}, "#/allOf"),
@@ -123,6 +128,24 @@ def test_a_value_that_takes_long_is_refused():
     checker.check("payload", [{"a": 899}] * 100)
     with pytest.raises(SchemaMismatchError, match="more than 2000000 checks"):
         checker.check("payload", [{"a": 899}] * 10_000)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "weight"),
+    [
+        ("^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", 31),
+        ("[]a]{30}", 30),
+        (r"\p{Greek}{40}", 40),
+        ("(?:ab){20}", 100),
+        ("(a{30}){30}", 930),
+        ("a{2,500}", 500),
+        ("a{500,}", 500),
+        ("a{99999999999}", 999_999),
+    ],
+)
+def test_a_pattern_weighs_its_repetitions(pattern: str, weight: int):
+    """A counted repetition weighs as if it were written out: the engine's time for a character grows with that."""
+    assert weight_of(pattern) == weight
 
 
 def test_a_published_text_that_is_no_json_is_a_broken_schema():

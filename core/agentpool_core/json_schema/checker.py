@@ -43,7 +43,7 @@ class Checker:
             )
         except jsonschema_rs.ValidationError as error:
             place = "/".join(["#", *map(str, error.instance_path)])
-            raise SchemaError(f"{place}: {_line(error.message)}; write it as JSON Schema 2020-12 says") from None
+            raise SchemaError(f"{place}: {_line(error.message)}; {_remedy(error.message)}") from None
 
     def check(self, field: str, value: Any) -> None:
         """Raise SchemaMismatchError with the path of the first part of `value` that does not fit."""
@@ -91,6 +91,12 @@ def _innermost(error: jsonschema_rs.ValidationError) -> jsonschema_rs.Validation
     branches = getattr(error.kind, "context", None) or ()
     inner = [_innermost(found) for branch in branches for found in branch]
     return max([error, *inner], key=lambda found: len(found.instance_path))
+
+
+def _remedy(message: str) -> str:
+    if message.endswith('is not a "regex"'):
+        return "write a regular expression without look-around and back-references, and with smaller repetitions"
+    return "write it as JSON Schema 2020-12 says"
 
 
 def _path_text(path: Sequence[str | int]) -> str:

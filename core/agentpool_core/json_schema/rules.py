@@ -14,11 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import combinations
 from typing import Any, TypeAlias
 
+from agentpool_core.json_schema.patterns import weight_of
+
 Schema: TypeAlias = Mapping[str, Any]
 Path: TypeAlias = tuple[str, ...]  # places in a value: names of fields, ANY_FIELD, ITEM
 
 MOST_BYTES = 16_384  # of a schema as JSON
-MOST_PARTS = 2_000  # subschemas, listed values, and characters of patterns, with references replaced
+MOST_PARTS = 2_000  # subschemas, listed values, and weights of patterns, with references replaced
 MOST_LEVELS = 64  # objects and lists within each other
 MOST_PATTERN_CHARS = 200
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -146,7 +148,7 @@ def _weight(schema: Schema, place: str) -> int:
         if len(str(pattern)) > MOST_PATTERN_CHARS:
             raise SchemaError(f"{place}: a pattern of more than {MOST_PATTERN_CHARS} characters; shorten it")
     listed = [schema.get("enum", ()), schema.get("const", ())]
-    return sum(len(str(pattern)) for pattern in patterns) + sum(_values(values) for values in listed)
+    return sum(weight_of(str(pattern)) for pattern in patterns) + sum(_values(values) for values in listed)
 
 
 def _subschemas(schema: Schema, place: str) -> Iterator[tuple[str, str | None, Any]]:
