@@ -68,7 +68,7 @@ def _route(route: RouteSpec) -> Route:
         name=route.name,
         kinds=tuple(route.kinds),
         max_running=route.max_running,
-        slots=route.resources.slots,
+        slots=route.resources.slots or 1,
         gpu_memory_mib=route.resources.gpu_memory_mib or 0,
     )
 

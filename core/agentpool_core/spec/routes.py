@@ -55,11 +55,12 @@ class KindSchemaSpec(SchemaSpec):
 class RouteResources(SpecModel):
     """Resources of a worker that a running job takes."""
 
-    slots: int = Field(
-        default=1,
+    slots: int | None = Field(
+        default=None,
         ge=1,
         le=MAX_CONCURRENCY,
-        description="Slots that a job takes. A worker without running jobs starts a job of any number of slots.",
+        description="Slots that a job takes. A worker without running jobs starts a job of any number of slots. "
+        "Unset: 1.",
     )
     gpu_memory_mib: int | None = Field(
         default=None,

@@ -136,8 +136,8 @@ async def test_a_stored_job_has_a_receipt_even_if_redis_then_dies(
     queue = await served.app.state.gateway.queues.of(PoolRef("test", "own"))
     submit = queue.producer.submit
 
-    async def then_die(request):
-        receipt = await submit(request)
+    async def then_die(request, **options):
+        receipt = await submit(request, **options)
         own_redis.kill()
         return receipt
 
