@@ -204,6 +204,7 @@ class Lease:
     timeout_ms: int
     enqueued_at_ms: int  # Redis clock; when the job became ready for the first time
     claimed_at_ms: int  # Redis clock
+    leased_at_ms: int  # the same moment in the pool's time, which a clock that is set back does not change
     checkpoint: Json = None  # checkpoint of an earlier attempt; None: nothing
     parents: Mapping[JobId, Json] = field(default_factory=dict)  # result of each parent that succeeded
     trace: Mapping[str, str] = field(default_factory=dict)

@@ -193,6 +193,7 @@ class JobUnderTest:
             timeout_ms=900_000,
             enqueued_at_ms=_START_MS,
             claimed_at_ms=self.now_ms,
+            leased_at_ms=self.now_ms,
             checkpoint=self._store.saved,
         )
 

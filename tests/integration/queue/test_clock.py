@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import time
+from unittest.mock import AsyncMock
 
 import pytest
 
@@ -10,6 +12,7 @@ from agentpool_core.jobs import JobRequest, Priority, WorkerId
 from agentpool_core.queue import Consumer, Inspector, Producer, scripts
 from agentpool_core.queue.completions import Failed
 from agentpool_core.queue.keys import Keys
+from agentpool_worker.durable.steps import Steps
 
 HOUR_MS = 3_600_000
 LEASE_MS = 10_000  # of the fixture's pool
@@ -115,6 +118,17 @@ async def test_a_change_of_the_clock_ages_no_job(redis, pool):
     assert (await Inspector(redis).snapshot(pool)).oldest_wait_ms < HOUR_MS // 2
     (lease,) = await consumer.claim(1)
     assert lease.claimed_at_ms - lease.enqueued_at_ms < HOUR_MS // 2
+
+
+async def test_a_lease_states_the_pools_time(redis, pool):
+    """A wait ends at a moment of the pool's time: the handler's time must not go back with Redis's clock."""
+    consumer = await worker(redis, pool, "w")
+    before = await redis.hincrby(Keys(pool).counters, "clock_seen_ms", HOUR_MS)
+    await consumer.renew(slots=5, running=0)
+    await Producer(redis, pool).submit(JobRequest(kind="x"))
+    (lease,) = await consumer.claim(1)
+    assert lease.leased_at_ms >= before
+    assert Steps(lease, AsyncMock(), time.monotonic()).now_ms() >= before
 
 
 async def test_a_delay_is_kept_without_maintenance(redis, pool):

@@ -44,6 +44,7 @@ def lease(kind: str = "work", payload: Any = None, *, number: int = 1, **fields:
         "timeout_ms": 60_000,
         "enqueued_at_ms": 1_000,
         "claimed_at_ms": 1_005,
+        "leased_at_ms": 1_005,
         **fields,
     }
     return Lease(**values)

@@ -35,7 +35,7 @@ class Job:
         self.token += 1
         async with Bench(app, wait_rules=rules) as bench:
             bench.queue.steps_of, bench.queue.signals = self.queue.steps_of, self.queue.signals
-            bench.submit(lease(token=LeaseToken(self.token), claimed_at_ms=self.now_ms))
+            bench.submit(lease(token=LeaseToken(self.token), leased_at_ms=self.now_ms))
             (completion,) = await bench.settled(1)
             assert bench.slots.free == bench.slots.total
             return completion

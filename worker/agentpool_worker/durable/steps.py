@@ -230,9 +230,9 @@ class Steps:
         return step.result
 
     def now_ms(self, moment: float | None = None) -> int:
-        """Return a moment of `clock` in this attempt, or the present, in ms of the Redis clock."""
+        """Return a moment of `clock` in this attempt, or the present, in ms of the pool's time."""
         moment = self.clock() if moment is None else moment
-        return self.journal.lease.claimed_at_ms + round((moment - self._started_at) * 1000)
+        return self.journal.lease.leased_at_ms + round((moment - self._started_at) * 1000)
 
     def step_of(
         self, call: StepCall, outcome: StepOutcome, started: float, result: Any, *, begun: Step | None = None

@@ -50,7 +50,7 @@ class OpenWait:
 
     signal: str | None  # None: only for the time
     number: int  # of the signal
-    until_ms: int | None  # of the Redis clock; None: no limit
+    until_ms: int | None  # of the pool's time; None: no limit
     begun: float  # of the clock of `Steps`, in this attempt
     question: Any = None  # to the sender of the signal
 

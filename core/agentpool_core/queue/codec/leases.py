@@ -40,7 +40,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     found = []
     for job_id, held, entry, spec, payload, rare in zip(*[values] * VALUES_A_LEASE, strict=True):
         kind, route, priority, max_attempts, timeout_ms, preemptible = _form(spec, attempts, timeout)
-        token, attempt, _ = held.split(" ", 2)
+        token, attempt, leased_at, _ = held.split(" ", 3)
         fault = None
         try:
             body, checkpoint, trace, parents = _bodies(payload, rare)
@@ -60,6 +60,7 @@ def leases_of(reply: list[Any]) -> list[Lease]:
                 timeout_ms=timeout_ms,
                 enqueued_at_ms=int(entry[: entry.index("-")]),
                 claimed_at_ms=clock,
+                leased_at_ms=int(leased_at),
                 checkpoint=checkpoint,
                 parents=parents,
                 trace=trace,
