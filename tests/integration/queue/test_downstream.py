@@ -127,6 +127,16 @@ async def test_a_replay_of_a_replayed_job_restores_what_is_still_cancelled(pipel
     assert child.parents == {"root": "root"}
 
 
+async def test_a_restored_job_that_was_submitted_late_waits_for_the_replayed_parent(pipeline):
+    """The audit counts the parent, although its failure had ended the job at the submit."""
+    await pipeline.submit(a="")
+    await pipeline.end("a", succeed=False)
+    await pipeline.submit(b="a")
+    assert await pipeline.replay("a") == 1
+    assert await audit(pipeline.redis, pipeline.pool, repair=True) == []
+    assert await pipeline.states("a", "b") == "queued blocked"
+
+
 async def test_a_second_failure_cancels_the_jobs_downstream_again(pipeline):
     """Each replay restores them again, and jobs that were submitted after the failure, too."""
     await pipeline.submit(root="", child="root")

@@ -129,8 +129,10 @@ local function attach(job, parents)
         fields[#fields + 1] = 'in:' .. parent
         fields[#fields + 1] = v[2]
       elseif jobs.ENDS[v[1]] then
-        fields[#fields + 1] = 'end:' .. parent
-        fields[#fields + 1] = v[1]
+        if jobs.has_flag(job, 'u') then -- any other job is cancelled, and may wait for the parent again
+          fields[#fields + 1] = 'end:' .. parent
+          fields[#fields + 1] = v[1]
+        end
         failed = failed or children.reason(parent, v[1], v[1] == 'failed' and v[3] or v[4] or nil)
       else
         waits = waits + 1
