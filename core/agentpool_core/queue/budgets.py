@@ -32,7 +32,7 @@ async def budget_of(redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequ
         return None
     keys = Keys(pool)
     opens = float(await ask(redis, "ZSCORE", keys.limited, bucket) or math.inf)
-    if not math.isfinite(opens):
+    if not math.isfinite(opens) or opens <= await _pools_time_ms(redis, keys):
         return None
     window = math.ceil(opens / budget.window_ms) - 1
     spent = await ask(redis, "GET", keys.spent(bucket, window))
@@ -45,3 +45,11 @@ async def budget_of(redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequ
             spent=int(spent or 0) / BILLION,
             resets_at_ms=int(opens),
         )
+
+
+async def _pools_time_ms(redis: RedisClient, keys: Keys) -> int:
+    """Return the present, as scripts/lib/pool.lua counts it."""
+    time = await ask(redis, "TIME")
+    ahead = await ask(redis, "HMGET", keys.counters, "clock_offset_ms", "clock_ahead_ms")
+    with Reading("time"):
+        return int(time[0]) * 1000 + int(time[1]) // 1000 + sum(int(ms or 0) for ms in ahead)

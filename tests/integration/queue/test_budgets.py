@@ -68,6 +68,7 @@ async def test_a_spent_budget_starts_no_further_job_of_its_tenant(limited):
     assert await worker.claim(10) == []
     worker = await next_window(limited)
     assert (await limited.snapshot()).due == 1
+    assert (await limited.job(acme[2])).budget is None  # the job is held no longer than until the next claim
     assert ids(await worker.claim(10)) == acme[2:]
     assert await limited.holds_nothing()
 
