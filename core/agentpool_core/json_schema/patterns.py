@@ -7,28 +7,25 @@ from __future__ import annotations
 
 import re
 
-_ATOM = re.compile(r"\\[pP]\{[^}]*\}|\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|.", re.DOTALL)
-_COUNTED = re.compile(r"\{(\d*)(?:,(\d*))?\}")
+_PART = re.compile(
+    r"""\{(?P<least>\d*)(?:,(?P<most>\d*))?\}  # a counted repetition of the part before it
+    | \\[pP]\{[^}]*\} | \\. | \[\^?\]?(?:\\.|[^\]\\])*\] | .""",
+    re.DOTALL | re.VERBOSE,
+)
 _MOST_DIGITS = 6
 
 
 def weight_of(pattern: str) -> int:
     """Return the number of parts; a repetition `{n,m}` counts what it repeats as often as it may have to."""
-    groups, last, place = [0], 0, 0  # the weight of each open group, and of the part before this place
-    while place < len(pattern):
-        counted = _COUNTED.match(pattern, place)
-        if counted:
-            times = max(int(number[:_MOST_DIGITS]) for number in (counted[1] or "1", counted[2] or "0"))
+    groups, last = [0], 0  # the weight of each open group, and of the latest part
+    for part in _PART.finditer(pattern):
+        if part["least"] is not None:
+            times = max(int((number or "1")[:_MOST_DIGITS]) for number in part.group("least", "most"))
             groups[-1] += last * max(0, times - 1)
             last *= max(1, times)
-            place = counted.end()
-            continue
-        atom = _ATOM.match(pattern, place)
-        place = atom.end() if atom else place + 1
-        text = atom[0] if atom else ""
-        if text == "(":
+        elif part[0] == "(":
             groups.append(0)
-        elif text == ")" and len(groups) > 1:
+        elif part[0] == ")" and len(groups) > 1:
             last = groups.pop() + 1
             groups[-1] += last
         else:

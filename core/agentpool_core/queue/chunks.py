@@ -60,11 +60,6 @@ class OutputEntry:
     ended: bool
 
 
-def place_of(place: str) -> tuple[int, ...]:
-    """Return a place in sortable form."""
-    return tuple(int(part) for part in place.replace("-", ".").split("."))
-
-
 async def read_output(
     redis: RedisClient, pool: PoolRef, places: Mapping[JobId, str], *, count: int = PAGE, block_ms: int = 0
 ) -> dict[JobId, list[OutputEntry]]:

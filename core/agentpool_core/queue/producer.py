@@ -8,9 +8,10 @@ and for some seconds while a cluster moves the pool's slot. A worker's `Consumer
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.errors import (
@@ -197,11 +198,8 @@ class Producer:
 
     async def _prepared(self, requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
         """Return the script's arguments for a job of many. An error names its index."""
-        try:
+        with _at(index):
             return await self._checked(requests[index], job_requests.arguments(requests[index], job_id))
-        except InvalidJobError as error:
-            error.index = index
-            raise
 
     async def _store(
         self, asked: Mapping[int, JobRequest], jobs: Sequence[Sequence[str]], accepted: list[Receipt]
@@ -228,11 +226,8 @@ class Producer:
         raise unsettled()
 
     async def _checked_again(self, requests: Sequence[JobRequest], place: int, args: Sequence[str]) -> list[str]:
-        try:
+        with _at(place):
             return await self._checked(requests[place], args)
-        except InvalidJobError as error:
-            error.index = place
-            raise
 
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
         """Return a submit script's reply; retry while the connection is lost."""
@@ -272,6 +267,16 @@ class Producer:
                 raise QueueReplyError(doing="submit", problem=f"outcome {str(reply[0])[:20]!r}")
         error.accepted, error.index = accepted, index
         return error
+
+
+@contextlib.contextmanager
+def _at(index: int) -> Iterator[None]:
+    """Name the place of a refused job of many."""
+    try:
+        yield
+    except InvalidJobError as error:
+        error.index = index
+        raise
 
 
 async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:

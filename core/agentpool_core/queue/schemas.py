@@ -45,7 +45,10 @@ class PayloadSchemas:
         try:
             return self.fitting(request.kind, payload)
         except SchemaMismatchError:
+            known = self._by_kind.get(request.kind)
             await self.refresh()
+            if self._by_kind.get(request.kind) == known:  # a check may take a second
+                raise
             return self.fitting(request.kind, payload)
 
     def fitting(self, kind: str, payload: str) -> str:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from agentpool_core.process.cancellation import end, raise_lost
-from agentpool_core.queue.chunks import PAGE, Chunk, OutputEntry, longest_wait_ms, place_of, read_output
+from agentpool_core.queue.chunks import PAGE, Chunk, OutputEntry, longest_wait_ms, read_output
+from agentpool_core.queue.codec.records import entry_order
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import JobId, PoolRef
@@ -51,7 +52,7 @@ class _Reader:
 
     def offer(self, page: Page) -> None:
         """Pass on the entries of a page that the reader does not have."""
-        if place_of(page.last) <= place_of(self.place):
+        if entry_order(page.last) <= entry_order(self.place):
             return
         if len(self.pages) >= BACKLOG:
             self.behind = True
@@ -120,7 +121,7 @@ class OutputHub:
     def _may_join(self, job_id: JobId, place: str) -> bool:
         """Return whether the shared reads of the job contain all entries after the place."""
         begins = filter(None, (self._places.get(job_id), self._reading.get(job_id)))
-        return all(place_of(begin) <= place_of(place) for begin in begins)
+        return all(entry_order(begin) <= entry_order(place) for begin in begins)
 
     async def _shared(self, job_id: JobId, place: str) -> AsyncGenerator[Page, None]:
         """Yield pages of the shared reads, until the reader must take pages by itself."""
@@ -173,7 +174,7 @@ class OutputHub:
         for job_id, entries in found.items():
             if job_id in self._readers:
                 page = _page(entries, places[job_id], SHARE)
-                self._places[job_id] = max(self._places[job_id], page.last, key=place_of)
+                self._places[job_id] = max(self._places[job_id], page.last, key=entry_order)
                 for reader in self._readers[job_id]:
                     reader.offer(page)
         self._gather()
@@ -195,7 +196,7 @@ def _page(entries: Sequence[OutputEntry], place: str, count: int) -> Page:
 
 def _after(page: Page, place: str) -> Page:
     """Return the part of a page after a place: the page itself, unless the reader has a part of it."""
-    if not page.chunks or place_of(page.chunks[0].id) > place_of(place):
+    if not page.chunks or entry_order(page.chunks[0].id) > entry_order(place):
         return page
-    later = [chunk for chunk in page.chunks if place_of(chunk.id) > place_of(place)]
+    later = [chunk for chunk in page.chunks if entry_order(chunk.id) > entry_order(place)]
     return Page(chunks=later, last=page.last, ended=page.ended, full=page.full)

@@ -42,6 +42,17 @@ def settings_of(runs: int) -> settings:
     )
 
 
+def sequences(runs: int) -> settings:
+    """Return the settings of a test with so many random sequences."""
+    return settings(
+        max_examples=runs,
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.explicit, Phase.generate, Phase.shrink),
+    )
+
+
 def run(machine: type[PoolMachine], url: str) -> None:
     """Run random sequences of the machine's rules on the server."""
     machine.url = url

@@ -13,7 +13,7 @@ import uuid
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from agentpool_core.errors import BudgetExceededError
@@ -23,6 +23,7 @@ from agentpool_core.queue.completions import Succeeded
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.overrides import override
 from agentpool_core.queue.usage import BILLION, UsageReport
+from tests.integration.queue.machine import sequences
 
 RUNS = int(os.environ.get("AGENTPOOL_BUDGET_RUNS", "25"))
 HOUR_MS = 3_600_000
@@ -95,7 +96,7 @@ class Model:
             await self.redis.aclose()
 
     async def submit(self, tenant):
-        receipt = await self.producer.submit(JobRequest(kind="k", tenant=tenant))
+        receipt = await self.producer.submit(JobRequest(kind="k", tenant=tenant, max_attempts=100))
         self.tenant_of[receipt.job_id] = tenant
 
     async def claim(self):
@@ -180,13 +181,7 @@ class Model:
                 assert (budget.spent, budget.amount) == (self.spent[tenant], dict(self.budgets_of(tenant))[tenant])
 
 
-@settings(
-    max_examples=RUNS,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-)
+@sequences(RUNS)
 @given(sequence=st.lists(operations, min_size=10, max_size=40))
 def test_budgets_agree_with_the_model(redis_url, sequence):
     """Jobs start while money is left, reservations never overspend, and repeated calls count once."""

@@ -13,7 +13,7 @@ import time
 import uuid
 from collections import Counter, defaultdict
 
-from hypothesis import HealthCheck, Phase, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agentpool_core.errors import StaleLeaseError
@@ -24,6 +24,7 @@ from agentpool_worker.handlers.shapes import run_job_of
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.jobs.queue_calls import QueueCalls
 from agentpool_worker.threads import HandlerThreads
+from tests.integration.queue.machine import sequences
 
 RUNS = int(os.environ.get("AGENTPOOL_PROGRAM_RUNS", "25"))
 HOUR_MS = 3_600_000
@@ -252,13 +253,7 @@ def check_output(program, chunks, acknowledged):
     assert {step: by_run[max(by_run)] for step, by_run in steps.items()} == emitted(program)
 
 
-@settings(
-    max_examples=RUNS,
-    deadline=None,
-    database=None,
-    suppress_health_check=list(HealthCheck),
-    phases=(Phase.explicit, Phase.generate, Phase.shrink),
-)
+@sequences(RUNS)
 @example(program=[("step", 0), ("gather", BRANCHES)], points=frozenset())
 @example(program=[("gather", [[("any", 0)], [("any", 0)]])], points=frozenset({(4, "after")}))
 @given(program=programs, points=crashes)

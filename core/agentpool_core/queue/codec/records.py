@@ -239,7 +239,7 @@ def _number(text: str | None) -> int | None:
 
 
 def entry_order(place: str) -> tuple[int, ...]:
-    """Return the id of an event's entry in a sortable form."""
+    """Return the id of a stream's entry, or of an event in it, in a sortable form."""
     return tuple(int(part) for part in place.partition(".")[0].split("-") if part.isdecimal())
 
 

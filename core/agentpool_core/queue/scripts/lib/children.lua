@@ -19,6 +19,9 @@ function children.reason(parent, state, text)
   return 'upstream: job ' .. parent .. ' ' .. (state or 'is gone') .. (why ~= '' and ': ' .. why or '')
 end
 
+-- Returns the error of a failed parent, or the reason of its other end. `v`: the parent's state, result, error and reason.
+function children.text_of_end(v) return v[1] == 'failed' and v[3] or v[4] or nil end
+
 local function cancel(child, reason)
   redis.call('SREM', BLOCKED, child.id)
   if jobs.has_flag(child, 't') then redis.call('ZREM', TTL, child.id) end
@@ -118,7 +121,7 @@ function children.continue()
     if v[1] == 'succeeded' and v[2] then
       collected.parents[1] = { parent, 'succeeded', v[2] }
     elseif not jobs.STATES[v[1] or ''] then
-      collected.parents[1] = { parent, jobs.ENDS[v[1] or ''] and v[1] ~= 'succeeded' and v[1] or nil, v[1] == 'failed' and v[3] or v[4] or nil }
+      collected.parents[1] = { parent, jobs.ENDS[v[1] or ''] and v[1] ~= 'succeeded' and v[1] or nil, children.text_of_end(v) }
     end
     budget = children.release_all(budget)
   end

@@ -41,7 +41,7 @@ local function look_at_parents(job, root)
       elseif v[1] == 'cancelled' and root_of(v[4]) == root then
         return nil
       else
-        obstacle = obstacle or children.reason(parent, v[1] or nil, v[1] == 'failed' and v[3] or v[4] or nil)
+        obstacle = obstacle or children.reason(parent, v[1] or nil, children.text_of_end(v))
       end
     end
     seen[parent] = true

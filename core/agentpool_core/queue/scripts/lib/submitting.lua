@@ -133,7 +133,7 @@ local function attach(job, parents)
           fields[#fields + 1] = 'end:' .. parent
           fields[#fields + 1] = v[1]
         end
-        failed = failed or children.reason(parent, v[1], v[1] == 'failed' and v[3] or v[4] or nil)
+        failed = failed or children.reason(parent, v[1], children.text_of_end(v))
       else
         waits = waits + 1
         redis.call('SADD', PREFIX .. 'kids:' .. parent, job.id)
