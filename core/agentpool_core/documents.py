@@ -251,6 +251,8 @@ def worker_document(worker: WorkerSnapshot) -> Document:
         "slots": worker.slots,
         "running": worker.running,
         "host": worker.host,
+        "version": worker.version,
+        "since_ms": worker.since_ms,
         "note": worker.note,
         "lease_expires_at_ms": worker.lease_expires_at_ms,
     }

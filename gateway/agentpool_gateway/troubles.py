@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 
-from agentpool_core.cli.output import format_count
 from agentpool_core.documents import Document
 from agentpool_core.durations import format_duration
 from agentpool_core.queue.load import lost_workers
 from agentpool_core.queue.snapshots import QueueSnapshot
+from agentpool_core.text import format_count
 
 STARTED_WITHIN_MS = 30_000  # of a job's wait: until then, the start of a worker is no trouble
 

@@ -1,7 +1,8 @@
 """The pool of `agentpool dev APP`: an AgentPool for the user's App, with new workers after each change of the code.
 
 A change of a source file changes an annotation of the pod template, as `kubectl rollout restart` does: the Deployment
-replaces the workers, and the old workers drain. `dev` runs `AppPool.follow` beside the stack.
+replaces the workers, and the old workers drain. The routes have the App's kinds and the schemas of its models, as
+`agentpool schemas` prints them. `dev` runs `AppPool.follow` beside the stack.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import json
 import re
+import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,19 +21,21 @@ from typing import TYPE_CHECKING, Any, Self
 from agentpool_core.errors import ClusterError, SettingError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
+from agentpool_core.spec.routes import MAX_KINDS
 from agentpool_local.errors import NotReadyError
 from agentpool_local.stack.cluster import open_kubeconfig
 from agentpool_local.stack.stack import NAMESPACE, SECRET
 from agentpool_worker.reload import changed_files
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from agentpool_local.stack.cluster import Cluster
 
 POLL_SECONDS = 0.5
 READY_SECONDS = 30.0  # for the operator to configure the pool
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"  # `kubectl rollout restart` sets the same annotation
+IMPORT_SECONDS = 20.0  # of the user's module
 MAX_NAME_CHARS = 50
 FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -71,7 +76,7 @@ class AppPool:
         """The image of the pods, in the form of `agentpool devcluster --image`."""
         return f"dev/{self.name}={self.directory}"
 
-    def manifest(self, restarted_at: str | None = None) -> dict[str, Any]:
+    def manifest(self, restarted_at: str | None = None, routes: Sequence[Any] = ()) -> dict[str, Any]:
         """Return the AgentPool; a new `restarted_at` replaces the workers."""
         template: dict[str, Any] = {"spec": {"containers": [{"name": "worker", "image": f"dev/{self.name}:1"}]}}
         if restarted_at:
@@ -82,6 +87,7 @@ class AppPool:
             "metadata": {"name": self.name},
             "spec": {
                 "handler": {"python": {"app": self.app}},
+                "routes": [*routes],
                 "worker": {"template": template},
                 "queue": {"redis": {"urlFrom": {"secretKeyRef": {"name": SECRET, "key": "url"}}}},
             },
@@ -115,7 +121,8 @@ class AppPool:
                     reported = await self._report(cluster, reported, say)
 
     async def _apply(self, cluster: Cluster, restarted_at: str | None) -> None:
-        await cluster.apply(paths.agentpools(NAMESPACE, self.name), self.manifest(restarted_at))
+        routes = await read_routes(self.app, self.directory)
+        await cluster.apply(paths.agentpools(NAMESPACE, self.name), self.manifest(restarted_at, routes))
 
     async def _report(self, cluster: Cluster, reported: str, say: Callable[[str], None]) -> str:
         """Report a new reason why the pool is not ready; return the reason."""
@@ -126,6 +133,33 @@ class AppPool:
         if reason != reported:
             say(f"pool {self.name}: {reason or 'ready'}")
         return reason
+
+
+async def read_routes(app: str, directory: Path) -> list[Any]:
+    """Return the routes of an App, which a process of its own imports; none if that fails, as the workers will report.
+
+    An App of more kinds than a route may list gets none, too: its kinds take the default route.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "agentpool_core", "schemas", app, "-o", "json"),
+        cwd=directory,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+    )
+    try:
+        async with asyncio.timeout(IMPORT_SECONDS):
+            output, _ = await process.communicate()
+    except TimeoutError:
+        return []
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    if process.returncode:
+        return []
+    routes = json.loads(output.splitlines()[-1])["routes"]  # the module may print too
+    return routes if len(routes[0]["kinds"]) <= MAX_KINDS else []
 
 
 def _is_there(module: str, directory: Path) -> bool:

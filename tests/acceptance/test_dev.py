@@ -50,19 +50,28 @@ def spec(**changes):
 
 
 AGENT = """
+from pydantic import BaseModel
+
 from agentpool_worker import App
 
 app = App()
 
 
+class Greeting(BaseModel):
+    name: str
+
+
 @app.handler("greet")
-async def greet(payload, ctx):
-    return "Hello " + payload["name"]
+async def greet(payload: Greeting, ctx) -> str:
+    return "Hello " + payload.name
 """
 
 
 def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
-    """With `--state` the next start has the exports of the last one, and ends the job that waited."""
+    """With `--state` the next start has the exports of the last one, and ends the job that waited.
+
+    The model of the handler is published: a payload that does not fit is refused at the submit.
+    """
     (tmp_path / "my_agent.py").write_text(AGENT)
     arguments = ("my_agent:app", "--state", str(tmp_path / "state"))
     first = DevSystem(*arguments, cwd=tmp_path)
@@ -70,6 +79,8 @@ def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
         submitted = first.agentpool("submit", "greet", '{"name": "Ada"}', "--pool=my-agent", "--delay=5s", "-o", "name")
         job = submitted.stdout.strip().rpartition("/")[2]
         assert job, submitted.stderr
+        refused = first.agentpool("submit", "greet", '{"name": 5}', "--pool=my-agent")
+        assert (refused.returncode, "payload.name" in refused.stderr) == (1, True), refused.stderr
     finally:
         first.close()
     second = DevSystem(*arguments, cwd=tmp_path)

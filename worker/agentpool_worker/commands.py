@@ -1,4 +1,4 @@
-"""`agentpool worker`: run jobs of a pool.
+"""`agentpool worker`: run jobs of a pool; `agentpool schemas`: print the schemas of a program's models.
 
 In a pod everything comes from the environment; by hand, flags override the environment. Heavy imports wait until the
 worker has a separate process, beside the supervisor. `agentpool_worker.supervision.supervisor` takes over next, and
@@ -149,3 +149,33 @@ def _handlers(
     return selection.from_spec(
         settings.handler, field="AGENTPOOL_HANDLER", port=settings.handler_port, output_seconds=settings.output_seconds
     )
+
+
+SCHEMAS_EPILOG = """\b
+Examples:
+  agentpool schemas my_agents:app                                      into spec of an AgentPool
+  agentpool schemas my_agents:app -o json
+
+\b
+Exit codes: 0 printed, 1 failed, 2 wrong usage."""
+
+
+@click.command(epilog=SCHEMAS_EPILOG)
+@click.argument("app")
+@click.option("-o", "--output", "form", type=click.Choice(["yaml", "json"]), default="yaml", show_default=True)
+def schemas(app: str, *, form: str) -> None:
+    """Print the kinds of an App and the schemas of its models.
+
+    APP is module:attribute of an agentpool_worker.App. The output is spec.routes of an AgentPool: with it, every
+    submit of a payload that does not fit a handler's pydantic model is refused.
+    """
+    import json
+
+    import yaml
+
+    from agentpool_worker.handlers.app import load
+    from agentpool_worker.handlers.models import routes_of
+
+    found = load(app)
+    document = {"routes": routes_of(found.kinds, found.schemas())}
+    click.echo(json.dumps(document) if form == "json" else yaml.safe_dump(document, sort_keys=False), nl=form == "json")

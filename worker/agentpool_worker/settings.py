@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import socket
 from dataclasses import dataclass, fields
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from agentpool_core import DISTRIBUTION
 from agentpool_core.environment import redis_url
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import PoolRef, WorkerId
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 PREFIX = "AGENTPOOL_"
+VERSION = version(DISTRIBUTION)  # of this worker
 OUTPUT_SECONDS = 1.0
 _BY_HAND_SECONDS = 30.0  # a person watches, and a mistyped address is as likely as an outage
 _HIGHEST_PORT = 65535

@@ -31,6 +31,7 @@ from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
 from agentpool_worker.maintenance import MaintenanceLoop
+from agentpool_worker.settings import VERSION
 from agentpool_worker.slots.adaptive import PERIOD_SECONDS, AdaptiveSlots, starting_slots
 from agentpool_worker.slots.gpu import memory_for_jobs
 from agentpool_worker.slots.semaphore import Slots
@@ -80,7 +81,7 @@ class Parts:
         self._reader = reader
         self._divide_memory()
         self.metrics = WorkerMetrics(self.slots)
-        self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds)
+        self.consumer = Consumer(redis, settings.pool, settings.worker, kinds=handlers.kinds, version=VERSION)
         self.claims = ClaimLoop(queue=self.consumer, slots=self.slots, metrics=self.metrics)
         self.slots.on_free = self.claims.bell
         self.buffer = CompletionBuffer(
@@ -108,7 +109,9 @@ class Parts:
             safety_poll_ms=round(settings.safety_poll_seconds * 1000),
         )
         self.side_redis = connect(settings.redis_url, client_name=CLIENT_NAME)
-        self._side_consumer = Consumer(self.side_redis, settings.pool, settings.worker, kinds=handlers.kinds)
+        self._side_consumer = Consumer(
+            self.side_redis, settings.pool, settings.worker, kinds=handlers.kinds, version=VERSION
+        )
         self._assemble_side(pool, listening, ends_process=ends_process)
 
     @property

@@ -22,7 +22,8 @@ from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_worker.guards.forks import ForkGuard
-from agentpool_worker.settings import settings_from, variable_of
+from agentpool_worker.publication import publish_schemas
+from agentpool_worker.settings import VERSION, settings_from, variable_of
 from agentpool_worker.slots.gpu import open_reader
 from agentpool_worker.supervision import lifeline
 from agentpool_worker.supervision.lifeline import Phase
@@ -152,7 +153,9 @@ class Worker:
             ).run()
 
     async def _register_unless_cancelled(self, redis: RedisClient) -> PoolSettings:
-        consumer = Consumer(redis, self._settings.pool, self._settings.worker, kinds=self._handlers.kinds)
+        consumer = Consumer(
+            redis, self._settings.pool, self._settings.worker, kinds=self._handlers.kinds, version=VERSION
+        )
         try:
             return await self._register(redis, consumer)
         except asyncio.CancelledError:
@@ -198,7 +201,10 @@ class Worker:
                 )
                 if taken:
                     log.warning("the previous process ended with %d running jobs, which run again", taken)
-                return await consumer.register(slots=settings.concurrency or 1, host=settings.host)
+                found = await consumer.register(slots=settings.concurrency or 1, host=settings.host)
+                return await publish_schemas(
+                    redis, settings.pool, found, self._handlers, by_hand=settings.publish_defaults
+                )
             except UnknownPoolError:
                 missing = f"pool {settings.pool} has no settings yet"
                 if settings.publish_defaults:

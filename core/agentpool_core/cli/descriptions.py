@@ -8,12 +8,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.cli.job_tables import end_of, history_table, steps_table, usage_text
-from agentpool_core.cli.output import as_json, first_line, format_count, table
-from agentpool_core.cli.pending_reason import pending_reason
+from agentpool_core.cli.output import as_json, first_line, table
 from agentpool_core.cli.queue_tables import headline, limits_table, routes_table, workers_table
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Job, Json, PoolRef
-from agentpool_core.text import one_line, render_value
+from agentpool_core.pending_reason import pending_reason
+from agentpool_core.text import format_count, one_line, render_value
 
 if TYPE_CHECKING:
     from agentpool_core.cli.fleet import PoolReading

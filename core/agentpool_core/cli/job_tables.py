@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from agentpool_core.cli.output import first_line, format_count, table
+from agentpool_core.cli.output import first_line, table
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import FAILURES, REASONED, Job, JobState
+from agentpool_core.text import format_count
 
 ENDED_WITHOUT_RESULT = frozenset({JobState.FAILED, JobState.CANCELLED, JobState.EXPIRED})
 MEANING = {  # of changes without a stored reason

@@ -155,11 +155,6 @@ def first_line(error: str | None) -> str | None:
     return one_line(first_line_of(error.strip()) or "") if error else None
 
 
-def format_count(number: int, noun: str) -> str:
-    """Return a number with its noun: `1 job`, `2 jobs`."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
 def _cell(value: object) -> str:
     """Return a cell on a single line."""
     return "-" if value is None or value == "" else one_line(" ".join(str(value).split()))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from agentpool_core.cli.output import format_count, table
+from agentpool_core.cli.output import table
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Priority
 from agentpool_core.queue.snapshots import QueueSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
+from agentpool_core.text import format_count
 
 RESERVED = "reserved for jobs in quarantine"
 

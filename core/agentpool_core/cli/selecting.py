@@ -13,10 +13,11 @@ from typing import Any
 
 import click
 
-from agentpool_core.cli.output import format_count, say
+from agentpool_core.cli.output import say
 from agentpool_core.durations import milliseconds
 from agentpool_core.jobs import JobState
 from agentpool_core.queue.selector import JobSelector
+from agentpool_core.text import format_count
 
 ALL = "all"
 

@@ -13,12 +13,13 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.cli.connection import reach
-from agentpool_core.cli.output import Output, as_json, emit, first_line, format_count, say, table
-from agentpool_core.cli.pending_reason import pending_reason
+from agentpool_core.cli.output import Output, as_json, emit, first_line, say, table
 from agentpool_core.documents import job_document
 from agentpool_core.errors import JobEndedError, QueueError, QueueUnreachableError
 from agentpool_core.jobs import Job, JobId, JobState, PoolRef
+from agentpool_core.pending_reason import pending_reason
 from agentpool_core.process.cancellation import end
+from agentpool_core.text import format_count
 
 if TYPE_CHECKING:
     from agentpool_core.client import Client

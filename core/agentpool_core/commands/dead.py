@@ -11,7 +11,7 @@ import click
 from agentpool_core.cli.changing import change_selected
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.groups import Group
-from agentpool_core.cli.output import EXIT_CODES, Output, emit, first_line, format_count, output_option, say, table
+from agentpool_core.cli.output import EXIT_CODES, Output, emit, first_line, output_option, say, table
 from agentpool_core.cli.selecting import check_choice, note_cut, selector_options
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.commands.purge import confirm_deletion, discard
@@ -19,6 +19,7 @@ from agentpool_core.commands.replay import replay
 from agentpool_core.documents import job_document
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Job, JobId, JobState
+from agentpool_core.text import format_count
 
 if TYPE_CHECKING:
     from agentpool_core.queue.selector import JobSelector

@@ -15,7 +15,6 @@ from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.fleet import Fleet, Scope, open_fleet, scope_options
 from agentpool_core.cli.job_tables import HEADERS, WIDE_HEADERS, end_of, history_table, job_row, steps_table, usage_text
 from agentpool_core.cli.output import EXIT_CODES, Format, Output, emit, output_option, table
-from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.rows import (
     POOL_HEADERS,
     SCHEDULE_HEADERS,
@@ -31,6 +30,7 @@ from agentpool_core.cli.watching import Read, ReadOne, Row, show_rows, watch
 from agentpool_core.documents import history_document, job_document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, JobState, PoolRef
+from agentpool_core.pending_reason import pending_reason
 from agentpool_core.queue.selector import ENDED, LISTED, UNENDED
 from agentpool_core.text import render_value
 

@@ -9,11 +9,12 @@ import click
 
 from agentpool_core.cli.changing import change_selected
 from agentpool_core.cli.connection import open_redis, run
-from agentpool_core.cli.output import EXIT_CODES, format_count, say
+from agentpool_core.cli.output import EXIT_CODES, say
 from agentpool_core.cli.selecting import selector_options
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.jobs import JobId
 from agentpool_core.queue.selector import ENDED
+from agentpool_core.text import format_count
 
 if TYPE_CHECKING:
     from agentpool_core.queue.selector import JobSelector

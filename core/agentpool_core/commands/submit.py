@@ -15,7 +15,7 @@ import click
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
-from agentpool_core.cli.output import Output, emit, format_count, output_option, say, table, values
+from agentpool_core.cli.output import Output, emit, output_option, say, table, values
 from agentpool_core.cli.payloads import count_of, payload_of, requests_of
 from agentpool_core.cli.progress import show_progress
 from agentpool_core.cli.sending import send_slice
@@ -25,6 +25,7 @@ from agentpool_core.documents import receipt_document
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, OnConflict, PoolRef, Priority, Receipt
 from agentpool_core.process.cancellation import results_of
+from agentpool_core.text import format_count
 from agentpool_core.webhook_documents import webhook_of
 
 if TYPE_CHECKING:

@@ -21,13 +21,14 @@ import click
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
-from agentpool_core.cli.output import format_count, say, values
+from agentpool_core.cli.output import say, values
 from agentpool_core.cli.progress import show_progress
 from agentpool_core.cli.sending import send_slice
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.durations import format_duration
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import JobRequest, Priority
+from agentpool_core.text import format_count
 
 COLUMN = "TIMESTAMP"
 CONTEXT, GENERATED = "ContextTokens", "GeneratedTokens"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING
 
-from agentpool_core.cli.output import format_count
 from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.durations import format_duration
 from agentpool_core.errors import QueueError
 from agentpool_core.queue.audit import Contradiction, Disagreement, audit
 from agentpool_core.queue.inspector import Inspector
+from agentpool_core.text import format_count
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef

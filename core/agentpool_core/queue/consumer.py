@@ -66,9 +66,15 @@ class Consumer(JobReports):
     """A worker's access to a pool's queue. For a single event loop; safe to share between its tasks."""
 
     def __init__(
-        self, redis: RedisClient, pool: PoolRef, worker: WorkerId, *, kinds: Sequence[str] | None = None
+        self,
+        redis: RedisClient,
+        pool: PoolRef,
+        worker: WorkerId,
+        *,
+        kinds: Sequence[str] | None = None,
+        version: str = "",
     ) -> None:
-        """`kinds`: the kinds of job announced by the worker; None: every kind."""
+        """`kinds`: the kinds of job announced by the worker; None: every kind. `version`: of AgentPool, likewise."""
         if not worker or worker.startswith(RESERVED) or any(mark.isspace() for mark in worker):
             raise SettingError(
                 field="worker",
@@ -78,6 +84,7 @@ class Consumer(JobReports):
             )
         self.pool = pool
         self.worker = worker
+        self._version = version
         self._kinds = "*" if kinds is None else " ".join(kinds)
         self._redis = redis
         self._keys = Keys(pool)
@@ -101,7 +108,8 @@ class Consumer(JobReports):
         Jobs of an earlier lease are forgotten here, and requeued by the next claim. Raises UnknownPoolError for a pool
         without settings.
         """
-        reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, host or "-", self._kinds))
+        where = f"{host or '-'} {self._version}".rstrip()
+        reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, where, self._kinds))
         if reply == ["unknown_pool"]:
             raise UnknownPoolError(str(self.pool))
         self.forget()

@@ -57,6 +57,8 @@ class WorkerSnapshot:
     slots: int  # concurrent jobs
     running: int  # running jobs; in a reading of many pools, from the last heartbeat
     host: str
+    version: str = ""  # of AgentPool; empty: not reported
+    since_ms: int = 0  # of the registration, by the pool's clock
     note: str = ""  # the reason why the worker takes no jobs at present; `slots` is 0 then
     lease_expires_at_ms: int  # Redis clock; before `taken_at_ms`: lost, and the jobs are about to be recovered
 

@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
-from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.errors import BudgetExceededError, StaleLeaseError, UnknownLimitError
 from agentpool_core.jobs import JobState
+from agentpool_core.pending_reason import pending_reason
 from agentpool_core.queue import Budget, Limit, LimitBy, Rate
 from agentpool_core.queue.completions import Returned, ReturnReason, Waiting
 from agentpool_core.queue.limits import DAY_MS

@@ -68,7 +68,7 @@ def test_the_reasons_on_the_page_are_those_of_the_command():
     """`agentpool get` prints them for a job that waits."""
     page = (ROOT / "docs/faq.md").read_text()
     table = page.partition("| the command prints | remedy |\n|---|---|\n")[2].partition("\n\n")[0]
-    source = (ROOT / "core/agentpool_core/cli/pending_reason.py").read_text()
+    source = (ROOT / "core/agentpool_core/pending_reason.py").read_text()
     reasons = re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)
     assert len(reasons) > 6
     assert [part for reason in reasons for part in reason.split(" … ") if part.strip("… ") not in source] == []

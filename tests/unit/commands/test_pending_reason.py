@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from agentpool_core.cli.job_tables import history_table
-from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.cli.queue_tables import workers_table
 from agentpool_core.jobs import HistoryEntry, Job, JobId, JobState, Priority, WorkerId
+from agentpool_core.pending_reason import pending_reason
 from agentpool_core.queue.limits import LimitBy
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 

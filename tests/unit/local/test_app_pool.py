@@ -8,7 +8,7 @@ import pytest
 
 from agentpool_core.errors import SettingError
 from agentpool_core.spec import AgentPoolSpec
-from agentpool_local.app_pool import AppPool
+from agentpool_local.app_pool import AppPool, read_routes
 from agentpool_local.dev import next_steps
 
 
@@ -60,3 +60,28 @@ def test_the_second_terminal_knows_the_pool_of_an_app(directory):
     app = AppPool.of("my_agent:app", directory)
     assert "\n  export AGENTPOOL_POOL=default/my-agent\n" in next_steps(stack, app, seconds=1)
     assert "AGENTPOOL_POOL" not in next_steps(stack, seconds=1)
+
+
+PROGRAM = """
+from pydantic import BaseModel
+from agentpool_worker import App
+
+print("starting")
+app = App()
+
+class Greeting(BaseModel):
+    name: str
+
+@app.handler("greet")
+async def greet(payload: Greeting): ...
+"""
+
+
+async def test_the_routes_of_an_app_have_its_models(directory):
+    """A program that prints is read, and its routes are valid; one that cannot be imported has none."""
+    (directory / "my_agent.py").write_text(PROGRAM)
+    routes = await read_routes("my_agent:app", directory)
+    spec = AgentPoolSpec.model_validate(AppPool.of("my_agent:app", directory).manifest(routes=routes)["spec"])
+    assert spec.routes[0].kind_schemas[0].input["required"] == ["name"]
+    (directory / "my_agent.py").write_text("import no_such_module")
+    assert await read_routes("my_agent:app", directory) == []

@@ -125,6 +125,7 @@ def test_a_lease_a_history_line_an_event_and_a_worker_are_read():
     assert layout.read_history("queued 1700 0 ") == layout.HistoryLine("queued", 1700, 0, "")
     event = layout.read_event("failed id k|r|task 2 w the\nreason")
     assert event == layout.EventText("failed", "id", "k", "r", Priority.TASK, 2, "w", "the\nreason")
-    assert layout.read_worker("4 1 1700 host\nsick") == layout.WorkerText(4, 1, "host", "sick")
+    assert layout.read_worker("4 1 1700 host\nsick") == layout.WorkerText(4, 1, 1700, "host", "", "sick")
+    assert layout.read_worker("4 1 1700 host 0.3.0") == layout.WorkerText(4, 1, 1700, "host", "0.3.0", "")
     assert layout.read_entry_ms("1700-3") == 1700
     assert layout.read_entry_ms("1700") is None

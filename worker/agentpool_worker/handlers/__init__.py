@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from agentpool_core.queue.settings import JobSchema
     from agentpool_worker.context import Context
 
     RunJob = Callable[[Any, Context], Awaitable[Any]]
@@ -23,6 +24,9 @@ class HandlerSet(Protocol):
     @property
     def kinds(self) -> tuple[str, ...] | None:
         """Return the accepted kinds, sorted; None for every kind."""
+
+    def schemas(self) -> tuple[JobSchema, ...]:
+        """Return the schemas of kinds, as far as the handlers describe them. Raises HandlerError."""
 
     def find(self, kind: str) -> RunJob | None:
         """Return the handler of this kind, or None."""

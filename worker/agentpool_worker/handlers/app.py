@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.errors import HandlerError
 from agentpool_core.jobs import KIND_FORM, KIND_PATTERN
+from agentpool_worker.handlers.models import Models, models_of
 from agentpool_worker.handlers.shapes import name_of, run_job_of
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from agentpool_core.queue.settings import JobSchema
     from agentpool_worker.handlers import RunJob
 
 F = TypeVar("F", bound="Callable[..., Any]")
@@ -35,6 +37,7 @@ class App:
     def __init__(self) -> None:
         self._run_by_kind: dict[str, RunJob] = {}
         self._names: dict[str, str] = {}
+        self._models: dict[str, Models] = {}
         self._threads = HandlerThreads()
 
     @property
@@ -48,7 +51,8 @@ class App:
         The function takes `(payload, ctx)` or `(payload)` and returns a JSON value. It may be async, sync (then it runs
         in a thread, with a `ctx` that blocks where the async context awaits), or a generator of either sort: each
         yielded value is published as progress, and the last value is the result. An awaitable returned by a sync
-        function is awaited. A second parameter with a default gets the context only if named `ctx` or `context`. Raises
+        function is awaited. A second parameter with a default gets the context only if named `ctx` or `context`. A
+        payload that is annotated with a pydantic model arrives as an instance, and a model may be the result. Raises
         HandlerError for a function or kind that cannot be used.
         """
         if not kinds or not all(isinstance(kind, str) for kind in kinds):
@@ -57,9 +61,10 @@ class App:
             )
 
         def register(function: F) -> F:
-            run = run_job_of(function, self._threads)
+            run, models = run_job_of(function, self._threads), models_of(function, name_of(function))
             for kind in kinds:
                 self._add(kind, run, name_of(function))
+                self._models[kind] = models
             return function
 
         return register
@@ -67,6 +72,11 @@ class App:
     def find(self, kind: str) -> RunJob | None:
         """Return the handler of this kind of job, or None."""
         return self._run_by_kind.get(kind)
+
+    def schemas(self) -> tuple[JobSchema, ...]:
+        """Return the schemas of the kinds whose handlers name pydantic models. Raises HandlerError."""
+        found = (self._models[kind].schema_of(kind) for kind in self.kinds)
+        return tuple(schema for schema in found if schema is not None)
 
     async def start(self) -> None:
         """Do nothing: functions are ready when they are registered."""

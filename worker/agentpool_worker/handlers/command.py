@@ -72,6 +72,10 @@ class CommandHandlers:
         """Return None: every kind is accepted; the process finds the kind in AGENTPOOL_KIND."""
         return
 
+    def schemas(self) -> tuple[()]:
+        """Return none: the AgentPool describes the payloads."""
+        return ()
+
     def find(self, kind: str) -> RunJob:
         """Return the only handler."""
         del kind

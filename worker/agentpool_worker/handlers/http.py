@@ -62,6 +62,10 @@ class HttpHandlers:
         """Return None: every kind is accepted; the container finds the kind in Agentpool-Kind."""
         return
 
+    def schemas(self) -> tuple[()]:
+        """Return none: the AgentPool describes the payloads."""
+        return ()
+
     def find(self, kind: str) -> RunJob:
         """Return the only handler."""
         del kind

@@ -3,7 +3,8 @@
 An async function (also a method, a partial, or an object with an async `__call__`) runs in the event loop. Any
 different callable runs in a thread; if the callable returns an awaitable, like an undecorated wrapper of an async
 function, the awaitable is awaited in the event loop within the same attempt, and a generator of either sort is read to
-the end. An unusable callable is refused at registration. `agentpool_worker.handlers.app` registers the result of
+the end. A payload that is annotated with a pydantic model arrives as an instance. An unusable callable is refused at
+registration. `agentpool_worker.handlers.app` registers the result of
 `run_job_of`.
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import HandlerError
 from agentpool_core.text import render_value
+from agentpool_worker.handlers.models import Models, models_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,9 @@ def name_of(function: Any) -> str:
 def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:
     """Return the handler as `async (payload, ctx) -> result`. Raises HandlerError for an unusable handler."""
     call = function if _takes_context(function) else _without_context(function)
+    models = models_of(function, name_of(function))
+    if models.payload is not None:
+        call = _with_model(call, models)
     if _is(inspect.isasyncgenfunction, function):
         return lambda payload, ctx: _read_async(call(payload, ctx), ctx)
     if _is(inspect.iscoroutinefunction, function):
@@ -46,6 +51,10 @@ def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:
 
 def _without_context(function: Any) -> Callable[[Any, Any], Any]:
     return lambda payload, _ctx: function(payload)
+
+
+def _with_model(call: Callable[[Any, Any], Any], models: Models) -> Callable[[Any, Any], Any]:
+    return lambda payload, ctx: call(models.parse(payload), ctx)
 
 
 def _is(test: Callable[[Any], bool], function: Any) -> bool:

@@ -1,8 +1,8 @@
 """JSON encoding and decoding of payloads, results, states and progress.
 
-Nothing is pickled. A value that JSON cannot express, that is too large or nested too deeply is refused by the name of
-its place before anything is written: every Python version can decode every stored value. Used by `requests` for
-submits, and by `consumer` for results of handlers.
+Nothing is pickled. A pydantic model is written by its own `model_dump`. A value that JSON cannot express, that is too
+large or nested too deeply is refused by the name of its place before anything is written: every Python version can
+decode every stored value. Used by `requests` for submits, and by `consumer` for results of handlers.
 """
 
 from __future__ import annotations
@@ -23,11 +23,24 @@ MAX_BODY_BYTES = 1_048_576  # of a payload, result or state, as JSON
 MAX_BODY_DEPTH = 128  # objects and arrays in a payload, result or state; far below any Python's recursion limit
 ENVELOPE_DEPTH = 16  # more of them around bodies: a list of jobs, a request's parameters
 _SCALARS = (str, bool, int, type(None))
-_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 _decoder: Any = json.JSONDecoder()  # the scanner ships without types
 _scan = _decoder.scan_once
 _TEXTS_AND_REST = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[^\[\]{}"]++', re.DOTALL)
 _AS_ARRAYS = str.maketrans("{}", "[]")
+
+
+def _dumped(value: Any) -> Any:
+    """Return a pydantic model as JSON values. Raises TypeError for any other value that JSON cannot express."""
+    if not _is_model(value):
+        raise TypeError(f"Object of type {type(value).__name__} is not JSON serializable")
+    return value.model_dump(mode="json", by_alias=True)
+
+
+def _is_model(value: Any) -> bool:
+    return hasattr(type(value), "model_dump")
+
+
+_encode = json.JSONEncoder(separators=(",", ":"), allow_nan=False, default=_dumped).encode
 
 
 class UndecodableError(ValueError):
@@ -140,7 +153,7 @@ def _refuse_constant(name: str) -> None:
 
 def _culprit(place: str, value: Json, *, depth: int) -> tuple[str, object] | None:
     """Return the place of the first value that JSON cannot express, and that value."""
-    if isinstance(value, _SCALARS) or (isinstance(value, float) and math.isfinite(value)):
+    if isinstance(value, _SCALARS) or (isinstance(value, float) and math.isfinite(value)) or _is_model(value):
         return None
     inner: Iterable[tuple[str, Any]]
     if depth < MAX_BODY_DEPTH and isinstance(value, dict):

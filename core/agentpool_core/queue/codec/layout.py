@@ -9,7 +9,7 @@ Lua and in Python.
     HISTORY    change ms attempt worker
     DEFERRALS  attempt sinceMs times
     EVENT      change jobId kind|route|priority attempt worker detail
-    WORKER     slots running sinceMs host, and on a second line a note
+    WORKER     slots running sinceMs host version, and on a second line a note
     STEP       outcome attempt startedMs durationMs order name, and on a second line the name of the step before it;
                order: next (in the task of the step before it) or branch
     USAGE      token number calls inputTokens outputTokens cost; number: of the last report under that lease token,
@@ -108,7 +108,9 @@ class WorkerText(NamedTuple):
 
     slots: int
     running: int
+    since_ms: int
     host: str
+    version: str
     note: str
 
 
@@ -201,8 +203,9 @@ def read_usage_row(names: str, numbers: str) -> tuple[str, str, str, Usage] | No
 def read_worker(text: str) -> WorkerText:
     """Return the parts of a WORKER. Raises ValueError for a text that no script writes."""
     line, _, note = text.partition("\n")
-    slots, running, _since, host = line.split(" ", 3)
-    return WorkerText(int(slots), int(running), host, note)
+    slots, running, since_ms, host_and_version = line.split(" ", 3)
+    host, _, version = host_and_version.partition(" ")
+    return WorkerText(int(slots), int(running), int(since_ms), host, version, note)
 
 
 def _own(text: str) -> int | None:

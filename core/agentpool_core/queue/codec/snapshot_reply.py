@@ -130,6 +130,8 @@ def _workers(flat: list[str]) -> tuple[WorkerSnapshot, ...]:
                 slots=worker.slots,
                 running=worker.running,
                 host=worker.host,
+                version=worker.version,
+                since_ms=worker.since_ms,
                 note=worker.note,
                 lease_expires_at_ms=int(float(expiry)),
             )

@@ -1,7 +1,8 @@
 -- register: registers a worker and gives it a lease. A second call renews the lease.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 worker, 2 slots, 3 host, 4 kinds of job that the worker runs, separated by blanks; '*': every kind
+-- ARGV   1 worker, 2 slots, 3 host and version of the worker, separated by a blank, 4 kinds of job that the worker runs,
+--        separated by blanks; '*': every kind
 -- Returns {'ok', field, value, ...} of conf | {'unknown_pool'}
 -- Events none: workers are not jobs.
 

@@ -1,18 +1,17 @@
 """The reason why a job has not started, in a sentence, from the record and its pool's queue. Pure.
 
 Uses only data in Redis, because a user may have no cluster access. `get` shows the reason under the job, `wait` prints
-it once on a terminal.
+the reason once on a terminal, and the console has it on the job's page.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from agentpool_core.cli.output import format_count
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import JobState
 from agentpool_core.queue.limits import LimitBy
-from agentpool_core.text import render_value
+from agentpool_core.text import format_count, render_value
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import BudgetUse, Job

@@ -1,0 +1,126 @@
+"""Pydantic models as annotations of a handler: an instance in place of the payload, and JSON Schemas of both ends.
+
+A handler `async def greet(payload: Greeting, ctx) -> Greeted` gets a `Greeting`. A payload that does not fit fails the
+job for good with the path, because a further attempt would get the same payload. The queue's encoder writes models that
+are results. The schemas are published by the AgentPool, which `agentpool schemas` and `agentpool dev` fill in, or by a
+worker without an operator; submits are checked by them. pydantic is not imported here: a program that has not imported
+pydantic has no models. `agentpool_worker.handlers.app` has the registry.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import json
+import sys
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+
+from agentpool_core.errors import HandlerError
+from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.settings import JobSchema
+from agentpool_core.text import one_line
+from agentpool_worker.exceptions import Permanent
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+_UNRESOLVED = (NameError, AttributeError, TypeError, SyntaxError)  # of a name that exists for type checkers only
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Models:
+    """The models that a handler names; None: any JSON value."""
+
+    payload: type[BaseModel] | None = None
+    result: type[BaseModel] | None = None
+
+    def parse(self, payload: Any) -> Any:
+        """Return the payload as an instance of its model. Raises Permanent with the path of the first difference."""
+        if self.payload is None:
+            return payload
+        try:
+            return self.payload.model_validate_json(encode("payload", payload))
+        except sys.modules["pydantic"].ValidationError as error:
+            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+            path = "payload" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+            raise Permanent(f"{path}: {first['msg']} (the payload does not fit {self.payload.__name__})") from None
+
+    def schema_of(self, kind: str) -> JobSchema | None:
+        """Return the schemas of a kind with these models; None without models.
+
+        Raises HandlerError for a model whose schema a queue does not accept.
+        """
+        if self.payload is None and self.result is None:
+            return None
+        return JobSchema(
+            kinds=(kind,),
+            input=None if self.payload is None else _schema_text(self.payload, "validation"),
+            output=None if self.result is None else _schema_text(self.result, "serialization"),
+        )
+
+
+def models_of(function: Any, name: str) -> Models:
+    """Return the models of a handler's first parameter and of its result.
+
+    Raises HandlerError, with the handler's `name`, for a payload that is only in part a model.
+    """
+    if "pydantic" not in sys.modules:
+        return Models()
+    signature = inspect.signature(function)
+    first = next(iter(signature.parameters.values()), None)
+    payload = None if first is None else _resolve(function, first.annotation)
+    if not _is_model(payload) and _contains_model(payload):
+        raise HandlerError(
+            f"{name}: the payload is annotated with {payload}, which is no model itself",
+            remedy="annotate it with a model, such as a subclass of pydantic.RootModel[…]",
+        )
+    result = _resolve(function, signature.return_annotation)
+    return Models(payload=payload if _is_model(payload) else None, result=result if _is_model(result) else None)
+
+
+def _resolve(function: Any, annotation: Any) -> Any:
+    """Return an annotation as an object; None for a name that does not exist at run time."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    found = function if hasattr(function, "__globals__") else type(function).__call__
+    holder: Any = SimpleNamespace(__annotations__={"it": annotation})
+    try:
+        return get_type_hints(holder, globalns=getattr(found, "__globals__", {}))["it"]
+    except _UNRESOLVED:
+        return None
+
+
+def _is_model(annotation: Any) -> bool:
+    return isinstance(annotation, type) and issubclass(annotation, sys.modules["pydantic"].BaseModel)
+
+
+def _contains_model(annotation: Any) -> bool:
+    return _is_model(annotation) or any(map(_contains_model, get_args(annotation)))
+
+
+def _schema_text(model: type[BaseModel], mode: Any) -> str:
+    from agentpool_core.json_schema import Checker, SchemaError  # 60 ms, for handlers with models only
+
+    try:
+        schema = model.model_json_schema(mode=mode)
+        Checker(schema)
+    except (SchemaError, sys.modules["pydantic"].PydanticUserError) as error:
+        raise HandlerError(
+            f"the queue cannot check {model.__name__}: {one_line(error)}",
+            remedy="describe the field by pydantic.WithJsonSchema, or take the annotation away",
+        ) from error
+    return json.dumps(schema, separators=(",", ":"), sort_keys=True)
+
+
+def routes_of(kinds: tuple[str, ...], schemas: tuple[JobSchema, ...]) -> list[dict[str, Any]]:
+    """Return `spec.routes` of an AgentPool for these kinds: the default route, with the schemas of each kind."""
+    described = [
+        {"kind": kind}
+        | {end: json.loads(text) for end, text in (("input", schema.input), ("output", schema.output)) if text}
+        for schema in schemas
+        for kind in schema.kinds
+    ]
+    return [{"name": "default", "kinds": list(kinds)} | ({"kindSchemas": described} if described else {})]
