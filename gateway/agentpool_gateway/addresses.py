@@ -68,6 +68,19 @@ def address_of(text: str) -> Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
+def dashboard_of(url: str) -> str:
+    """Return the address of a dashboard. Raises SettingError for a text that is none: pages link to it."""
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES or not _HOST.fullmatch(parts.netloc) or parts.query or parts.fragment:
+        raise SettingError(
+            field="--grafana-url",
+            value=url,
+            problem="not the address of a dashboard",
+            remedy="write https://grafana.example.org/d/UID, without a query",
+        )
+    return url
+
+
 class TrustedProxies:
     """The trusted proxies; without any, X-Forwarded headers are ignored."""
 

@@ -55,6 +55,7 @@ from agentpool_gateway.routes import (
     selection,
     usage,
     webhooks,
+    workers,
 )
 from agentpool_gateway.settings import GatewaySettings
 
@@ -69,6 +70,7 @@ ROUTES = (
     kinds,
     schedules,
     queue,
+    workers,
     scaling,
     usage,
     events,

@@ -99,6 +99,11 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
     help="File of the EC key (P-256, PEM) that signs agent cards. Default: cards are not signed.",
 )
 @click.option(
+    "--grafana-url",
+    metavar="URL",
+    help="Dashboard of the pools in Grafana, to which the console links: https://grafana.example.org/d/UID.",
+)
+@click.option(
     "--recheck",
     type=click.FloatRange(min=0, min_open=True),
     default=30.0,

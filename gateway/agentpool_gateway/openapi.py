@@ -134,10 +134,13 @@ READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the quer
 READ_QUEUE = _read(schemas.QUEUE, "The queue at one moment.")
 FAILURES = _read(view_schemas.FAILURES, "Groups, the largest first.")
 READ_FAMILY = _read(view_schemas.FAMILY, "The job and its relatives.")
+NEWEST_EVENTS = _read(view_schemas.NEWEST_EVENTS, "Events, newest first.")
+PENDING_REASON = _read(view_schemas.PENDING_REASON, "The reason, or null.")
+WORKER_LOG = _read(view_schemas.WORKER_LOG, "The end of the log.")
 READ_WORKERS = _read(view_schemas.WORKERS, "Workers.")
 POOL_HISTORY = _read(view_schemas.POOL_HISTORY, "Points, oldest first.")
 READ_POOLS = _read(schemas.POOLS, "Names.")
-READ_VERBS = _read(view_schemas.VERBS, "Verbs.")
+READ_VERBS = _read(view_schemas.VERBS, "Verbs, and links.")
 READ_OVERVIEW = _read(view_schemas.OVERVIEW, "Rows.")
 READ_CARD: Responses = {**_read(agent_schemas.CARD, "An A2A agent card."), **_UNCHANGED}
 READ_KEYS: Responses = {
@@ -264,7 +267,7 @@ _PATH_PATTERNS = {
     "pool": POOL_PART_PATTERN,
     "job_id": ID_PATTERN,
     "config_id": ID_PATTERN,
-    "name": NAME_PATTERN,  # of a webhook or a schedule
+    "name": NAME_PATTERN,  # of a webhook, a schedule or a worker
 }
 _NAMED = {
     "Job": schemas.JOB,
@@ -280,6 +283,8 @@ _NAMED = {
     "FailureGroup": view_schemas.FAILURE_GROUP,
     "Relative": view_schemas.RELATIVE,
     "Worker": view_schemas.WORKER,
+    "WorkerLog": view_schemas.WORKER_LOG,
+    "PendingReason": view_schemas.PENDING_REASON,
     "HistoryPoint": view_schemas.HISTORY_POINT,
     "PoolOverview": view_schemas.OVERVIEW_ROW,
     "History": schemas.HISTORY,

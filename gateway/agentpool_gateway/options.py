@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from agentpool_gateway.addresses import ExternalUrl, origin_of
+from agentpool_gateway.addresses import ExternalUrl, dashboard_of, origin_of
 from agentpool_gateway.settings import GatewaySettings
 
 
@@ -34,6 +34,7 @@ class GatewayOptions:
     webhook_network: tuple[str, ...]  # private networks to which webhooks may go
     webhook_keys: Path | None  # file of keys
     a2a_card_key: Path | None  # file of the key that signs agent cards
+    grafana_url: str | None  # of the dashboard
     recheck: float  # seconds
     drain: float  # seconds
     log_format: str  # text or json
@@ -53,6 +54,7 @@ class GatewayOptions:
             webhook_networks=self.webhook_network,
             webhook_keys=self.webhook_keys,
             a2a_card_key=self.a2a_card_key,
+            grafana_url=dashboard_of(self.grafana_url) if self.grafana_url else None,
             cors_origins=tuple(map(origin_of, self.cors_origin)),
         )
         return replace(found, max_body_bytes=self.max_body) if self.max_body else found

@@ -336,6 +336,8 @@ QUEUE = record(
             slots=COUNT,
             running=COUNT,
             host=TEXT,
+            version=TEXT | {"description": "Of AgentPool; empty: of a worker that does not report its version."},
+            since_ms=COUNT | {"description": "Time of the registration."},
             note=TEXT | {"description": "Reason why the worker claims no jobs; empty: claims jobs."},
             lease_expires_at_ms=COUNT,
         )

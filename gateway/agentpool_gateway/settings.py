@@ -29,6 +29,7 @@ class GatewaySettings:
     webhook_networks: tuple[str, ...] = ()  # private networks to which webhooks may go, also without TLS
     webhook_keys: Path | None = None  # file of the keys that sign webhooks
     a2a_card_key: Path | None = None  # file of the key that signs agent cards; none: cards are not signed
+    grafana_url: str | None = None  # of the dashboard, to which the console links; none: no link
     webhook_timeout_s: float = 15.0  # for a receiver to answer
     webhook_poll_s: float = 5.0  # longest time between two looks at the outbox of an idle pool
     rate_per_s: float = 0.0  # requests a second and caller; 0: no limit

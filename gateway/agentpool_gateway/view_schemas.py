@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from agentpool_gateway.schemas import COUNT, FLAG, QUEUE, SUMMARY, TEXT, Schema, nullable, record, rows
+from agentpool_gateway.schemas import COUNT, EVENT, FLAG, QUEUE, STATE, SUMMARY, TEXT, Schema, nullable, record, rows
 
 FAILURE_GROUP = record(
     error=TEXT | {"description": "First line; … stands for a number or an id."},
@@ -57,7 +57,16 @@ HISTORY_POINT = record(
     desired=nullable(COUNT) | {"description": "Workers; null: not known."},
     ready=nullable(COUNT) | {"description": "Workers; null: not known."},
 )
-VERBS = record(pool=TEXT, verbs=rows(TEXT | {"description": "read, submit, manage or configure."}))
+VERBS = record(
+    pool=TEXT,
+    verbs=rows(TEXT | {"description": "read, submit, manage or configure."}),
+    grafana_url=nullable(TEXT) | {"description": "The dashboard of the pool, if the gateway knows its address."},
+)
+NEWEST_EVENTS = record(pool=TEXT, events=rows(EVENT))
+PENDING_REASON = record(
+    job_id=TEXT, state=STATE, pending_reason=nullable(TEXT) | {"description": "Null: the job runs or has ended."}
+)
+WORKER_LOG = record(worker=TEXT, log=TEXT | {"description": "The newest lines, oldest first; at most 256 KiB."})
 POOL_HISTORY = record(pool=TEXT, points=rows(HISTORY_POINT))
 WORKER = record(
     **QUEUE["properties"]["workers"]["items"]["properties"],

@@ -35,6 +35,8 @@ BASE: dict[str, Any] = {
         "enabled": True,
         "auth": {"mode": "tokens", "tokensSecret": "callers"},
         "webhooks": {"hosts": ["hooks.example.org"], "keysSecret": "webhooks"},
+        "a2a": {"cardKeySecret": "card"},
+        "grafanaUrl": "https://grafana.example.org/d/agentpool",
         "extraEnv": [{"name": "GIVEN", "value": "given"}],
     },
     "redis": {"persistence": {"storageClass": "fast"}},

@@ -156,6 +156,13 @@ def test_the_gateway_reads_and_does_not_write(way: str):
     assert asked == ([f"--namespace={NAMESPACE}"] if way == "gateway-in-namespaces" else [])
 
 
+def test_the_gateway_reads_logs_on_request_only():
+    """Reading the log of a worker takes two more rights, in the served namespaces."""
+    found = manifests({"gateway": {"enabled": True, "workerLogs": True}, "watchNamespaces": [NAMESPACE]})
+    within = granted(roles_of(found, "agentpool-gateway", NAMESPACE))
+    assert within - table(GATEWAY) == table({("", "pods"): "get", ("", "pods/log"): "get"})
+
+
 def test_users_roles_are_aggregated():
     """Viewers of a namespace may view the pools, editors may edit the pools, and no user role writes a status."""
     roles = {m["metadata"]["name"]: m for m in manifests() if m["kind"] == "ClusterRole"}

@@ -400,6 +400,21 @@ def test_a_stopping_gateway_has_enough_time():
         manifests({"gateway": {"enabled": True, "drainSeconds": 16}})
 
 
+def test_the_card_key_and_the_dashboard_are_flags_of_the_gateway():
+    """The key is a file of the named Secret; without values there is neither."""
+    values = {"a2a": {"cardKeySecret": "card", "cardKeyKey": "p256.pem"}, "grafanaUrl": "https://g.example.org/d/pools"}
+    found = manifests({"gateway": {"enabled": True, **values}})
+    pod = only(found, "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert {"--a2a-card-key=/etc/agentpool/a2a/p256.pem", "--grafana-url=https://g.example.org/d/pools"} <= {
+        *container["args"]
+    }
+    assert {"name": "card-key", "mountPath": "/etc/agentpool/a2a", "readOnly": True} in container["volumeMounts"]
+    assert {"name": "card-key", "secret": {"secretName": "card"}} in pod["volumes"]
+    plain = only(manifests(MATRIX["gateway"]), "Deployment", f"{RELEASE}-gateway")["spec"]["template"]["spec"]
+    assert not [arg for arg in plain["containers"][0]["args"] if "card" in arg or "grafana" in arg]
+
+
 def test_the_external_url_and_the_proxies_are_flags_of_the_gateway():
     """The values become flags; without values no flag is set."""
     from agentpool_gateway.addresses import ExternalUrl, TrustedProxies

@@ -270,6 +270,13 @@ export interface Outcome {
   outcome: string;
 }
 
+export interface PendingReason {
+  job_id: string;
+  state: JobState;
+  /** Null: the job runs or has ended. */
+  pending_reason: string | null;
+}
+
 export interface PoolOverview {
   pool: string;
   /** Whether the queue could be read; false: no figures. */
@@ -351,6 +358,10 @@ export interface Queue {
     slots: number;
     running: number;
     host: string;
+    /** Of AgentPool; empty: of a worker that does not report its version. */
+    version: string;
+    /** Time of the registration. */
+    since_ms: number;
     /** Reason why the worker claims no jobs; empty: claims jobs. */
     note: string;
     lease_expires_at_ms: number;
@@ -571,6 +582,10 @@ export interface Worker {
   slots: number;
   running: number;
   host: string;
+  /** Of AgentPool; empty: of a worker that does not report its version. */
+  version: string;
+  /** Time of the registration. */
+  since_ms: number;
   /** Reason why the worker claims no jobs; empty: claims jobs. */
   note: string;
   lease_expires_at_ms: number;
@@ -588,4 +603,10 @@ export interface Worker {
     at_ms: number;
     error: string | null;
   } | null;
+}
+
+export interface WorkerLog {
+  worker: string;
+  /** The newest lines, oldest first; at most 256 KiB. */
+  log: string;
 }

@@ -79,9 +79,10 @@ async function readEvents(answer, onMessage) {
   }
 }
 
-// Follows a stream of events until `signal` aborts, or `onMessage` returns true; resumes by the last id after a break.
-async function followStream(path, signal, onMessage) {
-  let last = "", over = false;
+// Follows a stream of events after an id until `signal` aborts, or `onMessage` returns true; resumes by the last id after
+// a break.
+async function followStream(path, signal, onMessage, after = "") {
+  let last = after, over = false;
   while (!signal.aborted && !over) {
     try {
       const answer = await fetch(path, { headers: headers(last ? { "Last-Event-ID": last } : {}), signal });
@@ -97,9 +98,9 @@ async function followStream(path, signal, onMessage) {
   }
 }
 
-// Follows a pool's events.
-export const follow = (pool, signal, onEvent) =>
-  followStream(`${at(pool)}/events`, signal, (message) => { onEvent(JSON.parse(message.data)); });
+// Follows a pool's events after an id; "": from now on.
+export const follow = (pool, signal, onEvent, after) =>
+  followStream(`${at(pool)}/events`, signal, (message) => { onEvent(JSON.parse(message.data)); }, after);
 
 // Follows the chunks of a job's output until the job has ended.
 export const followOutput = (job, signal, onChunk) =>

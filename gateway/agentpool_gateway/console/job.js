@@ -9,6 +9,7 @@ import { counted, moment, number, span } from "./words.js";
 const CHUNKS_SHOWN = 2000; // the newest of the output
 const FAMILY_EVERY_MS = 5000;
 const RELATIVES = 500; // shown
+const UNSTARTED = ["queued", "scheduled", "blocked"]; // states in which the server knows why
 
 export function job(pool, root, signal, report, verbs, id) {
   const path = `${at(pool)}/jobs/${encodeURIComponent(id)}`;
@@ -17,12 +18,13 @@ export function job(pool, root, signal, report, verbs, id) {
   root.replaceChildren(parts.head, output(path, signal), parts.facts, parts.relatives);
   const read = async () => {
     const [found, { history }] = await Promise.all([call(path), call(`${path}/history`)]);
+    const pending = UNSTARTED.includes(found.state) ? (await call(`${path}/pending-reason`)).pending_reason : null;
     if (performance.now() - asked > FAMILY_EVERY_MS) await relatives();
     if (signal.aborted) return;
-    const text = JSON.stringify([found, history]);
+    const text = JSON.stringify([found, history, pending]);
     if (text === shown || writes(parts.head)) return; // nothing new, or a value is being written
     shown = text;
-    parts.head.replaceChildren(...head(pool, path, found, verbs, () => read().catch(refused)));
+    parts.head.replaceChildren(...head(pool, path, found, pending, verbs, () => read().catch(refused)));
     parts.facts.replaceChildren(...facts(found, history));
   };
   async function relatives() {
@@ -46,7 +48,7 @@ function value(name, content) {
   return make("section", null, make("div", { class: "bar ends" }, make("h2", null, name), copyButton("Copy", text)), make("pre", { tabindex: "0" }, text));
 }
 
-function head(pool, path, found, verbs, again) {
+function head(pool, path, found, pending, verbs, again) {
   const act = async (question, doing, method, where, final = false, document = undefined) => {
     if (await asked(question, doing, final)) await call(where, method, document).then(again).catch(refused);
   };
@@ -55,6 +57,7 @@ function head(pool, path, found, verbs, again) {
     make("div", { class: "bar title" }, make("b", null, found.kind), state(found.state), make("span", { class: "mono soft" }, found.job_id),
       copyButton("Copy id", found.job_id), copyButton("Copy link", location.href)),
     make("p", { class: "soft" }, summary(found)),
+    pending ? make("p", { class: "card warning", id: "pending" }, make("b", null, "Not started: "), pending) : null,
     actions.length ? make("div", { class: "bar actions" }, actions) : null,
     found.state === "waiting" ? waits(found, verbs.has("manage"), (name, sent) => act(`Send the signal ${name} with the value ${JSON.stringify(sent)}?`, "Send", "POST", `${path}/signals/${encodeURIComponent(name)}`, false, sent)) : null,
     found.budget ? value("Waits for money", `budget ${found.budget.limit}: ${found.budget.spent} of ${found.budget.amount} is spent; the next window begins ${moment(found.budget.resets_at_ms)}`) : null,

@@ -79,15 +79,16 @@ async function route() {
   if (!name || !(section in SECTIONS) || more.length || (id && section !== "jobs")) return missing();
   const title = id ? `Job ${id}` : SECTIONS[section][0];
   frame([["All pools", "#/"], [pool, `#/${pool}`], ...(section ? [[SECTIONS[section][0], `#/${pool}/${section}`]] : []), ...(id ? [[id]] : [])], `${title} · ${pool}`, pool, section);
-  const verbs = await mine(pool);
+  const { verbs, grafana } = await mine(pool);
   if (signal.aborted) return;
+  if (grafana) document.getElementById("sections").append(make("a", { href: grafana, target: "_blank", rel: "noopener noreferrer" }, "Grafana ↗"));
   if (id) job(pool, view(), signal, report, verbs, id);
   else SECTIONS[section][1](pool, view(), signal, report, verbs, new URLSearchParams(query));
 }
 
-// The verbs that the token holds; none known, no action is offered.
+// The verbs that the token holds, and the pool's dashboard; none known, no action is offered.
 async function mine(pool) {
-  return call(`${at(pool)}/verbs`).then((found) => new Set(found.verbs), () => new Set());
+  return call(`${at(pool)}/verbs`).then((found) => ({ verbs: new Set(found.verbs), grafana: found.grafana_url }), () => ({ verbs: new Set(), grafana: null }));
 }
 
 function missing() {

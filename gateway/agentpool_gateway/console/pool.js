@@ -6,6 +6,7 @@ import { asked, figure, make, refused, table, unready } from "./page.js";
 import { counted, moment, number, span } from "./words.js";
 
 const RECENT = 12; // events shown
+const RECENT_READ = 100; // at first: some are the progress of jobs, which is not shown
 const HISTORY_EVERY_MS = 15000;
 
 export function overview(pool, root, signal, report, verbs) {
@@ -51,14 +52,22 @@ export function overview(pool, root, signal, report, verbs) {
     await call(`${at(pool)}/paused`, "PUT", { paused }).then(tick).catch(refused);
   }
 
-  follow(pool, signal, (event) => {
-    if (event.type === "progress") return; // the job's page has it; here it would drown the rest
-    events = [event, ...events].slice(0, RECENT);
+  function showEvents(more) {
+    events = [...more.filter((event) => event.type !== "progress"), ...events].slice(0, RECENT); // progress would drown the rest
     const rows = events.map((one) => [
       moment(one.at_ms), one.type, make("a", { class: "mono", href: `#/${pool}/jobs/${encodeURIComponent(one.job_id)}` }, one.job_id), one.kind, one.worker, textOf(one.detail)]);
-    parts.events.replaceChildren(table(["At", "Event", "Job", "Kind", "Worker", "Detail"], rows, ""));
-  });
-  parts.events.replaceChildren(make("p", { class: "soft" }, "New events appear here."));
+    parts.events.replaceChildren(table(["At", "Event", "Job", "Kind", "Worker", "Detail"], rows, "No event is kept. New ones appear here."));
+  }
+
+  // The kept events first; without them, the page still follows the new ones.
+  async function followEvents() {
+    const { events: kept } = await call(`${at(pool)}/events:newest?limit=${RECENT_READ}`).catch(() => ({ events: [] }));
+    if (signal.aborted) return;
+    showEvents(kept);
+    follow(pool, signal, (event) => showEvents([event]), kept[0]?.id);
+  }
+
+  followEvents();
   poll(signal, report, 1000, tick);
 }
 

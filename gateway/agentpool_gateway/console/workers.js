@@ -1,29 +1,58 @@
-// A pool's workers: slots, lease, kinds, host, whether each takes jobs, its latest failure, and the command for its log.
+// A pool's workers: slots, lease, kinds, host, version, whether each takes jobs, its latest failure, and its log.
 
 import { at, call, poll } from "./api.js";
-import { copyButton, make, table } from "./page.js";
+import { copyButton, make, show, table } from "./page.js";
 import { counted, moment, number, span } from "./words.js";
 
 const MOST_CELLS = 100;
+const LINES = 200; // of a log
 
-export function workers(pool, root, signal, report) {
+export function workers(pool, root, signal, report, verbs) {
   const sum = make("p", { class: "soft" });
   const list = make("div", { id: "workers" });
   root.replaceChildren(sum, list);
   poll(signal, report, 2000, async () => {
     const found = await call(`${at(pool)}/workers`);
+    if (signal.aborted) return;
     const lost = found.workers.filter((worker) => !worker.live).length;
-    sum.textContent = found.workers.length ? `${counted(found.workers.length, "worker")}, ${lost ? `${number(lost)} lost` : "all live"}` : "";
-    list.replaceChildren(rows(pool, found));
+    const versions = [...new Set(found.workers.map((worker) => worker.version || "unknown"))].sort();
+    const differ = versions.length > 1 ? `; versions ${versions.join(", ")}` : "";
+    sum.textContent = found.workers.length ? `${counted(found.workers.length, "worker")}, ${lost ? `${number(lost)} lost` : "all live"}${differ}` : "";
+    const focused = document.activeElement?.dataset?.worker; // the keyboard's place outlives the redrawing
+    list.replaceChildren(rows(pool, found, verbs));
+    if (focused) list.querySelector(`[data-worker="${CSS.escape(focused)}"]`)?.focus();
   });
 }
 
-function rows(pool, found) {
-  return table(["Worker", "Slots", "Lease", "Host", "Takes jobs", "Kinds", "Latest failure", "Log"], found.workers.map((worker) => [
-    make("a", { class: "mono", href: `#/${pool}/jobs?state=running&worker=${encodeURIComponent(worker.name)}` }, worker.name),
-    slots(worker), lease(worker, found.taken_at_ms), worker.host, takes(worker),
+function rows(pool, found, verbs) {
+  return table(["Worker", "Slots", "Lease", "Takes jobs", "Kinds", "Latest failure", "Log"], found.workers.map((worker) => [
+    make("div", null, make("a", { class: "mono", href: `#/${pool}/jobs?state=running&worker=${encodeURIComponent(worker.name)}` }, worker.name),
+      make("div", { class: "soft" }, origin(worker, found.taken_at_ms))),
+    slots(worker), lease(worker, found.taken_at_ms), takes(worker),
     worker.kinds === null ? "any" : make("span", { class: "line", title: worker.kinds.join(", ") }, worker.kinds.join(", ")), failure(pool, worker.last_failure),
-    copyButton("Copy command", `kubectl logs --namespace ${pool.split("/")[0]} --tail 200 ${worker.name}`)]), "No workers. The operator starts them when jobs wait; a deleted pool has none.");
+    logButtons(pool, worker, verbs)]), "No workers. The operator starts them when jobs wait; a deleted pool has none.");
+}
+
+function origin(worker, now) {
+  return [`on ${worker.host}`, worker.version ? `version ${worker.version}` : null, worker.since_ms ? `for ${span(Math.max(0, now - worker.since_ms))}` : null].filter(Boolean).join(", ");
+}
+
+function logButtons(pool, worker, verbs) {
+  const command = `kubectl logs --namespace ${pool.split("/")[0]} --tail ${LINES} ${worker.name}`;
+  const read = verbs.has("manage") ? make("button", { class: "copy", "data-worker": worker.name, click: () => showLog(pool, worker.name, command) }, "Show") : null;
+  return make("div", { class: "bar tight" }, read, copyButton("Copy command", command));
+}
+
+// The newest lines of the pod's log; where the gateway may not read it, the reason and the command.
+async function showLog(pool, name, command) {
+  const lines = make("pre", { class: "log", tabindex: "0", role: "log" }, "loading …");
+  const close = make("button", { autofocus: true, click: () => document.getElementById("dialog").close() }, "Close");
+  const read = () => call(`${at(pool)}/workers/${encodeURIComponent(name)}/log?lines=${LINES}`).then(
+    (found) => { lines.textContent = found.log || "The log is empty."; lines.scrollTop = lines.scrollHeight; },
+    (error) => { lines.textContent = error.message; });
+  show(make("h2", null, `Log of ${name}, newest ${LINES} lines`), lines,
+    make("div", { class: "bar" }, make("button", { click: read }, "Read again"), copyButton("Copy", () => lines.textContent), copyButton("Copy command", command), close));
+  await read();
 }
 
 function takes(worker) {

@@ -31,6 +31,7 @@ from agentpool_gateway.mcp.waiting import MOST_SECONDS, WAIT_SECONDS
 from agentpool_gateway.schemas import COUNT, FLAG, TEXT, Schema, nullable, record, rows
 
 LONGEST_NAME = 64  # characters that all clients accept
+_TO_TOP = '"$ref":"#"'
 _DIGEST_CHARS = 8  # distinguish kinds with equal names
 Operation: TypeAlias = Callable[[Call], Awaitable[Document]]
 
@@ -279,11 +280,10 @@ def tools_of(settings: PoolSettings) -> Mapping[str, Tool]:
     Arguments are an object, so a kind with other payloads has no tool of its own: `submit` takes its jobs.
     """
     kinds = dict.fromkeys(kind for route in settings.routes for kind in route.kinds)
-    described = {kind: _payload_of(settings.schema_of(kind)) for kind in kinds}
     found = [
-        _tool_of(kind, name, settings.route_of(kind), arguments)
+        _tool_of(kind, name, settings.route_of(kind), arguments, _answer_of(settings.schema_of(kind)))
         for kind, name in names_of(list(kinds)).items()
-        if (arguments := described[kind]) is not None
+        if (arguments := _payload_of(settings.schema_of(kind))) is not None
     ]
     return {tool.name: tool for tool in (*found, *_FIXED)}
 
@@ -311,13 +311,27 @@ def _payload_of(schema: JobSchema) -> Schema | None:
     return {"type": "object"} | found if found.get("type", "object") == "object" else None
 
 
-def _tool_of(kind: str, name: str, route: str, arguments: Schema) -> Tool:
+def _answer_of(schema: JobSchema) -> Schema:
+    """Return the schema of the answer of a kind's tool: the outcome, with the schema of the kind's results.
+
+    Definitions move to the top, where references look for them; a schema that refers to its own top cannot move.
+    """
+    text = schema.output or "{}"
+    result: Schema = json.loads(text)
+    if not result or _TO_TOP in text.replace(" ", ""):
+        return OUTCOME
+    definitions: Schema = {name: result.pop(name) for name in ("$defs", "definitions") if name in result}
+    result.pop("$schema", None)
+    return {**OUTCOME, **definitions, "properties": {**OUTCOME["properties"], "result": nullable(result)}}
+
+
+def _tool_of(kind: str, name: str, route: str, arguments: Schema, answer: Schema) -> Tool:
     return Tool(
         name=name,
         title=f"Run {kind}",
         description=f"Run a job of the kind {kind} on the route {route}, and return its result. The arguments are the "
         f"payload. A job that has not ended after {WAIT_SECONDS} s goes on: pass its id to wait_for_job.",
         arguments=arguments,
-        answer=OUTCOME,
+        answer=answer,
         call=partial(operations.run_kind, kind),
     )

@@ -1,4 +1,4 @@
-"""Data of the cluster about a pool, in addition to the queue: replicas, limits, reasons.
+"""Data of the cluster about a pool, in addition to the queue: replicas, limits, reasons, and logs of workers.
 
 Changes a single field: `spec.paused`. A pool without an AgentPool (a worker run by hand), or a gateway without a
 cluster, has no scaling to report; its queue is paused directly.
@@ -12,13 +12,18 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.documents import Document
 from agentpool_core.errors import UnknownPoolError
 from agentpool_core.jobs import PoolRef
+from agentpool_core.kube import paths
 from agentpool_core.kube.client import Cluster, Object
+from agentpool_core.kube.errors import NotThereError
 from agentpool_core.pausing import set_paused
 from agentpool_core.process.cancellation import results_of
 
 if TYPE_CHECKING:
     from agentpool_core.queue import Inspector
 
+POOL_LABEL = "agentpool.dev/pool"  # of the operator's pods
+CONTAINER = "worker"  # of the pods
+LOG_BYTES = 262_144  # of a pod's log, at most
 MANAGER = "agentpool-gateway"  # field manager of the gateway's changes
 _COUNTS = {
     "replicas": "replicas",
@@ -50,6 +55,23 @@ class PoolResources:
     async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
         """Stop new claims, or allow them again; running jobs finish. Raises ClusterError or QueueError."""
         await set_paused(pool, paused=paused, cluster=self._cluster, inspector=inspector, manager=MANAGER)
+
+    async def worker_log(self, pool: PoolRef, worker: str, *, lines: int) -> str | None:
+        """Return the newest lines of the log of a worker's pod; None: no such pod of the pool is known here.
+
+        Raises ForbiddenError if the gateway may not read logs, or another ClusterError; SettingError for a name that no
+        pod can have.
+        """
+        if self._cluster is None:
+            return None
+        try:
+            pod = await self._cluster.get(paths.pods(pool.namespace, worker))
+            if (pod["metadata"].get("labels") or {}).get(POOL_LABEL) != pool.name:
+                return None
+            query = {"container": CONTAINER, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
+            return await self._cluster.text(paths.pods(pool.namespace, worker, "log"), **query)
+        except NotThereError:
+            return None
 
     async def _find(self, pool: PoolRef) -> Object | None:
         if self._cluster is None:

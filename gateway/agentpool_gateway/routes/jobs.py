@@ -22,6 +22,7 @@ from agentpool_core.documents import (
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
+from agentpool_core.pending_reason import pending_reason
 from agentpool_core.queue.webhooks import Webhook
 from agentpool_core.tracing import trace_in
 from agentpool_gateway import openapi
@@ -133,6 +134,14 @@ async def history(admission: Admitted, job_id: str) -> JsonResponse:
     """Return the history of a job, oldest first."""
     job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
     return JsonResponse({"job_id": job.job_id, "history": history_document(job)})
+
+
+@router.get("/{job_id}/pending-reason", responses=openapi.PENDING_REASON)
+async def why_pending(admission: Admitted, job_id: str) -> JsonResponse:
+    """Return the reason why a job has not started, in a sentence; null for a job that runs or has ended."""
+    job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
+    reason = pending_reason(job, await admission.queue.snapshots.snapshot())
+    return JsonResponse({"job_id": job.job_id, "state": job.state.value, "pending_reason": reason})
 
 
 @router.get("/{job_id}/family", responses=openapi.READ_FAMILY)

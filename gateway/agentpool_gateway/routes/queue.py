@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from http import HTTPStatus
 from typing import Annotated
+from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 
-from agentpool_core.documents import pool_history_document, queue_document, summary_document, worker_detail_document
+from agentpool_core.documents import event_document, pool_history_document, queue_document, summary_document
 from agentpool_core.errors import InvalidJobError, UnknownJobError
 from agentpool_core.jobs import JobId
 from agentpool_gateway import openapi
@@ -17,7 +18,7 @@ from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.problems import ProblemError
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queue"])
-MOST = 1_000  # dead letters replayed or purged by a request
+MOST = 1_000  # dead letters or events of a request
 
 
 @router.get("/queue", responses=openapi.READ_QUEUE)
@@ -28,17 +29,19 @@ async def queue(admission: Admitted) -> JsonResponse:
 
 @router.get("/verbs", responses=openapi.READ_VERBS)
 async def verbs(admission: Admitted) -> JsonResponse:
-    """Return the verbs that the caller holds in the pool: a page offers no action that would be refused."""
+    """Return the verbs that the caller holds in the pool, so that a page offers no refused action; and links."""
     held = [verb.value for verb in Verb if await admission.request.may(verb)]
-    return JsonResponse({"pool": str(admission.pool), "verbs": held})
+    dashboard, pool = admission.gateway.settings.grafana_url, admission.pool
+    names = urlencode({"var-namespace": pool.namespace, "var-pool": pool.name})
+    link = f"{dashboard}?{names}" if dashboard else None
+    return JsonResponse({"pool": str(pool), "verbs": held, "grafana_url": link})
 
 
-@router.get("/workers", responses=openapi.READ_WORKERS)
-async def workers(admission: Admitted) -> JsonResponse:
-    """Return the workers: slots, lease, kinds, cordon, and the latest failure of a job on each."""
-    snapshot, details = await admission.queue.workers()
-    rows = [worker_detail_document(detail) for detail in details]
-    return JsonResponse({"pool": str(admission.pool), "taken_at_ms": snapshot.taken_at_ms, "workers": rows})
+@router.get("/events:newest", responses=openapi.NEWEST_EVENTS)
+async def newest_events(admission: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
+    """Return the newest events of the pool, newest first; the stream of events continues after the first one."""
+    events = await admission.queue.inspector.newest_events(admission.pool, limit=limit)
+    return JsonResponse({"pool": str(admission.pool), "events": [event_document(event) for event in events[:limit]]})
 
 
 @router.get("/history", responses=openapi.POOL_HISTORY)

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
+from typing import Any
 
 import pytest
 
+from agentpool_core.errors import SettingError
 from agentpool_core.jobs import JobId, JobRequest, PoolRef, WorkerId
+from agentpool_core.kube.client import Cluster
+from agentpool_core.kube.errors import refusal
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
 from agentpool_core.queue.completions import Failed
 from agentpool_gateway import overview
+from agentpool_gateway.addresses import dashboard_of
 from agentpool_gateway.routes.pages import CONSOLE, REFERENCE
 from tests.fixtures import gateways as tokens
 from tests.fixtures.serving import ServingConsumer
@@ -167,3 +173,82 @@ async def test_workers_have_their_kinds_and_their_latest_failure(gateway, redis,
     assert (first["kinds"], first["live"], first["cordoned"]) == (["call", "parse"], True, False)
     assert (first["last_failure"]["job_id"], first["last_failure"]["error"]) == (lease.job_id, "KeyError: 'a'")
     assert (second["kinds"], second["cordoned"], second["last_failure"]) == (None, True, None)
+
+
+class Logging(Cluster):
+    """A cluster with a pod of the pool, a pod of a different pool, and a pod whose log is forbidden."""
+
+    def __init__(self, pool: PoolRef) -> None:
+        super().__init__(None)
+        self._labels = {"w-1": pool.name, "w-2": "other", "w-3": pool.name}
+
+    async def get(self, path: str, **query: str) -> Any:
+        """Return the pod."""
+        name = path.rpartition("/")[2]
+        if name not in self._labels:
+            raise refusal(request="GET", status=404, message="no such pod", retry_after_s=None)
+        return {"metadata": {"labels": {"agentpool.dev/pool": self._labels[name]}}}
+
+    async def text(self, path: str, **query: str) -> str:
+        """Return the log."""
+        if "w-3" in path:
+            raise refusal(request="GET", status=403, message="no pods/log", retry_after_s=None)
+        return f"{query['container']} {query['tailLines']}"
+
+
+async def test_the_log_of_a_worker_is_that_of_a_pod_of_the_pool(gateway_factory, pool: PoolRef):
+    """Foreign and missing pods look alike; a gateway without the right names the chart's value; readers see no log."""
+    gateway = await gateway_factory(cluster=Logging(pool))
+    path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/workers"
+    async with gateway.client() as admin, gateway.client(tokens.READER) as reader:
+        found = (await admin.get(f"{path}/w-1/log", params={"lines": 7})).json()
+        assert found == {"worker": "w-1", "log": "worker 7"}
+        answers = [await admin.get(f"{path}/{name}/log") for name in ("w-2", "w-4", "w-3", "W_4")]
+        assert [answer.status_code for answer in answers] == [404] * 4
+        assert "gateway.workerLogs" in answers[2].json()["detail"]
+        assert answers[0].json()["remedy"].startswith("kubectl logs")
+        assert (await reader.get(f"{path}/w-1/log")).status_code == 403
+    without = await gateway_factory()
+    async with without.client() as admin:
+        assert (await admin.get(f"{path}/w-1/log")).json()["type"] == "urn:agentpool:problem:no-log"
+
+
+async def test_a_job_says_why_it_has_not_started(gateway, redis, pool: PoolRef, consumer: ServingConsumer):
+    """The sentence of the command line, until the job runs."""
+    producer = Producer(redis, pool)
+    job = await producer.submit(JobRequest(kind="work"))
+    later = await producer.submit(JobRequest(kind="work", delay_ms=3_600_000))
+    path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/jobs"
+    async with gateway.client() as client:
+        found = (await client.get(f"{path}/{later.job_id}/pending-reason")).json()
+        assert found["pending_reason"].startswith("the job is due in")
+        await consumer.claim(1)
+        running = (await client.get(f"{path}/{job.job_id}/pending-reason")).json()
+        assert (running["state"], running["pending_reason"]) == ("running", None)
+        assert (await client.get(f"{path}/missing/pending-reason")).status_code == 404
+
+
+async def test_the_newest_events_come_first_and_the_stream_goes_on_after_them(gateway, redis, pool: PoolRef):
+    """The limit counts events, not entries, and the first id is a place in the stream."""
+    producer = Producer(redis, pool)
+    jobs = await producer.submit_many([JobRequest(kind="work") for _ in range(3)])
+    path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/events"
+    async with gateway.client() as client:
+        found = (await client.get(f"{path}:newest", params={"limit": 2})).json()["events"]
+        assert [event["job_id"] for event in found] == [jobs[2].job_id, jobs[1].job_id]
+        last = await producer.submit(JobRequest(kind="work"))
+        async with client.stream("GET", path, headers={"Last-Event-ID": found[0]["id"]}) as stream:
+            lines = (line async for line in stream.aiter_lines() if line.startswith("data: "))
+            assert json.loads((await anext(lines))[6:])["job_id"] == last.job_id
+
+
+async def test_the_dashboard_of_a_pool_is_linked(gateway_factory, pool: PoolRef):
+    """The link names namespace and pool; none without a setting, and none that a page could not follow."""
+    gateway = await gateway_factory(grafana_url="https://grafana.example.org/d/agentpool")
+    async with gateway.client() as client:
+        found = (await client.get(f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/verbs")).json()
+    where = f"var-namespace={pool.namespace}&var-pool={pool.name}"
+    assert found["grafana_url"] == f"https://grafana.example.org/d/agentpool?{where}"
+    for wrong in ("javascript:alert(1)", "grafana.example.org", "https://grafana.example.org/d/a?x=1"):
+        with pytest.raises(SettingError, match="--grafana-url"):
+            dashboard_of(wrong)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -17,6 +18,7 @@ from mcp.shared.exceptions import MCPError
 
 from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Route, connect
+from agentpool_core.queue.settings import JobSchema
 from agentpool_gateway.access import table
 from agentpool_gateway.mcp import tools, waiting
 from tests.fixtures.gateways import ADMIN, READER, SUBMITTER, Served
@@ -153,6 +155,22 @@ async def test_a_tool_of_a_kind_returns_the_result(agent: Agent):
     assert (answer["state"], answer["ended"], answer["result"]) == ("succeeded", True, {"hello": "Ada"})
     record = await agent.call("get_job", job_id=answer["job_id"])
     assert (record["kind"], record["payload"]) == ("text/greet", {"name": "Ada"})
+
+
+async def test_the_schema_of_results_is_in_the_tool_of_its_kind(gateway, connect_agent, workers, redis, pool):
+    """Definitions are found from the result, which may be null; the client checks the structured answer by it."""
+    greeted = {"$ref": "#/$defs/Greeted", "$defs": {"Greeted": {"type": "object", "required": ["hello"]}}}
+    schemas = [JobSchema(kinds=("text/greet",), output=json.dumps(greeted)),
+               JobSchema(kinds=("count",), output=json.dumps({"items": {"$ref": "#"}}))]  # fmt: skip
+    settings = PoolSettings(routes=(Route(name="work", kinds=KINDS),), schemas=tuple(schemas))
+    await Inspector(redis).configure(pool, settings)
+    workers.start(app="mcp_app:app")
+    agent = await connect_agent("http", gateway)
+    listed = {tool.name: tool.output_schema for tool in (await agent.client.list_tools()).tools}
+    assert listed["run_text_greet"]["$defs"] == greeted["$defs"]
+    assert listed["run_text_greet"]["properties"]["result"]["anyOf"][0] == {"$ref": "#/$defs/Greeted"}
+    assert listed["run_count"] == listed["run_wait"]  # a reference to the top cannot move
+    assert (await agent.call("run_text_greet", name="Ada"))["result"] == {"hello": "Ada"}
 
 
 async def test_a_failed_job_is_an_error_of_its_tool(agent: Agent):

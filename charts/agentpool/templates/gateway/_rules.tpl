@@ -10,4 +10,9 @@
     {{- toYaml . | nindent 2 }}
   {{- end }}
   verbs: [get]
+{{- if .Values.gateway.workerLogs }}
+- apiGroups: [""]
+  resources: [pods, pods/log]
+  verbs: [get]
+{{- end }}
 {{- end -}}

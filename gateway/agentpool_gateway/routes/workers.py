@@ -1,0 +1,45 @@
+"""A pool's workers over HTTP: their state, and the end of the log of each one's pod."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+
+from agentpool_core.documents import worker_detail_document
+from agentpool_core.errors import SettingError
+from agentpool_core.kube.errors import ForbiddenError
+from agentpool_gateway import openapi
+from agentpool_gateway.access.admission import Admitted
+from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.problems import ProblemError
+
+router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/workers", tags=["queue"])
+MOST_LINES = 1_000  # of a log
+
+
+@router.get("", responses=openapi.READ_WORKERS)
+async def workers(admission: Admitted) -> JsonResponse:
+    """Return the workers: slots, lease, kinds, cordon, and the latest failure of a job on each."""
+    snapshot, details = await admission.queue.workers()
+    rows = [worker_detail_document(detail) for detail in details]
+    return JsonResponse({"pool": str(admission.pool), "taken_at_ms": snapshot.taken_at_ms, "workers": rows})
+
+
+@router.get("/{name}/log", responses=openapi.WORKER_LOG)
+async def worker_log(
+    admission: Admitted, name: str, lines: Annotated[int, Query(ge=1, le=MOST_LINES)] = 200
+) -> JsonResponse:
+    """Return the newest lines of the log of a worker's pod, where the gateway may read it."""
+    pool, why = admission.pool, "the cluster has no such pod of the pool, or the gateway no cluster"
+    try:
+        text = await admission.gateway.pool_resources.worker_log(pool, name, lines=lines)
+    except ForbiddenError:
+        text, why = None, "the gateway may not read logs; gateway.workerLogs of the chart permits it"
+    except SettingError:
+        text = None
+    if text is None:
+        remedy = f"kubectl logs --namespace {pool.namespace} POD, with an account of your own"
+        raise ProblemError(HTTPStatus.NOT_FOUND, "no-log", f"no log of worker {name[:100]!r}: {why}", remedy=remedy)
+    return JsonResponse({"worker": name, "log": text})
