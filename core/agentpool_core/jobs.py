@@ -167,6 +167,9 @@ class JobRequest:
     on_conflict: OnConflict = OnConflict.REFUSE  # with a job that has the idempotency key
     limit_key: str | None = None  # limits by key apply to all jobs with the same text together
     tenant: str | None = None  # on whose behalf the job runs: limits by tenant apply to all jobs of the tenant together
+    tokens: int | None = (
+        None  # of models, that the job is expected to use: rates of tokens count them; None: the route's
+    )
     after: tuple[JobId, ...] = ()  # jobs that must end first
     after_condition: AfterCondition = AfterCondition.SUCCEEDED  # of `after`
     delay_ms: int = 0  # not before this long from now
@@ -352,8 +355,10 @@ class Job:
     usage: Usage = Usage()  # of all attempts
     limit_key: str | None = None
     tenant: str | None = None
+    tokens: int | None = None  # that the job is expected to use, as submitted
     started_by: JobId | None = None  # the job that has started this job
     held_by: str | None = None  # name of the limit that a queued job waits for
+    held_until_ms: int | None = None  # when that limit opens; None: when a job ends; of a single record only
     budget: BudgetUse | None = None  # if that limit is a budget; of a single record only
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 

@@ -97,7 +97,10 @@ def _at_limit(job: Job, name: str, queue: QueueSnapshot) -> str:
         return f"the job waits for the limit {name!r}, which the pool no longer has: the job continues shortly"
     subject = {LimitBy.KEY: f" for the key {job.limit_key!r}", LimitBy.TENANT: f" for the tenant {job.tenant!r}"}
     use = job.budget or limit.budget
-    spent = "" if use is None else f": {_spent(use, queue.taken_at_ms)}"
+    opens = job.held_until_ms or limit.opens_at_ms
+    spent = "" if opens is None else f", which has room again in {format_duration(max(0, opens - queue.taken_at_ms))}"
+    if use is not None:
+        spent = f": {_spent(use, queue.taken_at_ms)}"
     waiting = f" ({format_count(limit.waiting, 'job')} {'waits' if limit.waiting == 1 else 'wait'} for it)"
     bound = f"the limit {name!r} of {limit.text}{subject[limit.by] if limit.by else ''}"
     return f"the job waits for {bound}{spent}{waiting if limit.waiting else ''}"

@@ -33,6 +33,7 @@ class SubmitOptions(TypedDict, total=False):
     on_conflict: OnConflict | str  # with a job that has the idempotency key
     limit_key: str | None  # limits by key apply to all jobs with the same text together
     tenant: str | None  # limits by tenant apply to all jobs of the tenant together
+    tokens: int | None  # of models, that the job is expected to use, for rates of tokens; None: the route's
     after: Iterable[JobId | str | Kept]  # jobs that must end first
     after_condition: AfterCondition | str
     delay: float  # seconds: not before this long from now
@@ -122,6 +123,7 @@ _READERS: dict[str, tuple[str, Callable[[str, Any], Any]]] = {  # by option: Job
     "on_conflict": ("on_conflict", choice_of(OnConflict)),
     "limit_key": ("limit_key", _as_it_is),
     "tenant": ("tenant", _as_it_is),
+    "tokens": ("tokens", _as_it_is),
     "after": ("after", _ids),
     "after_condition": ("after_condition", choice_of(AfterCondition)),
     "delay": ("delay_ms", whole_milliseconds),

@@ -27,6 +27,7 @@ from agentpool_core.queue.codec.requests import (
     MOST_PARENTS,
 )
 from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
+from agentpool_core.queue.usage import MOST_TOKENS
 from agentpool_core.queue.webhooks import ENDS, Change, DeliveryOutcome
 
 Schema = dict[str, Any]
@@ -82,6 +83,12 @@ JOB_REQUEST: Schema = {
         "on_conflict": {"type": "string", "enum": [choice.value for choice in OnConflict]},
         "limit_key": SUBJECT | {"description": "Limits by key apply to all jobs with the same text together."},
         "tenant": SUBJECT | {"description": "Limits by tenant apply to all jobs of the tenant together."},
+        "tokens": {
+            "type": ["integer", "null"],
+            "minimum": 0,
+            "maximum": MOST_TOKENS,
+            "description": "Tokens that the job is expected to use, for rates of tokens. Null: those of its route.",
+        },
         "after": {
             "type": "array",
             "items": {"type": "string", "pattern": NAME},
@@ -226,8 +233,10 @@ JOB = record(
     idempotency_key=nullable(TEXT),
     limit_key=nullable(TEXT),
     tenant=nullable(TEXT),
+    tokens=nullable(COUNT) | {"description": "Tokens that the job is expected to use, as submitted."},
     started_by=nullable(TEXT) | {"description": "The job that has started this job."},
     held_by=nullable(TEXT) | {"description": "The limit that the queued job waits for."},
+    held_until_ms=nullable(COUNT) | {"description": "When that limit opens; null: when a job ends, or not known."},
     budget=nullable(BUDGET) | {"description": "The budget that the queued job waits for."},
     cancel_requested=FLAG,
     losses=COUNT | {"description": "Workers that were lost, or ran out of memory, while they ran the job."},

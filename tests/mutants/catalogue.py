@@ -204,13 +204,13 @@ CATALOGUE = (
     Mutant(
         name="a-rate-is-not-charged",
         wrong="a start does not move the time of its rate",
-        old="room.tat = room.tat + n * room.interval",
+        old="room.tat = math.max(now, math.min(room.tat + n * room.interval, room.latest))",
     ),
     Mutant(
         name="unused-time-is-saved",
         wrong="a rate lets more than its burst start after a pause",
-        old="tat = math.max(now, math.min(stored, now + tolerance + interval))",
-        new="tat = math.min(stored, now + tolerance + interval)",
+        old="tat = math.max(now, math.min(stored, latest))",
+        new="tat = math.min(stored, latest)",
     ),
     Mutant(
         name="keys-share-a-bucket",
@@ -227,7 +227,59 @@ CATALOGUE = (
     Mutant(
         name="more-let-go-than-fit",
         wrong="a limit lets more jobs go than it has room for",
-        old=" - redis.call('ZCOUNT', key, '-inf', '(0')",
+        old="math.min(room.left, OPEN_MAX)) - promised",
+        new="math.min(room.left, OPEN_MAX))",
+    ),
+    Mutant(
+        name="tokens-are-not-corrected",
+        wrong="the tokens that a job has not used never return to their rate",
+        old="limits.correct(bucket, -number_or(left, 0))",
+    ),
+    Mutant(
+        name="tokens-beyond-the-estimate-are-free",
+        wrong="tokens that a job reports beyond its estimate are not counted",
+        old="limits.correct(bucket, math.max(0, used - left))",
+    ),
+    Mutant(
+        name="tokens-count-twice-after-a-loss",
+        wrong="a job whose worker was lost takes its tokens twice",
+        old="local function recover(job, error, crash)\n  jobs.release_slot(job)",
+        new="local function recover(job, error, crash)\n  jobs.release_slot(job, true)",
+    ),
+    Mutant(
+        name="tokens-count-twice-after-a-requeue",
+        wrong="a job that is requeued takes its tokens twice",
+        old="jobs.release_slot(job, ENDING[verb])",
+        new="jobs.release_slot(job, true)",
+    ),
+    Mutant(
+        name="unreported-tokens-return",
+        wrong="a job that reports nothing has used no tokens",
+        old="if ended and string.match(job.debit, '^0 ') then return end",
+    ),
+    Mutant(
+        name="reported-tokens-count-twice",
+        wrong="reported tokens count beside the estimate, not instead of it",
+        old="string.format('%.0f', math.max(0, left - used))",
+        new="string.format('%.0f', left)",
+    ),
+    Mutant(
+        name="a-debt-without-end",
+        wrong="a wrong report stops a rate of tokens for longer than its burst",
+        old="local latest = now + (limit.tokens and 2 or 1) * limit.burst * interval",
+        new="local latest = now + (limit.tokens and 20 or 1) * limit.burst * interval",
+    ),
+    Mutant(
+        name="small-jobs-overtake",
+        wrong="small jobs take the tokens for which a large one waits",
+        old="return first and tonumber(first) < tonumber(limits.order_of(job))",
+        new="return false",
+    ),
+    Mutant(
+        name="an-estimate-is-one-token",
+        wrong="a job under a rate of tokens starts although its tokens are not free",
+        old="return math.max(1, math.min(estimate_of(job), room.burst))",
+        new="return 1",
     ),
     Mutant(
         name="a-turn-costs-nothing",
@@ -600,7 +652,7 @@ CATALOGUE = (
     Mutant(
         name="wait-keeps-the-slot",
         wrong="a waiting job counts as running",
-        old="  jobs.release_slot(job)\n  if verb == 'succeeded' then",
+        old="  jobs.release_slot(job, ENDING[verb])\n  if verb == 'succeeded' then",
         new="  if verb ~= 'waiting' then jobs.release_slot(job) end\n  if verb == 'succeeded' then",
     ),
     Mutant(

@@ -23,6 +23,7 @@ def test_every_field_of_a_request_can_be_sent():
         "limit_key": "provider",
         "tags": ["blue"],
         "tenant": "acme",
+        "tokens": 2_000,
         "after": ["p"],
         "after_condition": "finished",
         "delay_ms": 1,

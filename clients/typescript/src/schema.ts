@@ -143,10 +143,14 @@ export interface Job {
   idempotency_key: string | null;
   limit_key: string | null;
   tenant: string | null;
+  /** Tokens that the job is expected to use, as submitted. */
+  tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;
+  /** When that limit opens; null: when a job ends, or not known. */
+  held_until_ms: number | null;
   /** The budget that the queued job waits for. */
   budget: {
     limit: string;
@@ -194,6 +198,8 @@ export interface JobRequest {
   limit_key?: string | null;
   /** Limits by tenant apply to all jobs of the tenant together. */
   tenant?: string | null;
+  /** Tokens that the job is expected to use, for rates of tokens. Null: those of its route. */
+  tokens?: number | null;
   /** Jobs that must end first. */
   after?: Array<string>;
   after_condition?: "succeeded" | "finished" | "failed";
@@ -246,10 +252,14 @@ export interface JobSummary {
   idempotency_key: string | null;
   limit_key: string | null;
   tenant: string | null;
+  /** Tokens that the job is expected to use, as submitted. */
+  tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;
+  /** When that limit opens; null: when a job ends, or not known. */
+  held_until_ms: number | null;
   cancel_requested: boolean;
   /** Workers that were lost, or ran out of memory, while they ran the job. */
   losses: number;
@@ -406,10 +416,14 @@ export interface Relative {
   idempotency_key: string | null;
   limit_key: string | null;
   tenant: string | null;
+  /** Tokens that the job is expected to use, as submitted. */
+  tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;
+  /** When that limit opens; null: when a job ends, or not known. */
+  held_until_ms: number | null;
   cancel_requested: boolean;
   /** Workers that were lost, or ran out of memory, while they ran the job. */
   losses: number;

@@ -54,6 +54,7 @@ def _job_fields(job: Job, pool: PoolRef, queue: QueueSnapshot) -> dict[str, obje
         "Tenant": job.tenant,
         "Started by": job.started_by,
         "Limit key": job.limit_key,
+        "Tokens": None if job.tokens is None else f"{job.tokens} expected",
         "Tags": ", ".join(job.tags),
         "State": f"{job.state}, attempt {job.attempt} of {job.max_attempts}",
         "Worker": job.worker,

@@ -13,7 +13,7 @@ from agentpool_core.cli.output import EXIT_CODES, Output, emit, output_option, s
 from agentpool_core.cli.queue_tables import limits_table
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import limit_document
-from agentpool_core.queue.limits import Budget, Rate
+from agentpool_core.queue.limits import Budget, Rate, RateUnit
 from agentpool_core.queue.overrides import LARGEST_BUDGET
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ Examples:
   agentpool limits list --pool research/analysts
   agentpool limits set per-customer --key acme --max-running 10
   agentpool limits set team-starts --tenant research --rate 120/60s --burst 5
+  agentpool limits set team-tokens --tenant research --tokens 90000/60s
   agentpool limits set team-budget --tenant acme --budget 250
   agentpool limits reset per-customer --key acme"""
     + EXIT_CODES
@@ -76,7 +77,12 @@ def list_(*, target: Target, output: Output) -> None:
 @click.option("--max-running", type=click.IntRange(min=1), help="Jobs at once.")
 @click.option("--rate", type=rate_of, metavar="COUNT/SECONDSs", help="Starts in a period, such as 500/60s.")
 @click.option("--budget", type=click.IntRange(1, LARGEST_BUDGET), help="Money in a window of the limit.")
-@click.option("--burst", type=click.IntRange(min=1), default=1, show_default=True, help="Starts at once, with --rate.")
+@click.option("--tokens", type=rate_of, metavar="COUNT/SECONDSs", help="Tokens in a period, such as 90000/60s.")
+@click.option(
+    "--burst",
+    type=click.IntRange(min=1),
+    help="At once after a pause, with --rate (default: 1 start) or --tokens (default: those of a period).",
+)
 def set_(
     *,
     name: str,
@@ -86,18 +92,21 @@ def set_(
     max_running: int | None,
     rate: tuple[int, int] | None,
     budget: int | None,
-    burst: int,
+    tokens: tuple[int, int] | None,
+    burst: int | None,
 ) -> None:
     """Set the bound of a limit for one key or tenant.
 
     NAME is the limit. The bound applies from the next start on, until it is reset.
     """
     subject = _subject(key, tenant)
-    if sum(bound is not None for bound in (max_running, rate, budget)) != 1:
-        raise click.UsageError("pass exactly one of --max-running, --rate and --budget")
+    if sum(bound is not None for bound in (max_running, rate, tokens, budget)) != 1:
+        raise click.UsageError("pass exactly one of --max-running, --rate, --tokens and --budget")
     bound: int | Rate | Budget | None = max_running
     if rate is not None:
-        bound = Rate(count=rate[0], period_ms=rate[1], burst=burst)
+        bound = Rate(count=rate[0], period_ms=rate[1], burst=burst or 1)
+    elif tokens is not None:
+        bound = Rate(count=tokens[0], period_ms=tokens[1], burst=burst or tokens[0], unit=RateUnit.TOKENS)
     elif budget is not None:
         bound = Budget(amount=budget)
     run(_override(target, name, subject, bound))

@@ -76,6 +76,9 @@ class Answer:
 @click.option("--id", "job_id", help="The job's id. Default: one is made.")
 @click.option("--limit-key", help="Limits by key apply to all jobs with the same text together.")
 @click.option("--tenant", help="Limits by tenant apply to all jobs of the tenant together.")
+@click.option(
+    "--tokens", type=click.IntRange(min=0), help="Tokens that the job is expected to use. Default: its route's."
+)
 @click.option("--after", multiple=True, metavar="JOB", help="Wait for this job to end. May be repeated.")
 @click.option(
     "--after-condition",

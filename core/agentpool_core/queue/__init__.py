@@ -7,7 +7,7 @@ A Lua script for each transition (`scripts/`) is the only writer; the classes he
 from agentpool_core.queue.connection.client import check_server, connect
 from agentpool_core.queue.consumer import Consumer
 from agentpool_core.queue.inspector import Inspector
-from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate
+from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate, RateUnit
 from agentpool_core.queue.producer import Producer
 from agentpool_core.queue.settings import PoolSettings, Route, Tenant
 
@@ -20,6 +20,7 @@ __all__ = [
     "PoolSettings",
     "Producer",
     "Rate",
+    "RateUnit",
     "Route",
     "Tenant",
     "check_server",

@@ -33,7 +33,7 @@ class Role(StrEnum):
     READER = "reader"  # looks: dashboards, exporters
 
 
-_READS = ("snapshot", "list", "count", "schedules")
+_READS = ("snapshot", "survey", "list", "count", "schedules")
 _SUBMITS = ("submit", "submit_plain", "confirm", "cancel", "signal", "watch")
 _SCRIPTS: dict[Role, tuple[str, ...]] = {
     Role.READER: _READS,

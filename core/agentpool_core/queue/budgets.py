@@ -1,7 +1,7 @@
-"""The money of a budget that holds a job: how much is spent, and when the next window begins.
+"""A limit that holds a job: when it opens, and for a budget, how much is spent.
 
-`scripts/lib/limits.lua` counts the money, and notes in `limited` when a bucket of a limit opens. `inspector` adds the
-use of a budget to the record of a held job, `codec.snapshot_reply` to the limits that are not divided.
+`scripts/lib/limits.lua` counts the money, and notes in `limited` when a bucket of a limit opens. `inspector` adds both
+to the record of a held job, `codec.snapshot_reply` to the limits that are not divided.
 """
 
 from __future__ import annotations
@@ -24,16 +24,22 @@ if TYPE_CHECKING:
     from agentpool_core.queue.limits import Limit
 
 
-async def budget_of(redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequence[Limit]) -> BudgetUse | None:
-    """Return the use of the bucket that holds a job; None: its limit is no budget, or it opens at this moment."""
+async def opening_of(redis: RedisClient, pool: PoolRef, bucket: str) -> int | None:
+    """Return the time (ms) at which a bucket opens that holds a job; None: when a job ends, or at this moment."""
+    keys = Keys(pool)
+    opens = float(await ask(redis, "ZSCORE", keys.limited, bucket) or math.inf)
+    return math.ceil(opens) if math.isfinite(opens) and opens > await _pools_time_ms(redis, keys) else None
+
+
+async def budget_of(
+    redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequence[Limit], opens: int
+) -> BudgetUse | None:
+    """Return the use of the bucket that holds a job until `opens` (ms); None: its limit is no budget."""
     name = bucket.partition(":")[0]
     budget = next((limit.budget for limit in limits if limit.name == name), None)
     if budget is None:
         return None
     keys = Keys(pool)
-    opens = float(await ask(redis, "ZSCORE", keys.limited, bucket) or math.inf)
-    if not math.isfinite(opens) or opens <= await _pools_time_ms(redis, keys):
-        return None
     window = math.ceil(opens / budget.window_ms) - 1
     spent = await ask(redis, "GET", keys.spent(bucket, window))
     (own,) = await ask(redis, "HMGET", keys.limit_overrides, bucket)
@@ -43,7 +49,7 @@ async def budget_of(redis: RedisClient, pool: PoolRef, bucket: str, limits: Sequ
             limit=name,
             amount=amount or budget.amount,
             spent=int(spent or 0) / BILLION,
-            resets_at_ms=int(opens),
+            resets_at_ms=opens,
         )
 
 

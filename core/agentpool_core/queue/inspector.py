@@ -26,7 +26,7 @@ from agentpool_core.errors import (
 from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.process.cancellation import raise_lost, results_of
 from agentpool_core.queue import scripts
-from agentpool_core.queue.budgets import budget_of
+from agentpool_core.queue.budgets import budget_of, opening_of
 from agentpool_core.queue.chunks import Chunk, follow_chunks
 from agentpool_core.queue.codec.records import (
     BODY_FIELDS,
@@ -47,6 +47,7 @@ from agentpool_core.queue.selection import Selection
 from agentpool_core.queue.selector import JobSelector
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.steps import WAIT, open_question, stored_steps, waits_of
+from agentpool_core.queue.surveys import surveyed
 from agentpool_core.queue.usage_totals import usage_totals
 
 if TYPE_CHECKING:
@@ -88,6 +89,10 @@ class Inspector:
         Raises UnknownPoolError, or a different QueueError if unreadable.
         """
         return _snapshot(pool, await scripts.SNAPSHOT.run(self._redis, Keys(pool).conf, ("held",)))
+
+    async def surveyed(self, pool: PoolRef, snapshot: QueueSnapshot) -> QueueSnapshot:
+        """Return a snapshot with the ready jobs that limits of keys, tenants and kinds let start, by a sample."""
+        return await surveyed(self._redis, pool, snapshot)
 
     async def pools(self, namespaces: Collection[str] = ()) -> list[PoolRef]:
         """Return the pools with settings in this Redis, by name; of these namespaces, or of all if none is named.
@@ -203,13 +208,20 @@ class Inspector:
         with Reading("hmget"):
             job = job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
         if job.held_by is not None:
-            budget = await budget_of(self._redis, pool, str(fields["held"]), settings.limits)
-            job = replace(job, budget=budget)
+            job = await self._with_opening(pool, job, str(fields["held"]), settings)
         if "steps" not in fields:
             return job
         steps = await stored_steps(self._redis, Keys(pool).job(job_id), with_results=False)
         question = await open_question(self._redis, Keys(pool).job(job_id), steps) if job.waits_for else None
         return replace(job, steps=tuple(steps), question=question)
+
+    async def _with_opening(self, pool: PoolRef, job: Job, bucket: str, settings: PoolSettings) -> Job:
+        """Return a held job with the time at which its limit opens, and the use of its budget."""
+        opens = await opening_of(self._redis, pool, bucket)
+        if opens is None:
+            return job
+        budget = await budget_of(self._redis, pool, bucket, settings.limits, opens)
+        return replace(job, held_until_ms=opens, budget=budget)
 
     async def waits(self, pool: PoolRef, job: Job, *, most: int) -> list[SignalWait]:
         """Return the newest waits for signals of a job, oldest first, with the values of the signals."""

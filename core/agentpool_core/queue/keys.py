@@ -98,6 +98,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | alone | 1 while the job runs in quarantine |
 | limit_key | text: jobs with the same text share limits by key |
 | tenant | text: jobs with the same text share limits by tenant |
+| tokens | number of tokens that the job is expected to use |
 | started_by | id of the job that has started the job |
 | started | 1 if the job has started jobs; tree: it is cancelled with all of them |
 | stop | MODE CURSOR REASON: jobs that the job has started are left to cancel |
@@ -105,6 +106,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | held | BUCKET that the job waits for |
 | opened | BUCKET that let the ready job go on |
 | holds | BUCKETs that count the running job, separated by blanks |
+| debit | tokens that the attempt has reported, and BUCKET=TOKENS: rest of the estimate in each rate of tokens |
 | cancel | reason of a requested cancellation |
 | kids | 1 if children wait |
 | watch | clients that wait for the end, separated by blanks |
@@ -113,7 +115,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | hooks | NAME=CHANGE,CHANGE for each webhook, separated by blanks |
 | hook:NAME | definition of the webhook, JSON |
 | sent:PAIR | DELIVERY of the latest message to a webhook about a change; PAIR is NAME=CHANGE |
-| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds, emits, started or hooks exists |
+| mark | 1 if cancel, kids, watch, idem, losses, alone, held, opened, holds, emits, started, hooks or debit exists |
 
 Fields of `counters`. PLACE is ROUTE:PRIORITY, a stream.
 

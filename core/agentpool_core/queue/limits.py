@@ -1,4 +1,4 @@
-"""Limits of a pool: how many jobs run at once, start in a period, or spend money in a window.
+"""Limits of a pool: how many jobs run at once, start or use tokens in a period, or spend money in a window.
 
 `agentpool_core.queue.settings` contains a pool's limits, and lib/limits.lua applies them.
 """
@@ -18,17 +18,25 @@ class LimitBy(StrEnum):
     TENANT = "tenant"  # the job's tenant
 
 
+class RateUnit(StrEnum):
+    """Unit that a rate counts."""
+
+    STARTS = "starts"
+    TOKENS = "tokens"  # of models: an estimate at the start, corrected by the usage that the handler reports
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Rate:
-    """So many starts in a period. Any period sees at most `count + burst - 1` starts."""
+    """So many starts or tokens in a period. Any period sees at most `count + burst - 1` starts."""
 
-    count: int  # starts in a period
+    count: int  # in a period
     period_ms: int
-    burst: int = 1  # starts at once after a pause
+    burst: int = 1  # starts or tokens at once after a pause
+    unit: RateUnit = RateUnit.STARTS
 
     @property
     def interval_ms(self) -> float:
-        """The time between two starts."""
+        """The time between two starts or tokens."""
         return self.period_ms / self.count
 
 
@@ -49,13 +57,13 @@ class Limit:
     kinds: tuple[str, ...] = ()  # () = all kinds
     routes: tuple[str, ...] = ()  # () = all routes
     max_running: int | None = None  # jobs at once
-    rate: Rate | None = None  # starts in a period
+    rate: Rate | None = None  # starts or tokens in a period
     budget: Budget | None = None  # money in a window: no job starts once it is spent
 
     @property
     def is_gate(self) -> bool:
         """Whether the limit covers whole routes, so that its jobs wait in their streams."""
-        return self.by is None and not self.kinds
+        return self.by is None and not self.kinds and not (self.rate and self.rate.unit is RateUnit.TOKENS)
 
     def covers_route(self, route: str) -> bool:
         """Whether jobs of this route are limited."""
@@ -68,9 +76,10 @@ class Limit:
 
 
 def bound_text(bound: int | Rate | Budget) -> str:
-    """Return the bound in words, such as `2 at once`, `500 in 60 s` or `a budget of 100 in 86400 s`."""
+    """Return the bound in words: `2 at once`, `500 in 60 s`, `90000 tokens in 60 s`, `a budget of 100 in 86400 s`."""
     if isinstance(bound, Budget):
         return f"a budget of {bound.amount} in {bound.window_ms / 1000:g} s"
     if isinstance(bound, Rate):
-        return f"{bound.count} in {bound.period_ms / 1000:g} s"
+        tokens = " tokens" if bound.unit is RateUnit.TOKENS else ""
+        return f"{bound.count}{tokens} in {bound.period_ms / 1000:g} s"
     return f"{bound} at once"

@@ -25,6 +25,7 @@ class RouteLoad:
     name: str
     limit: int | None = None  # jobs at once over all workers; None = no limit
     ready: int = 0  # jobs that a free slot could claim now
+    held_back: int = 0  # of these, jobs that a claim will find held by a limit
     running: int = 0  # jobs in flight
     paused: bool = False  # after a handler's overload: no job starts at present
     slots: int = 1  # of a worker, for each job
@@ -58,6 +59,7 @@ def loads_of(snapshot: QueueSnapshot) -> tuple[RouteLoad, ...]:
             name=r.name,
             limit=r.limit,
             ready=r.backlog,
+            held_back=0 if r.startable is None else r.backlog - r.startable,
             running=r.running,
             paused=r.paused_ms > 0,
             slots=r.slots,
@@ -126,6 +128,5 @@ def _startable_of(route: RouteLoad) -> int:
     """Return the waiting jobs of a route that its own limit allows to run now."""
     if route.paused:
         return 0
-    if route.limit is None:
-        return route.ready
-    return min(route.ready, max(0, route.limit - route.running))
+    free = route.ready - route.held_back
+    return free if route.limit is None else min(free, max(0, route.limit - route.running))

@@ -19,7 +19,7 @@ from agentpool_core.queue.codec.requests import is_subject
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
-from agentpool_core.queue.limits import Budget, Rate, bound_text
+from agentpool_core.queue.limits import Budget, Rate, RateUnit, bound_text
 from agentpool_core.queue.usage import BILLION
 
 if TYPE_CHECKING:
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 LARGEST_BOUND = 2**31 - 1
 LARGEST_BUDGET = 1_000_000
-_NUMBERS = re.compile(r"(budget )?([1-9]\d{0,15})(?: ([1-9]\d{0,14}) ([1-9]\d{0,14}))?\n(.*)", re.ASCII | re.DOTALL)
+_NUMBERS = re.compile(
+    r"(budget |tokens )?([1-9]\d{0,15})(?: ([1-9]\d{0,14}) ([1-9]\d{0,14}))?\n(.*)", re.ASCII | re.DOTALL
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +63,8 @@ async def override(
     measure, numbers = "", ""
     if isinstance(bound, Rate):
         measure, numbers = "rate", f"{bound.count} {bound.period_ms} {bound.burst}"
+        if bound.unit is RateUnit.TOKENS:
+            measure, numbers = "tokens", f"tokens {numbers}"
     elif isinstance(bound, Budget):
         measure, numbers = "budget", f"budget {bound.amount * BILLION}"
     elif bound is not None:
@@ -85,19 +89,22 @@ def _override_of(bucket: str, text: str) -> Override | None:
     found = _NUMBERS.fullmatch(text)
     if found is None:
         return None
-    budget, count, period, burst, subject = found.groups()
+    word, count, period, burst, subject = found.groups()
     bound: int | Rate | Budget = int(count)
-    if budget:
+    if word == "budget ":
         bound = Budget(amount=int(count) // BILLION)
     elif period:
-        bound = Rate(count=int(count), period_ms=int(period), burst=int(burst))
+        unit = RateUnit.TOKENS if word else RateUnit.STARTS
+        bound = Rate(count=int(count), period_ms=int(period), burst=int(burst), unit=unit)
+    elif word:
+        return None
     return Override(limit=bucket.partition(":")[0], subject=subject, bound=bound)
 
 
 def budget_in(text: str) -> int | None:
     """Return the amount in the text of an override; None: it is no budget."""
     found = _NUMBERS.fullmatch(text)
-    return int(found[2]) // BILLION if found is not None and found[1] else None
+    return int(found[2]) // BILLION if found is not None and found[1] == "budget " else None
 
 
 def _check_bound(bound: int | Rate | Budget) -> None:

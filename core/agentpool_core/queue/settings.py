@@ -19,7 +19,7 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Durability
-from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate
+from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate, RateUnit
 from agentpool_core.queue.schedule import Schedule
 from agentpool_core.queue.usage import BILLION
 from agentpool_core.text import RENDERED_CHARS, render_value
@@ -52,6 +52,7 @@ class Route:
     max_running: int | None = None  # jobs at once over all workers; None = no limit
     slots: int = 1  # slots of a worker that a job takes
     gpu_memory_mib: int = 0  # GPU memory of a worker that a job takes, in MiB
+    tokens: int = 0  # of models, that a job is expected to use unless it declares them; rates of tokens count them
 
     @property
     def is_plain(self) -> bool:
@@ -153,7 +154,8 @@ class PoolSettings:
     def to_mapping(self) -> dict[str, str]:
         """Return the `conf` hash: a field for each setting, plus fields that scripts look up.
 
-        These are `route:<kind>`, `limit:<route>`, `cost:<route>` (slots, GPU memory in MiB), `weight:<sha1>`, and
+        These are `route:<kind>`, `limit:<route>`, `cost:<route>` (slots, GPU memory in MiB), `tokens:<route>`,
+        `weight:<sha1>`, and
         `schema:<kind>` with the digest of the schema of payloads. A setting of None is the empty string.
         """
         mapping = {name: _encoded(value) for name, value in _plain(self).items()}
@@ -164,6 +166,7 @@ class PoolSettings:
         mapping |= {
             f"cost:{route.name}": f"{route.slots} {route.gpu_memory_mib}" for route in self.routes if not route.is_plain
         }
+        mapping |= {f"tokens:{route.name}": str(route.tokens) for route in self.routes if route.tokens}
         mapping |= {f"schedule:{schedule.name}": schedule.to_json() for schedule in self.schedules}
         mapping |= {f"weight:{subject_digest(tenant.name)}": str(tenant.weight) for tenant in self.tenants}
         mapping |= {f"schema:{kind}": schema_digest(s.input) for s in self.schemas if s.input for kind in s.kinds}
@@ -200,7 +203,9 @@ def _plain(settings: PoolSettings) -> dict[str, object]:
 
 def _plain_route(route: Route) -> dict[str, object]:
     plain: dict[str, object] = {"name": route.name, "kinds": list(route.kinds), "max_running": route.max_running}
-    return plain if route.is_plain else {**plain, "slots": route.slots, "gpu_memory_mib": route.gpu_memory_mib}
+    if not route.is_plain:
+        plain |= {"slots": route.slots, "gpu_memory_mib": route.gpu_memory_mib}
+    return plain | {"tokens": route.tokens} if route.tokens else plain
 
 
 def _plain_limit(limit: Limit) -> dict[str, object]:
@@ -215,6 +220,7 @@ def _plain_limit(limit: Limit) -> dict[str, object]:
         "count": rate and rate.count,
         "period_ms": rate and rate.period_ms,
         "burst": rate and rate.burst,
+        "tokens": True if rate and rate.unit is RateUnit.TOKENS else None,
         "amount": budget and budget.amount * BILLION,
         "window_ms": budget and budget.window_ms,
     }
@@ -240,7 +246,7 @@ def routes_of(text: str) -> tuple[Route, ...]:
             raise TypeError("a route's name and kinds are texts")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise ValueError("a route's max_running is a whole number from 1, or null")
-        costs = {field: int(route[field]) for field in ("slots", "gpu_memory_mib") if field in route}
+        costs = {field: int(route[field]) for field in ("slots", "gpu_memory_mib", "tokens") if field in route}
         found.append(Route(name=name, kinds=tuple(kinds), max_running=limit, **costs))
     return tuple(found)
 
@@ -306,9 +312,16 @@ def _limit_of(plain: Mapping[str, Any]) -> Limit:
         kinds=tuple(kinds),
         routes=tuple(routes),
         max_running=None if rated or budgeted else _number_of(plain["max_running"]),
-        rate=Rate(**{field: _number_of(plain[field]) for field in ("count", "period_ms", "burst")}) if rated else None,
+        rate=_rate_of(plain) if rated else None,
         budget=_budget_of(plain) if budgeted else None,
     )
+
+
+def _rate_of(plain: Mapping[str, Any]) -> Rate:
+    if plain.get("tokens", True) is not True:
+        raise ValueError("a rate counts tokens, or has no such field")
+    numbers = {field: _number_of(plain[field]) for field in ("count", "period_ms", "burst")}
+    return Rate(**numbers, unit=RateUnit.TOKENS if "tokens" in plain else RateUnit.STARTS)
 
 
 def _budget_of(plain: Mapping[str, Any]) -> Budget:

@@ -24,6 +24,9 @@ class RouteSnapshot:
     slots: int = 1  # of a worker, for each job
     gpu_memory_mib: int = 0  # of a worker, for each job
     paused_ms: int = 0  # time until jobs start again after a handler's overload; 0: not paused
+    startable: int | None = (
+        None  # ready jobs that limits of keys, tenants and kinds let start; None: all, or not surveyed
+    )
 
     @property
     def backlog(self) -> int:
@@ -41,7 +44,8 @@ class LimitSnapshot:
     waiting: int  # jobs that no worker may start before the limit has room
     routes: tuple[str, ...] | None  # whose jobs it covers whole, () = all; None: only some of their jobs
     free: int | None  # jobs that may start now; None: any number, or it differs by key or tenant
-    interval_ms: float | None  # between two starts of a rate; None: no rate
+    interval_ms: float | None  # between two starts or tokens of a rate; None: no rate
+    opens_at_ms: int | None = None  # of an exhausted rate that is not divided by key or tenant; None: no such rate
     budget: BudgetUse | None = None  # the present window of a budget that is not divided by key or tenant
 
     def is_gate_of(self, route: str) -> bool:

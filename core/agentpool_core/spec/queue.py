@@ -22,19 +22,43 @@ DataKey = Annotated[str, StringConstraints(pattern=r"^\.?[A-Za-z0-9_-][A-Za-z0-9
 
 
 class RateSpec(SpecModel):
-    """Starts in a period, over all workers."""
+    """Starts or tokens in a period, over all workers: exactly one of count and tokens."""
 
-    count: int = Field(ge=1, le=MAX_INT32, description="Jobs that may start in a period.")
-    period_seconds: int = Field(default=60, ge=1, le=DAY_SECONDS, description="Length of the period, in seconds.")
-    burst: int = Field(
-        default=1,
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            holds="has(self.count) != has(self.tokens)",
+            message="a rate must hold exactly one of count and tokens; remove one or add one",
+        ),
+    )
+
+    count: int | None = Field(default=None, ge=1, le=MAX_INT32, description="Jobs that may start in a period.")
+    tokens: int | None = Field(
+        default=None,
         ge=1,
         le=MAX_INT32,
         description=(
-            "Jobs that may start at once after a pause. The others start evenly over the period, so that no period "
-            "sees more than count + burst - 1 starts."
+            "Tokens of models that jobs may use in a period: the tokens that a job is expected to use count from its "
+            "start, until its handler has reported its usage (ctx.usage)."
         ),
     )
+    period_seconds: int = Field(default=60, ge=1, le=DAY_SECONDS, description="Length of the period, in seconds.")
+    burst: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description=(
+            "Jobs that may start, or tokens that may be used, at once after a pause. The others follow evenly over the "
+            "period, so that no period sees more than count + burst - 1 starts. A job of more tokens starts when all "
+            "are free. Unset: 1 job, or the tokens of a period."
+        ),
+    )
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> RateSpec:
+        """Check the rule above again: a resource may be older than the rule."""
+        if (self.count is None) == (self.tokens is None):
+            raise ValueError(self.rules[0].message)
+        return self
 
 
 class BudgetSpec(SpecModel):
@@ -102,7 +126,7 @@ class LimitSpec(SpecModel):
         json_schema_extra={"x-kubernetes-list-type": "set"},
     )
     max_running: int | None = Field(default=None, ge=1, le=MAX_INT32, description="Jobs that run at once.")
-    rate: RateSpec | None = Field(default=None, description="Jobs that start in a period.")
+    rate: RateSpec | None = Field(default=None, description="Jobs that start, or tokens that jobs use, in a period.")
     budget: BudgetSpec | None = Field(default=None, description="Money that jobs spend in a window.")
 
     @model_validator(mode="after")

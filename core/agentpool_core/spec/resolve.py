@@ -7,7 +7,7 @@ Presets and all dependent defaults are applied here and nowhere else. The operat
 from __future__ import annotations
 
 from agentpool_core.jobs import Durability
-from agentpool_core.queue.limits import Budget, Limit, Rate
+from agentpool_core.queue.limits import Budget, Limit, Rate, RateUnit
 from agentpool_core.queue.settings import PoolSettings, Route, Tenant
 from agentpool_core.spec.pool import AgentPoolSpec, DeletionPolicy
 from agentpool_core.spec.presets import CONCURRENCY, Profile
@@ -70,6 +70,7 @@ def _route(route: RouteSpec) -> Route:
         max_running=route.max_running,
         slots=route.resources.slots or 1,
         gpu_memory_mib=route.resources.gpu_memory_mib or 0,
+        tokens=route.tokens or 0,
     )
 
 
@@ -89,7 +90,10 @@ def _limit(limit: LimitSpec) -> Limit:
 
 
 def _rate(rate: RateSpec) -> Rate:
-    return Rate(count=rate.count, period_ms=rate.period_seconds * MS_PER_SECOND, burst=rate.burst)
+    period_ms = rate.period_seconds * MS_PER_SECOND
+    if rate.tokens is not None:
+        return Rate(count=rate.tokens, period_ms=period_ms, burst=rate.burst or rate.tokens, unit=RateUnit.TOKENS)
+    return Rate(count=rate.count or 1, period_ms=period_ms, burst=rate.burst or 1)
 
 
 def _ms(seconds: int | None) -> int | None:

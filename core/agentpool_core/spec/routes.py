@@ -100,6 +100,15 @@ class RouteSpec(SpecModel):
     resources: RouteResources = Field(
         default_factory=RouteResources, description="Resources of a worker that a job of this route takes."
     )
+    tokens: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_INT32,
+        description=(
+            "Tokens of models that a job of this route is expected to use, unless the job declares them. Rates of "
+            "tokens (spec.queue.limits) count them from the start. Unset: none."
+        ),
+    )
     schema_: SchemaSpec | None = Field(
         default=None,
         alias="schema",

@@ -24,6 +24,7 @@ async def scaling(admission: Admitted) -> JSONResponse:
 async def demand(admission: Admitted) -> JSONResponse:
     """Return the jobs that run or may start now, and the workers for them: a metric for other autoscalers."""
     snapshot = await admission.queue.snapshots.snapshot()
+    snapshot = await admission.queue.inspector.surveyed(admission.pool, snapshot)
     settings = await admission.queue.settings_of(snapshot)
     return JSONResponse(demand_document(snapshot, settings, admission.pool))
 

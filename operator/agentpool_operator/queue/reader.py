@@ -199,6 +199,7 @@ class QueueReader:
             self._report_failure(connection, [pool], outcome)
             return
         try:
+            outcome = await self._survey(connection, pool, outcome)
             plausibility.check(outcome)
         except QueueError as error:
             self._report_failure(connection, [pool], error)
@@ -209,6 +210,15 @@ class QueueReader:
         self._failures.reset(pool.ref)
         if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
             await self._publish(connection, pool)
+
+    async def _survey(self, connection: RedisConnection, pool: Pool, snapshot: QueueSnapshot) -> QueueSnapshot:
+        """Return the snapshot with the jobs that limits let start; unchanged without an answer."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await connection.inspector.surveyed(pool.ref, snapshot)
+        except (QueueError, TimeoutError) as error:
+            log.debug("the waiting jobs of %s were not surveyed: %s", pool.ref, type(error).__name__)
+            return snapshot
 
     def _report_failure(self, connection: RedisConnection, pools: list[Pool], error: QueueError) -> None:
         for pool in pools:

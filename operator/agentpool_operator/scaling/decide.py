@@ -149,7 +149,8 @@ def _limit_to_bounds(need: Demand, policy: ScalingPolicy) -> _Step:
             note=policy.minimum_words,
         )
     if need.held_back:
-        full = f"the limit {', '.join(need.bounds)}" if need.bounds else "a slot of a route at its limit"
+        full = "room under limits of their keys, tenants or kinds" if need.divided else "a slot of a route at its limit"
+        full = f"the limit {', '.join(need.bounds)}" if need.bounds else full
         note = f"{clause(need.held_back, 'job', 'wait')} for {full}"
         return _Step(replicas=need.workers, cap=Cap.ROUTE_LIMIT, note=note)
     return _Step(replicas=need.workers, cap=Cap.NONE)

@@ -33,9 +33,10 @@ class Demand:
     warm: int = 0  # of these workers, those kept warm for an expected burst
     warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time
     out_of_service: int = 0  # of these workers, those that stand in for live ones that take no jobs
-    held_back: int  # waiting jobs without a slot, because their route is at its limit
+    held_back: int  # waiting jobs without a slot, because their route or another limit has no room
     held: int = 0  # further jobs that wait for a limit
     bounds: tuple[str, ...] = ()  # names of the limits over whole routes that hold jobs back
+    divided: bool = False  # whether limits of keys, tenants or kinds hold jobs back
 
 
 def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, draining: int = 0) -> Demand:
@@ -56,6 +57,7 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, 
         held_back=backlog.ready - waiting,
         held=backlog.held,
         bounds=bounds,
+        divided=any(route.held_back for route in backlog.routes),
     )
 
 

@@ -10,16 +10,17 @@ from click.testing import CliRunner, Result
 
 from agentpool_core.cli.root import root
 from agentpool_core.jobs import WorkerId
-from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Rate
+from agentpool_core.queue import Consumer, Inspector, Limit, LimitBy, PoolSettings, Rate, RateUnit
 
 PER_CUSTOMER = Limit(name="per-customer", by=LimitBy.KEY, max_running=1)
 STARTS = Limit(name="starts", by=LimitBy.TENANT, rate=Rate(count=60, period_ms=60_000))
+TOKENS = Limit(name="tpm", by=LimitBy.TENANT, rate=Rate(count=60, period_ms=60_000_000, burst=60, unit=RateUnit.TOKENS))
 
 
 @pytest.fixture
 async def agentpool(redis, pool, redis_url):
     """Run a command on a pool with limits, in a thread, because the command starts an event loop."""
-    await Inspector(redis).configure(pool, PoolSettings(limits=(PER_CUSTOMER, STARTS)))
+    await Inspector(redis).configure(pool, PoolSettings(limits=(PER_CUSTOMER, TOKENS, STARTS)))
 
     async def run(*args: str) -> Result:
         where = ("--pool", str(pool), "--redis", redis_url)
@@ -46,6 +47,21 @@ async def test_a_held_job_and_its_limit_are_shown(agentpool, redis, pool):
     ]
 
 
+async def test_a_job_declares_its_tokens_and_waits_for_them(agentpool, redis, pool):
+    """Get says for how long the job waits; a number below 0 is refused."""
+    for _ in range(2):
+        submitted = await agentpool("submit", "k", "--tenant", "acme", "--tokens", "40", "-o", "name")
+    worker = Consumer(redis, pool, WorkerId("w"))
+    await worker.register(slots=9, host="here")
+    assert len(await worker.claim(9)) == 1
+    shown = await agentpool("get", submitted.output.strip())
+    assert "the limit 'tpm' of 60 tokens in 60000 s for the tenant 'acme', which has room again in " in shown.output
+    document = json.loads((await agentpool("get", submitted.output.strip(), "-o", "json")).output)
+    assert (document["tokens"], document["held_by"]) == (40, "tpm")
+    assert document["held_until_ms"] > document["submitted_at_ms"]
+    assert (await agentpool("submit", "k", "--tokens", "-1")).exit_code == 2
+
+
 async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
     """Each command reports the change, and the list shows the bounds that differ from the spec."""
     done = await agentpool("limits", "set", "per-customer", "--key", "acme", "--max-running", "7")
@@ -57,7 +73,9 @@ async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
         {"limit": "per-customer", "subject": "acme", "bound": "7 at once"},
         {"limit": "starts", "subject": "research", "bound": "120 in 30 s"},
     ]
-    assert "acme" in (await agentpool("limits", "list")).output
+    done = await agentpool("limits", "set", "tpm", "--tenant", "research", "--tokens", "90000/60s")
+    assert done.output == "limit tpm of 'research' is set\n", done.exception
+    assert "90000 tokens in 60 s" in (await agentpool("limits", "list")).output
     assert (await agentpool("limits", "reset", "starts", "--tenant", "research")).output.endswith("is reset\n")
     again = await agentpool("limits", "reset", "starts", "--tenant", "research")
     assert again.output.endswith("had no bound of its own\n")
@@ -67,9 +85,9 @@ async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
     ("args", "says"),
     [
         (("per-customer", "--key", "a", "--rate", "1/1s"), "has no limit 'per-customer' by key or tenant with this"),
-        (("nosuch", "--key", "a", "--max-running", "1"), "per-customer key max_running, starts tenant rate"),
+        (("nosuch", "--key", "a", "--max-running", "1"), "per-customer key max_running, tpm tenant tokens, starts tenant rate"),
         (("per-customer", "--max-running", "1"), "pass exactly one of --key and --tenant"),
-        (("per-customer", "--key", "a"), "pass exactly one of --max-running, --rate and --budget"),
+        (("per-customer", "--key", "a"), "pass exactly one of --max-running, --rate, --tokens and --budget"),
         (("starts", "--tenant", "a", "--rate", "0/1s"), "'0/1s' is no rate; use COUNT/SECONDSs"),
     ],
 )

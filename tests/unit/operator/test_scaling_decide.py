@@ -155,6 +155,14 @@ def test_a_limit_over_routes_asks_for_no_more_workers():
     assert decision.wanted == 6, "20 starts within the target wait, and 6 jobs that run"
 
 
+def test_jobs_that_a_full_key_will_hold_ask_for_no_workers():
+    """Jobs that no claim has reached yet count by the room of their keys, and the reason says so."""
+    routes = (RouteLoad(name="a", ready=50, held_back=48, running=2),)
+    decision = decide(Observation(replicas=1, backlog=Backlog(routes=routes)), POLICY, SETTLED, 0.0)
+    assert (decision.wanted, decision.capped_by) == (1, Cap.ROUTE_LIMIT)
+    assert decision.reason.endswith("48 jobs wait for room under limits of their keys, tenants or kinds")
+
+
 def test_held_jobs_ask_for_no_workers():
     """Jobs that wait for a limit need no slot, and the reason names the limit."""
     decision = decide(Observation(replicas=0, backlog=Backlog(held=50)), POLICY, SETTLED, 0.0)

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from agentpool_core.jobs import Durability
-from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate
+from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate, RateUnit
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.settings import AdaptiveMode, PoolSettings, Route
 from agentpool_core.spec import AgentPoolSpec, settings_of
@@ -128,13 +128,26 @@ def test_limits_are_resolved_to_milliseconds():
     limits = [
         {"name": "per-customer", "by": "key", "maxRunning": 2},
         {"name": "provider-rpm", "kinds": ["plan"], "rate": {"count": 500, "burst": 5}},
+        {"name": "provider-tpm", "rate": {"tokens": 90_000}},
         {"name": "team", "by": "tenant", "budget": {"amount": 100}},
     ]
+    tokens = Rate(count=90_000, period_ms=60_000, burst=90_000, unit=RateUnit.TOKENS)
     assert settings_of(spec(queue={"limits": limits})).limits == (
         Limit(name="per-customer", by=LimitBy.KEY, max_running=2),
         Limit(name="provider-rpm", kinds=("plan",), rate=Rate(count=500, period_ms=60_000, burst=5)),
+        Limit(name="provider-tpm", rate=tokens),
         Limit(name="team", by=LimitBy.TENANT, budget=Budget(amount=100, window_ms=86_400_000)),
     )
+
+
+def test_a_rate_counts_starts_or_tokens():
+    """A rate of both or neither is refused; a route has the tokens of its jobs."""
+    for rate in ({}, {"count": 1, "tokens": 1}):
+        with pytest.raises(ValidationError, match="exactly one of count and tokens"):
+            spec(queue={"limits": [{"name": "both", "rate": rate}]})
+    settings = settings_of(spec(routes=[{"name": "a", "kinds": ["k"], "tokens": 2_000}]))
+    assert settings.find_route("a").tokens == 2_000
+    assert PoolSettings.from_mapping(settings.to_mapping()) == settings
 
 
 @pytest.mark.parametrize(

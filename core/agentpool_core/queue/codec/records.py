@@ -29,7 +29,7 @@ from agentpool_core.text import encodable
 
 HEAD_FIELDS = (  # of a job's hash, that make a record: some KiB at most; state is the first
     "state", "spec", "entry", "lease", "log", "ended", "due", "expires", "after", "error", "reason", "idem", "cancel",
-    "losses", "alone", "limit_key", "tenant", "started_by", "held", "tags", "wait", "usage",
+    "losses", "alone", "limit_key", "tenant", "tokens", "started_by", "held", "tags", "wait", "usage",
 )  # fmt: skip
 BODY_FIELDS = ("payload", "result", "progress", "checkpoint")  # up to MAX_BODY_BYTES each
 SHOWN_RAW_CHARS = 1_000  # of a field that cannot be read
@@ -164,6 +164,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         usage=record.usage(),
         limit_key=fields.get("limit_key"),
         tenant=fields.get("tenant"),
+        tokens=record.number("tokens"),
         started_by=JobId(fields["started_by"]) if "started_by" in fields else None,
         held_by=fields["held"].partition(":")[0] if state is JobState.QUEUED and "held" in fields else None,
         undecodable=record.unreadable,

@@ -30,6 +30,7 @@ from agentpool_core.jobs import (
 )
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.keys import digest_of
+from agentpool_core.queue.usage import MOST_TOKENS
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import JobRequest, StartedBy
@@ -119,12 +120,15 @@ def _times(request: JobRequest) -> dict[str, Any]:
 
 def _labels(request: JobRequest) -> dict[str, Any]:
     """Return the attributes by which jobs share limits, or are found."""
-    labels = {}
+    labels: dict[str, Any] = {}
     for field in ("limit_key", "tenant"):
         subject = getattr(request, field)
         if subject is not None:
             _check_text(field, subject, _SUBJECT, SUBJECT_FORM)
             labels[field] = subject
+    if request.tokens is not None:
+        _check_number("tokens", request.tokens, least=0, most=MOST_TOKENS)
+        labels["tokens"] = request.tokens
     if request.tags:
         check_tags("tags", request.tags)
         labels["tags"] = " ".join(dict.fromkeys(request.tags))

@@ -1,8 +1,8 @@
 -- override: sets the numbers of a limit for one key or tenant, or resets them to the limit's own.
 --
 -- KEYS   1 conf (hash, the pool's)
--- ARGV   1 limit, 2 key or tenant, 3 'max_running' | 'rate' | 'budget' ('': reset), 4 jobs at once, or count, period ms and burst,
---        or 'budget' and billionths, separated by blanks; '': reset
+-- ARGV   1 limit, 2 key or tenant, 3 'max_running' | 'rate' | 'tokens' | 'budget' ('': reset), 4 jobs at once, or count, period ms
+--        and burst, for tokens after the word, or 'budget' and billionths, separated by blanks; '': reset
 -- Returns {'ok', 1: changed | 0} | {'unknown_limit', 'name by measure' of each limit that is divided}
 -- Events none: a limit with more room makes jobs ready, which are queued already.
 
@@ -13,7 +13,7 @@
 local name, subject, measure, numbers = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 -- Returns the measure of a limit, as callers name it.
 local function measure_named(limit)
-  return limit.amount and 'budget' or limit.count and 'rate' or 'max_running'
+  return limit.amount and 'budget' or limit.tokens and 'tokens' or limit.count and 'rate' or 'max_running'
 end
 
 limits.read()

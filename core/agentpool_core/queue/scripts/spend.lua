@@ -2,7 +2,8 @@
 --
 -- The field `usage` of a job has the totals of all attempts, as USAGE (codec/layout.py). usage:DAY has the totals of a day by
 -- tenant, kind and model; beyond ROWS_MAX rows, further combinations share a row. The budgets among the pool's limits count
--- what is reserved, and the rest of the cost when it is reported (lib/limits.lua).
+-- what is reserved, and the rest of the cost when it is reported (lib/limits.lua); rates of tokens count what is reported
+-- (lib/tokens.lua).
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 job id, 2 token, 3 worker, 4 number of the first report or of the reservation, 5 money (billionths): to reserve, or
@@ -16,6 +17,7 @@
 --- include: announce
 --- include: jobs
 --- include: limits
+--- include: tokens
 
 local USAGE = '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+)$'
 local REPORT_ARGS = 4
@@ -72,7 +74,7 @@ end
 
 -- Adds the reports, without those that an earlier call has added.
 local function record_usage(job, total, first, reserved)
-  local key, before = usage_key(math.floor(now / DAY_MS)), total.cost
+  local key, before, tokens_before = usage_key(math.floor(now / DAY_MS)), total.cost, total.input + total.output
   if first <= total.last then reserved = 0 end -- a repeated call
   job.tenant = redis.call('HGET', job.key, 'tenant') or nil
   for i = FIRST_REPORT, #ARGV, REPORT_ARGS do
@@ -86,6 +88,8 @@ local function record_usage(job, total, first, reserved)
   write_totals(job, total)
   redis.call('PEXPIRE', key, DAYS_MAX * DAY_MS)
   if total.cost - before ~= reserved then limits.spend(job, total.cost - before - reserved) end
+  local used = total.input + total.output - tokens_before
+  if job.debit and used > 0 then tokens.report(job, used) end
 end
 
 local function reserve(job, total, number, money)
@@ -104,5 +108,5 @@ if job.worker ~= ARGV[3] then return { 'stale' } end
 local total, first, money = read_totals(job), tonumber(ARGV[4]), tonumber(ARGV[5])
 if #ARGV < FIRST_REPORT then return reserve(job, total, first, money) end
 record_usage(job, total, first, money)
-if next(collected.freed) then announce.conclude() end
+if next(collected.freed) or next(collected.charged) then announce.conclude() end
 return { 'ok' }

@@ -5,6 +5,7 @@
 
 --- include: groups
 --- include: limits
+--- include: tokens
 
 local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
 local LEASE = '^(%d+) (%d+) (%d+) (.*)$'
@@ -107,11 +108,11 @@ end
 
 function jobs.read_marks(job)
   local marks = redis.call('HMGET', job.key, 'cancel', 'kids', 'watch', 'idem', 'losses', 'alone', 'held', 'opened', 'holds',
-    'emits', 'started', 'hooks')
+    'emits', 'started', 'hooks', 'debit')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
   job.held, job.opened, job.holds = limits.read_bucket(marks[7]), limits.read_bucket(marks[8]), marks[9]
-  job.emits, job.started, job.hooks = marks[10], marks[11], marks[12]
+  job.emits, job.started, job.hooks, job.debit = marks[10], marks[11], marks[12], marks[13]
 end
 
 -- Returns the job; nil: unknown job. A key of a different type counts as unknown; the claim that reaches its entry makes
@@ -337,9 +338,10 @@ local function leave_buckets(job)
   redis.call('HDEL', job.key, 'holds')
 end
 
--- Frees a running job's slot, also under the limits that count the job.
-function jobs.release_slot(job)
+-- Frees a running job's slot, also under the limits that count the job. `ended`: its attempt has ended; nil: the job is requeued.
+function jobs.release_slot(job, ended)
   if job.holds then leave_buckets(job) end
+  if job.debit then tokens.settle(job, ended) end
   bump('running', -1)
   bump(job.spec.running, -1)
   bump('run_ms', math.max(0, now - job.claimed))

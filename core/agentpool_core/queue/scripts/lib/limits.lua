@@ -2,13 +2,15 @@
 -- claim asks `limits.admit` for each job, and `limits.gates_of` for a whole stream.
 --
 -- A limit has a bucket for all its jobs, `NAME`, or one for each key or tenant, `NAME:SHA1`. Jobs that run count in
--- using:BUCKET; starts move the time of GCRA in `limit-times`; money that jobs spend counts in spent:BUCKET:WINDOW, windows
+-- using:BUCKET; starts move the time of GCRA in `limit-times` by one, or by the tokens that the job is expected to use
+-- (lib/tokens.lua corrects them by those that it reports); money that jobs spend counts in spent:BUCKET:WINDOW, windows
 -- being those of the pool's clock since 1970. A job that may not start waits in held:BUCKET, its entry under
 -- the consumer `~held`, so that no head blocks the jobs behind it. When the bucket has room, the first jobs become ready at
 -- their old places; until they start they stay in held:BUCKET with a negative score, which counts them against the room.
 -- `limited` orders the buckets for which jobs wait by the time at which they open; +inf: when a job ends.
 --
--- A limit without `by` and `kinds` covers whole routes: a gate. Its jobs wait in their streams.
+-- A limit without `by` and `kinds` covers whole routes: a gate. Its jobs wait in their streams. A rate of tokens is no gate,
+-- because its jobs differ.
 --
 -- A group of children may have a limit of its own, with the bucket +map:PARENT:GROUP and the number in the group's text.
 --
@@ -17,9 +19,11 @@
 
 --- include: groups
 --- include: jobs
+--- include: tokens
 
 local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
 local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
+local ROUNDING_MS = 0.001 -- of the times of rates
 
 -- Returns the name of the limit of a bucket; '' for a text that no script writes.
 function limits.name_of(bucket)
@@ -46,7 +50,8 @@ function limits.leave(job)
   collected.freed[bucket] = true
 end
 
-limits.rooms = {} -- by bucket: {bucket, left, opens, and for a rate: tat, interval; for jobs at once: counts}
+-- By bucket: {bucket, left, opens, paused, and for a rate: tat, interval, burst, latest (tat), tokens; for jobs at once: counts}.
+limits.rooms = {}
 
 function limits.patience_of()
   local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
@@ -74,7 +79,7 @@ function limits.read(text)
   for _, limit in ipairs(found) do
     limits.named[limit.name] = limit
     limit.kind_set, limit.route_set = set_of(limit.kinds), set_of(limit.routes)
-    limit.gate = not limit.by and not limit.kind_set
+    limit.gate = not limit.by and not limit.kind_set and not limit.tokens
   end
 end
 
@@ -92,11 +97,11 @@ local function limits_of(spec)
   return spec.limits
 end
 
--- Reads the job's key and tenant.
+-- Reads the job's key, tenant and declared tokens.
 local function read_subjects(job)
   if not jobs.has_flag(job, 'k') then return end
-  local v = redis.call('HMGET', job.key, 'limit_key', 'tenant')
-  job.limit_key, job.tenant = v[1], v[2]
+  local v = redis.call('HMGET', job.key, 'limit_key', 'tenant', 'tokens')
+  job.limit_key, job.tenant, job.tokens = v[1], v[2], v[3]
 end
 
 local function bucket_of(limit, job)
@@ -125,25 +130,40 @@ local function measure_of(limit, bucket)
   local amount = number_or(string.match(text or '', '^budget (%d+)\n'), 0)
   if amount > 0 and limit.amount then return { amount = amount, window_ms = limit.window_ms } end
   if limit.amount then return limit end
-  local first, period, burst = string.match(text or '', '^(%d+) ?(%d*) ?(%d*)\n')
-  if not first or (period == '') ~= not limit.count then return limit end
+  local unit, first, period, burst = string.match(text or '', '^(%a*) ?(%d+) ?(%d*) ?(%d*)\n')
+  if not first or (period == '') ~= not limit.count or unit ~= (limit.tokens and 'tokens' or '') then return limit end
   local numbers = { number_or(first, 0), limit.count and number_or(period, 0), limit.count and number_or(burst, 0) }
   for _, number in ipairs(numbers) do
     if number and number < 1 then return limit end
   end
-  return { max_running = numbers[1], count = limit.count and numbers[1], period_ms = numbers[2], burst = numbers[3] }
+  return {
+    max_running = numbers[1], count = limit.count and numbers[1], period_ms = numbers[2], burst = numbers[3], tokens = limit.tokens,
+  }
+end
+
+-- Returns the time at which a room has `need` starts or tokens.
+local function opening_of(room, need)
+  if not room.interval then return room.opens end
+  return math.max(room.paused or 0, room.tat + (need - room.burst) * room.interval)
+end
+
+local function measure_left(room)
+  room.opens = opening_of(room, 1)
+  room.left = math.max(0, math.floor((now - room.opens + ROUNDING_MS) / room.interval) + 1)
 end
 
 -- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
--- burst - 1 intervals.
-local function rate_room(limit, bucket)
+-- burst - 1 intervals. A rate of tokens may have a debt of one burst.
+local function rate_room(limit, bucket, paused)
   local interval = limit.period_ms / limit.count
-  local tolerance = (limit.burst - 1) * interval
+  local latest = now + (limit.tokens and 2 or 1) * limit.burst * interval
   local stored = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
-  local tat = math.max(now, math.min(stored, now + tolerance + interval))
-  local room = { bucket = bucket, tat = tat, interval = interval, left = 0, opens = tat - tolerance }
+  local tat = math.max(now, math.min(stored, latest))
+  local room = {
+    bucket = bucket, tat = tat, interval = interval, burst = limit.burst, latest = latest, tokens = limit.tokens, paused = paused,
+  }
   if stored > tat then collected.charged[bucket] = room end -- of a slower rate: written again, or it would never come nearer
-  if room.opens <= now then room.left = math.floor((now - room.opens) / interval) + 1 end
+  measure_left(room)
   return room
 end
 
@@ -172,19 +192,19 @@ function limits.end_of_pause(text)
 end
 
 -- Returns the room of a bucket: `left` jobs may start now, more from `opens` (ms) on.
-local function room_of(limit, bucket)
+function limits.room_of(limit, bucket)
   local room = limits.rooms[bucket]
   if room then return room end
   local measure = measure_of(limit, bucket)
+  local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
   if measure.count then
-    room = rate_room(measure, bucket)
+    room = rate_room(measure, bucket, paused)
   elseif measure.amount then
     room = budget_room(measure, bucket)
   else
     local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
     room = { bucket = bucket, left = measure.max_running - used, opens = math.huge, counts = true }
   end
-  local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
   if paused then
     room.left, room.opens = 0, room.counts and paused or math.max(room.opens, paused)
   end
@@ -192,12 +212,13 @@ local function room_of(limit, bucket)
   return room
 end
 
--- Takes `n` starts from a room.
+-- Takes `n` starts or tokens from a room; negative: returns tokens.
 function limits.charge(room, n)
-  room.left = room.left - n
-  if n > 0 and room.interval then
-    room.tat = room.tat + n * room.interval
-    room.opens = room.opens + n * room.interval
+  if not room.interval then
+    room.left = room.left - n
+  elseif n ~= 0 then
+    room.tat = math.max(now, math.min(room.tat + n * room.interval, room.latest))
+    measure_left(room)
     collected.charged[room.bucket] = room
   end
 end
@@ -207,7 +228,7 @@ function limits.gates_of(route)
   local rooms = {}
   for _, limit in ipairs(limits.all or {}) do
     if limit.gate and (not limit.route_set or limit.route_set[route]) then
-      rooms[#rooms + 1] = room_of(limit, limit.name)
+      rooms[#rooms + 1] = limits.room_of(limit, limit.name)
     end
   end
   return rooms
@@ -222,7 +243,7 @@ function limits.limit_of(bucket)
 end
 
 -- Returns the limits of a job's spec with their buckets, and that of its group.
-local function buckets_of(job)
+function limits.buckets_of(job)
   local found = {}
   read_subjects(job)
   if jobs.has_flag(job, 'm') then
@@ -238,12 +259,18 @@ local function buckets_of(job)
   return found
 end
 
+-- Whether an earlier job waits for the tokens of a room: smaller jobs would take them from a large one for ever.
+local function is_behind(room, job)
+  local first = room.tokens and redis.call('ZRANGEBYSCORE', held_key(room.bucket), '0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
+  return first and tonumber(first) < tonumber(limits.order_of(job))
+end
+
 -- Returns the bucket that holds the job; or nil and the rooms that its start takes.
 local function holder_of(job)
   local rooms = {}
-  for _, pair in ipairs(buckets_of(job)) do
-    local room = room_of(pair[1], pair[2])
-    if room.left <= 0 then return pair[2] end
+  for _, pair in ipairs(limits.buckets_of(job)) do
+    local room = limits.room_of(pair[1], pair[2])
+    if room.left < tokens.need_of(room, job) or is_behind(room, job) then return pair[2] end
     rooms[#rooms + 1] = room
   end
   return nil, rooms
@@ -251,8 +278,9 @@ end
 
 local function take_rooms(job, rooms)
   local held = {}
+  tokens.debit(job, rooms)
   for _, room in ipairs(rooms) do
-    limits.charge(room, 1)
+    if not room.tokens then limits.charge(room, 1) end
     if room.counts then
       held[#held + 1] = room.bucket
       redis.call('SADD', PREFIX .. 'using:' .. room.bucket, job.id)
@@ -273,10 +301,11 @@ local function note_waiting(bucket, opens)
 end
 
 local function hold(job, bucket)
+  local room = limits.rooms[bucket]
   redis.call('XCLAIM', job.spec.stream, GROUP, HELD, 0, job.entry, 'JUSTID')
+  if not is_behind(room, job) then note_waiting(bucket, opening_of(room, tokens.need_of(room, job))) end
   redis.call('ZADD', held_key(bucket), limits.order_of(job), job.id)
   redis.call('HSET', job.key, 'held', bucket, 'mark', '1')
-  note_waiting(bucket, limits.rooms[bucket].opens)
   bump('held', 1)
   bump('h' .. job.spec.place, 1)
   bump('w:' .. limits.name_of(bucket), 1)
@@ -363,6 +392,15 @@ function limits.spend(job, cost)
   end)
 end
 
+-- Takes `n` tokens from a bucket that a running job counts in; negative: returns them.
+function limits.correct(bucket, n)
+  limits.read()
+  local limit = limits.limit_of(bucket)
+  if not limit or not limit.tokens or n == 0 then return end
+  limits.charge(limits.room_of(limit, bucket), n)
+  if n < 0 then collected.freed[bucket] = true end
+end
+
 -- Pauses the limits of a job's key and tenant for `ms`; without such limits its rates; without these its route.
 function limits.pause(job, ms)
   limits.read()
@@ -388,23 +426,28 @@ local function left_of_route(route)
   return left
 end
 
+-- Returns a job that waits for the bucket; nil, and removes the id, if no such job does.
+local function held_job(id, bucket)
+  local job = jobs.load(id)
+  if job and not job.broken and job.state == 'queued' and job.held == bucket then
+    read_subjects(job)
+    return job
+  end
+  redis.call('ZREM', held_key(bucket), id)
+end
+
 -- Makes a held job ready. Returns whether it counts against the room: a job of a full route would keep the room from jobs of
 -- other routes; it is admitted, or held again, when its route has room. `left_of`: by route, jobs that it lets start.
-local function let_go(id, bucket, left_of)
-  local job = jobs.load(id)
-  if not job or job.broken or job.state ~= 'queued' or job.held ~= bucket then
-    redis.call('ZREM', held_key(bucket), id)
-    return false
-  end
+local function let_go(job, bucket, left_of)
   local route = job.spec.route
   left_of[route] = (left_of[route] or left_of_route(route)) - 1
   local counts = left_of[route] >= 0
   redis.call('HDEL', job.key, 'held')
   if counts then
     redis.call('HSET', job.key, 'opened', bucket)
-    redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), id)
+    redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), job.id)
   else
-    redis.call('ZREM', held_key(bucket), id)
+    redis.call('ZREM', held_key(bucket), job.id)
   end
   bump('held', -1)
   bump('h' .. job.spec.place, -1)
@@ -413,12 +456,39 @@ local function let_go(id, bucket, left_of)
   return counts
 end
 
+-- Returns how many starts or tokens the jobs will take that the bucket has let go, and that have not started.
+local function promised_of(room, key)
+  local count, sum = redis.call('ZCOUNT', key, '-inf', '(0'), 0
+  if not room.tokens then return count end
+  if count >= OPEN_MAX then return math.huge end
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(0')) do
+    local job = jobs.load(id)
+    if job then read_subjects(job) end
+    sum = sum + (job and tokens.need_of(room, job) or 0)
+  end
+  return sum
+end
+
+-- Makes jobs that wait for the bucket ready, as far as it has room beside the promised. Returns the room that is left, how much
+-- is promised then, and how much the first job needs that stays.
+local function let_go_of(bucket, room, key)
+  local promised, left_of = promised_of(room, key), {}
+  local left = (room.tokens and room.left or math.min(room.left, OPEN_MAX)) - promised
+  for _, id in ipairs(left > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}) do
+    local job = held_job(id, bucket)
+    local need = job and tokens.need_of(room, job)
+    if job and need > left then return left, promised, need end
+    if job and let_go(job, bucket, left_of) then left, promised = left - need, promised + need end
+  end
+  return left, promised, 1
+end
+
 -- Makes the first jobs that wait for the bucket ready, as many as it has room for.
 local function open_bucket(bucket)
   limits.read()
   local limit = limits.limit_of(bucket)
   if not collected.charged[bucket] then limits.rooms[bucket] = nil end -- jobs have left it since it was read
-  local room = limit and room_of(limit, bucket) or { left = math.huge } -- the limit is gone
+  local room = limit and limits.room_of(limit, bucket) or { left = math.huge } -- the limit is gone
   local route = string.match(bucket, '^~(.+)$')
   if route or (limit and limit.gate) then
     redis.call('ZREM', LIMITED, bucket)
@@ -426,14 +496,11 @@ local function open_bucket(bucket)
   end
   if route then redis.call('HDEL', COUNTERS, 'p:' .. route) end
   local key = held_key(bucket)
-  local most = math.min(room.left, OPEN_MAX) - redis.call('ZCOUNT', key, '-inf', '(0')
-  local ids = most > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}
-  local left, left_of = most, {}
-  for _, id in ipairs(ids) do
-    if left > 0 and let_go(id, bucket, left_of) then left = left - 1 end
-  end
+  local left, promised, need = let_go_of(bucket, room, key)
   if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
     redis.call('ZREM', LIMITED, bucket)
+  elseif room.tokens then -- jobs that are let go look here again when they start
+    note_waiting(bucket, need > left and (need + promised <= room.burst and opening_of(room, need + promised) or math.huge) or now)
   elseif room.left <= 0 then
     note_waiting(bucket, room.opens)
   else

@@ -77,6 +77,7 @@ local function read_limits(text)
     if not (is_list(limit.kinds) and is_list(limit.routes)) then return false end
     if limit.amount ~= nil then return is_number(limit.amount) and is_number(limit.window_ms) end
     if limit.count == nil then return is_number(limit.max_running) end
+    if limit.tokens ~= nil and limit.tokens ~= true then return false end
     return is_number(limit.count) and is_number(limit.period_ms) and is_number(limit.burst)
   end
   local readable, found = pcall(cjson.decode, text or '[]')

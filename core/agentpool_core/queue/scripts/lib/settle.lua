@@ -46,6 +46,8 @@ end
 
 local DEFERRING = { failed = true, waiting = true, overloaded = true, unfit = true, unknown_kind = true }
 
+local ENDING = { succeeded = true, failed = true, dead = true, cancelled = true }
+
 local function repeated(job, verb)
   if job.state == 'queued' and DEFERRING[verb] then return outcome_of_wait(job, verb) end
   return REPEATED[verb .. ' ' .. job.state] or 'stale'
@@ -111,7 +113,7 @@ function settle.one(id, token, worker, verb, text, number)
   if not job or job.token ~= tonumber(token) then return 'stale' end
   if job.worker ~= worker then return 'stale' end
   if job.state ~= 'running' then return repeated(job, verb) end
-  jobs.release_slot(job)
+  jobs.release_slot(job, ENDING[verb])
   if verb == 'succeeded' then
     drop_entry(job.spec.stream, job.entry)
     jobs.finish(job, 'succeeded', 'result', text)

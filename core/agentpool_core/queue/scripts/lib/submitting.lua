@@ -213,6 +213,7 @@ local function write_extras(job, extras, ttl)
   if extras.delay then field('due', now + extras.delay) end
   if extras.limit_key then field('limit_key', extras.limit_key) end
   if extras.tenant then field('tenant', extras.tenant) end
+  if extras.tokens then field('tokens', extras.tokens) end
   if ttl then field('expires', now + ttl) end
   if extras.key then
     job.idem = extras.key .. ' ' .. extras.idem
@@ -236,7 +237,7 @@ local function store(request)
   if ttl then flags = flags .. 't' end
   if parents then flags = flags .. 'a' end
   if extras.trace then flags = flags .. 'x' end
-  if extras.limit_key or extras.tenant then flags = flags .. 'k' end
+  if extras.limit_key or extras.tenant or extras.tokens then flags = flags .. 'k' end
   if extras.tenant then flags = flags .. 'n' end
   if extras.child and extras.child.group then flags = flags .. 'g' end
   if extras.child and extras.child.most then flags = flags .. 'm' end
