@@ -148,6 +148,10 @@ PANELS: tuple[View, ...] = (
                    "spent {{limit}} {{pool}}"),
                   (f"max by (namespace, pool, limit) (agentpool_pool_budget_amount{{{OF_POOL}}})",
                    "amount {{limit}} {{pool}}"))),
+    View(row=POOL, title="Longest waits by tenant", text="The wait of a tenant's oldest ready job, for the ten tenants "
+         "with the longest waits. Jobs that a limit holds are not among them.", unit="s", needs="jobs with tenants",
+         queries=((_top(f"max by (namespace, pool, tenant) (agentpool_pool_tenant_oldest_wait_seconds{{{OF_POOL}}})"),
+                   "{{tenant}} {{pool}}"),)),
     View(row=POOL, title="Scheduled and blocked", text="Jobs that wait for their time, or for other jobs.",
          queries=((_by_pool("agentpool_pool_scheduled_jobs"), "scheduled {{pool}}"),
                   (_by_pool("agentpool_pool_blocked_jobs"), "blocked {{pool}}"))),
@@ -157,8 +161,10 @@ PANELS: tuple[View, ...] = (
     View(row=POOL, title="Dispatch latency", text="Time from ready to claimed, first attempts. Milliseconds while a "
          "slot is free.", unit="s",
          queries=((_quantile(0.5), "p50"), (_quantile(0.95), "p95"), (_quantile(0.99), "p99"))),
-    View(row=POOL, title="Running against slots", text="Running jobs, and the slots of the live workers.",
+    View(row=POOL, title="Running against slots", text="Running jobs, the slots that they take, and the slots of the "
+         "live workers.",
          queries=((_by_pool("agentpool_pool_running_jobs"), "running {{pool}}"),
+                  (_by_pool("agentpool_pool_slots_used"), "used {{pool}}"),
                   (_by_pool("agentpool_pool_slots"), "slots {{pool}}"))),
     View(row=POOL, title="Running by route", text="Running jobs and limit of each route.",
          queries=((f"max by (namespace, pool, route) (agentpool_pool_route_running_jobs{{{OF_POOL}}})",

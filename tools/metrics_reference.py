@@ -32,8 +32,8 @@ Every metric, generated from the code by `make generate`. Counters end in `_tota
 
 Cardinality is bounded: a metric has at most one series for each combination of its labels' values, and a histogram one
 for each bucket and two more of each. The [table of labels](#labels) says how many values each may have. Nothing that a
-caller makes up becomes a value without end: neither ids of jobs, nor paths, nor names of callers, nor kinds. Workers
-come and go, so their series carry `pod` and `pool` from the PodMonitor.
+caller makes up becomes a value without end: neither ids of jobs, nor paths, nor names of callers, kinds and tenants.
+Workers come and go, so their series carry `pod` and `pool` from the PodMonitor.
 """
 
 
@@ -71,6 +71,7 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
     from agentpool_core.spec.queue import MAX_LIMITS
     from agentpool_core.spec.routes import MAX_ROUTES
     from agentpool_gateway.http.middleware import METHODS
+    from agentpool_operator.queue.reader import NAMED_TENANTS
     from agentpool_operator.scaling.decision import Cap
     from agentpool_worker.slots.observation import Reason
     from agentpool_worker.telemetry.label_limiter import LabelLimiter
@@ -84,6 +85,10 @@ def label_bounds() -> dict[tuple[str, str], tuple[str, str]]:
         ("operator", "by"): (str(len(Cap)), "what caps a pool; one at a time for each pool"),
         ("operator", "route"): (f"{MAX_ROUTES + 1} a pool", "`spec.routes`, and `default`"),
         ("operator", "limit"): (f"{MAX_LIMITS} a pool", "`spec.queue.limits`"),
+        ("operator", "tenant"): (
+            f"{NAMED_TENANTS + 1} a pool",
+            "the first in the list of longest waits; the rest is `other`",
+        ),
         ("operator", "priority"): (str(len(Priority)), "critical, task, info"),
         ("operator", "direction"): ("2", "up, down"),
         ("worker", "kind"): (f"{kinds} a worker", "the first kinds that come; the rest counts as `other`"),
@@ -124,6 +129,7 @@ def operator_registry() -> CollectorRegistry:
     declared = Declared(resource={"metadata": {"uid": "u"}}, spec=spec)
     pool = Pool(ref=PoolRef("ns", "pool"), declared=declared, room=Room(placeable=1))
     pool.queue.backlog = Backlog()
+    pool.queue.tenant_waits = {"tenant": 0.0}
     budget = BudgetUse(limit="budget", amount=1, spent=0, resets_at_ms=0)
     limit = LimitSnapshot(
         name="budget", by=None, text="", waiting=0, routes=(), free=None, interval_ms=None, budget=budget

@@ -222,6 +222,8 @@ def queue_document(snapshot: QueueSnapshot, pool: PoolRef) -> Document:
         "depth": snapshot.queued + snapshot.held + snapshot.scheduled + snapshot.blocked,
         "queued": snapshot.queued,
         "running": snapshot.running,
+        "slots": snapshot.slots,
+        "slots_used": snapshot.slots_used,
         "scheduled": snapshot.scheduled,
         "blocked": snapshot.blocked,
         "waiting": snapshot.waiting,
@@ -277,6 +279,7 @@ def _route_document(route: RouteSnapshot) -> Document:
     return {
         "name": route.name,
         "limit": route.limit,
+        "slots": route.slots,
         "running": route.running,
         "paused_ms": route.paused_ms,
         "queued": {priority.value: route.queued.get(priority, 0) for priority in Priority},

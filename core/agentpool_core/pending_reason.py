@@ -82,8 +82,8 @@ def _in_queue(job: Job, queue: QueueSnapshot) -> str:
     free = [worker for worker in queue.live_workers if worker.name not in queue.cordoned]
     if not free:
         return "no worker claims jobs: `kubectl describe agentpool` and `agentpool doctor` show the cause"
-    slots = sum(worker.slots for worker in free)
-    if sum(worker.running for worker in free) >= slots:
+    slots, jobs = sum(worker.slots for worker in free), sum(worker.running for worker in free)
+    if jobs * queue.slots_per_job >= slots:
         of_workers = f"of {format_count(len(free), 'worker')}"
         return f"all {format_count(slots, 'slot')} {of_workers} are in use ({_backlog(job, route)})"
     if route is not None and route.slots > 1:

@@ -313,6 +313,8 @@ QUEUE = record(
     depth=COUNT,
     queued=COUNT,
     running=COUNT,
+    slots=COUNT | {"description": "Of the workers with an unexpired lease."},
+    slots_used=COUNT | {"description": "That the running jobs take."},
     scheduled=COUNT,
     blocked=COUNT,
     waiting=COUNT | {"description": "Started jobs that wait for a signal or a time, without a slot."},
@@ -325,6 +327,7 @@ QUEUE = record(
         record(
             name=TEXT,
             limit=nullable(COUNT),
+            slots=COUNT | {"description": "That a job takes."},
             running=COUNT,
             paused_ms=COUNT | {"description": "Time until jobs start again after a handler's overload; 0: not paused."},
             queued=record(**{priority.value: COUNT for priority in Priority}),

@@ -37,6 +37,7 @@ OVERVIEW_ROW: Schema = {
         "running": COUNT,
         "dead": COUNT,
         "slots": COUNT,
+        "slots_used": COUNT | {"description": "That the running jobs take."},
         "workers": COUNT | {"description": "With an unexpired lease."},
         "oldest_wait_ms": nullable(COUNT),
         "ready_replicas": nullable(COUNT),
@@ -77,4 +78,9 @@ WORKER = record(
     last_failure=nullable(record(job_id=TEXT, at_ms=COUNT, error=nullable(TEXT)))
     | {"description": "Latest failure of a job on the worker, among the newest events."},
 )
-WORKERS = record(pool=TEXT, taken_at_ms=COUNT, workers=rows(WORKER))
+WORKERS = record(
+    pool=TEXT,
+    taken_at_ms=COUNT,
+    plain=FLAG | {"description": "Whether each job of the pool takes one slot."},
+    workers=rows(WORKER),
+)

@@ -10,19 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
-import json
 import re
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from agentpool_core.errors import ClusterError, SettingError
+from agentpool_core.errors import ClusterError, SettingError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
-from agentpool_core.spec.routes import MAX_KINDS
-from agentpool_local.errors import NotReadyError
+from agentpool_core.queue import Inspector, connect
+from agentpool_local.app_check import read_routes
+from agentpool_local.errors import AppError, NotReadyError
 from agentpool_local.stack.cluster import open_kubeconfig
 from agentpool_local.stack.stack import NAMESPACE, SECRET
 from agentpool_worker.reload import changed_files
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
 POLL_SECONDS = 0.5
 READY_SECONDS = 30.0  # for the operator to configure the pool
 RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"  # `kubectl rollout restart` sets the same annotation
-IMPORT_SECONDS = 20.0  # of the user's module
+PAUSING = "agentpool-pause"  # field manager of a pause of an earlier run
 MAX_NAME_CHARS = 50
 FORM = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*", re.ASCII)
 
@@ -93,10 +92,19 @@ class AppPool:
             },
         }
 
-    async def start(self, kubeconfig: Path) -> None:
-        """Apply the pool and wait until the pool takes jobs. Raises NotReadyError."""
+    async def check(self) -> None:
+        """Import the App. Raises AppError for an App that no worker could serve."""
+        await read_routes(self.app, self.directory)
+
+    async def start(self, kubeconfig: Path, redis_url: str) -> None:
+        """Apply the pool and wait until the pool takes jobs. Raises NotReadyError.
+
+        A pool whose queue is paused, since an earlier run, stays paused.
+        """
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         async with open_kubeconfig(kubeconfig) as cluster:
+            if await _is_paused(self.ref, redis_url):
+                await self._begin_paused(cluster)
             await self._apply(cluster, None)
             while not (state := await cluster.pool(self.ref)) or not state.ready:
                 if asyncio.get_running_loop().time() > deadline:
@@ -121,8 +129,17 @@ class AppPool:
                     reported = await self._report(cluster, reported, say)
 
     async def _apply(self, cluster: Cluster, restarted_at: str | None) -> None:
-        routes = await read_routes(self.app, self.directory)
+        try:
+            routes = await read_routes(self.app, self.directory)
+        except AppError:  # the workers report the error, and the pool's status repeats it
+            routes = []
         await cluster.apply(paths.agentpools(NAMESPACE, self.name), self.manifest(restarted_at, routes))
+
+    async def _begin_paused(self, cluster: Cluster) -> None:
+        """Create the pool, paused; `agentpool-pause` owns the field, so a change of the code resumes nothing."""
+        body = self.manifest()
+        body["spec"]["paused"] = True
+        await cluster.apply(paths.agentpools(NAMESPACE, self.name), body, manager=PAUSING)
 
     async def _report(self, cluster: Cluster, reported: str, say: Callable[[str], None]) -> str:
         """Report a new reason why the pool is not ready; return the reason."""
@@ -135,31 +152,15 @@ class AppPool:
         return reason
 
 
-async def read_routes(app: str, directory: Path) -> list[Any]:
-    """Return the routes of an App, which a process of its own imports; none if that fails, as the workers will report.
-
-    An App of more kinds than a route may list gets none, too: its kinds take the default route.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "agentpool_core", "schemas", app, "-o", "json"),
-        cwd=directory,
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-    )
+async def _is_paused(pool: PoolRef, redis_url: str) -> bool:
+    """Return whether the queue of the pool is paused; a new queue is not."""
+    redis = connect(redis_url)
     try:
-        async with asyncio.timeout(IMPORT_SECONDS):
-            output, _ = await process.communicate()
-    except TimeoutError:
-        return []
+        return (await Inspector(redis).settings(pool)).paused
+    except UnknownPoolError:
+        return False
     finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        return []
-    routes = json.loads(output.splitlines()[-1])["routes"]  # the module may print too
-    return routes if len(routes[0]["kinds"]) <= MAX_KINDS else []
+        await redis.aclose()
 
 
 def _is_there(module: str, directory: Path) -> bool:

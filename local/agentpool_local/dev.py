@@ -52,9 +52,11 @@ async def run_dev(
         stack = Stack(options, workspace, kept, sink=labels.line, progress=say)
         with Interrupts(hurry=stack.kill) as interrupts:
             try:
+                if app:
+                    await app.check()
                 await stack.start()
                 if app:
-                    await app.start(stack.kubeconfig)
+                    await app.start(stack.kubeconfig, stack.redis_url)
                 labels.release()
                 say(next_steps(stack, app, seconds=time.monotonic() - began))
                 async with following(app, stack, say):

@@ -2,6 +2,7 @@
 
     AgentPoolError
     └── LocalError
+        ├── AppError            an App that no worker could serve
         ├── ChildDiedError      a part of the system ended
         ├── NotReadyError       a part did not become ready in time
         └── MissingPartError    a file or program of the installation is absent
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 class LocalError(AgentPoolError):
     """The local system cannot go on."""
+
+
+class AppError(LocalError):
+    """The App of `agentpool dev` cannot be imported, or is none."""
+
+    exit_code = 2
 
 
 class ChildDiedError(LocalError):

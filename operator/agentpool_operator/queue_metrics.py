@@ -2,7 +2,8 @@
 
 Built from the registry at each scrape, so an absent or unreadable pool has no series, and no pool has while a different
 operator leads: unknown is absent, never zero. Cardinality: for each pool at most its routes times three priorities,
-and its limits by name, never by key; its spec bounds both. `health` serves it with `metrics`.
+and its limits by name, never by key; its spec bounds both. Tenants have a bounded number of names. `health` serves it
+with `metrics`.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class QueueMetrics:
         read = [(pool, pool.snapshot) for pool in pools if pool.snapshot is not None]
         yield from _routes(read)
         yield from _limits(read)
+        yield _tenants(read)
         yield from _gauges(read)
         yield from _counters(read)
         yield _held_devices(read)
@@ -90,6 +92,18 @@ def _limits(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     yield from (waiting, spent, amount)
 
 
+def _tenants(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
+    waits = GaugeMetricFamily(
+        "agentpool_pool_tenant_oldest_wait_seconds",
+        "Wait of a tenant's oldest ready job, of the ten tenants with the longest waits; read each half minute.",
+        labels=(*POOL, "tenant"),
+    )
+    for pool, _ in read:
+        for tenant, seconds in pool.queue.tenant_waits.items():
+            waits.add_metric([*_names(pool), tenant], seconds)
+    return waits
+
+
 def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
     scheduled = GaugeMetricFamily("agentpool_pool_scheduled_jobs", "Jobs that wait for their time.", labels=POOL)
     blocked = GaugeMetricFamily("agentpool_pool_blocked_jobs", "Jobs that wait for other jobs.", labels=POOL)
@@ -101,14 +115,16 @@ def _gauges(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:
         "agentpool_pool_quarantined_jobs", "Ready jobs that wait to run alone.", labels=POOL
     )
     slots = GaugeMetricFamily("agentpool_pool_slots", "Slots of all live workers.", labels=POOL)
+    used = GaugeMetricFamily("agentpool_pool_slots_used", "Slots that running jobs take.", labels=POOL)
     for pool, snapshot in read:
         scheduled.add_metric(_names(pool), snapshot.scheduled)
         blocked.add_metric(_names(pool), snapshot.blocked)
         waiting.add_metric(_names(pool), snapshot.waiting)
         dead.add_metric(_names(pool), snapshot.dead)
         quarantined.add_metric(_names(pool), snapshot.quarantined)
-        slots.add_metric(_names(pool), sum(worker.slots for worker in snapshot.live_workers))
-    yield from (scheduled, blocked, waiting, dead, quarantined, slots)
+        slots.add_metric(_names(pool), snapshot.slots)
+        used.add_metric(_names(pool), snapshot.slots_used)
+    yield from (scheduled, blocked, waiting, dead, quarantined, slots, used)
 
 
 def _counters(read: list[tuple[Pool, QueueSnapshot]]) -> Iterator[Metric]:

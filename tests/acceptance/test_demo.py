@@ -80,6 +80,7 @@ def test_every_job_succeeds_once_and_the_workers_go(program, small_input, output
     assert "## Source" in report
     assert "This page tells what part 3 is for." in report
     assert "settings5.yaml defines name." in report
+    assert "\nnext:\n" in running.output
     assert running.left_behind() == []
 
 

@@ -68,7 +68,7 @@ async def greet(payload: Greeting, ctx) -> str:
 
 
 def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
-    """With `--state` the next start has the exports of the last one, and ends the job that waited.
+    """With `--state` the next start has the exports of the last one and its pause, and ends the job that waited.
 
     The model of the handler is published: a payload that does not fit is refused at the submit.
     """
@@ -81,16 +81,27 @@ def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
         assert job, submitted.stderr
         refused = first.agentpool("submit", "greet", '{"name": 5}', "--pool=my-agent")
         assert (refused.returncode, "payload.name" in refused.stderr) == (1, True), refused.stderr
+        assert first.agentpool("pause", "--pool=my-agent").returncode == 0
+        eventually(lambda: paused(first), "the operator has paused the queue")
     finally:
         first.close()
     second = DevSystem(*arguments, cwd=tmp_path)
     try:
         exports = [(s.kubeconfig, s.redis_url, s.gateway_url, s.token) for s in (first, second)]
         assert exports[0] == exports[1]
+        assert paused(second)
+        assert second.agentpool("resume", "--pool=my-agent").returncode == 0
+        (tmp_path / "my_agent.py").write_text(AGENT.replace("Hello", "Good day,"))
+        second.until("my_agent.py changed")
         done = second.agentpool("wait", job, "--pool=my-agent", "--timeout=60s")
-        assert "Hello Ada" in done.stdout, done.stdout + done.stderr
+        assert "Good day, Ada" in done.stdout, done.stdout + done.stderr
+        assert not paused(second)
     finally:
         second.close()
+
+
+def paused(system):
+    return json.loads(system.agentpool("queue", "--pool=my-agent", "-o", "json").stdout)["paused"]
 
 
 @needs_kubectl
@@ -329,6 +340,7 @@ def test_a_port_in_use_is_refused_by_name(program, taken_port, flag):
     [
         (["--redis=redis://127.0.0.1:1/0"], "no Redis answers at redis://127.0.0.1:1/0"),
         (["--node=big,nvidia.com/gpu=lots"], "error: --node: 'big,nvidia.com/gpu=lots': nvidia.com/gpu: 'lots' is not"),
+        (["json:app"], "error: app 'json:app': json has no 'app'; write app = App() there"),
         (["--image=nothing"], "error: --image: 'nothing': is not NAME=DIR"),
     ],
 )

@@ -23,7 +23,7 @@ FILES = re.compile(r"<!-- file: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
         (
             "from-celery.md",
             "images:app",
-            ["['0.png in 128 px', '1.png in 128 px', '2.png in 128 px']", " failed "],
+            ["['0.png in 128 px', '1.png in 128 px', '2.png in 128 px']", " failed ", "the sum is 5"],
         ),
         ("first-agent.md", "summarizer:app", ['"Queues   A queue keeps order"', " failed "]),
         (

@@ -11,6 +11,7 @@ import pytest
 from tests.chart.rendering import ROOT, manifests
 from tests.chart.test_rbac import granted, roles_of
 from tests.fixtures.local_system import eventually
+from tests.fixtures.redis import free_port
 from tests.fixtures.release_ground import Ground
 
 PAGE = ROOT / "docs/install.md"
@@ -85,6 +86,28 @@ def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
     assert [name for name in left.splitlines() if not name.startswith("No resources")] == []
     if helm_ground.record is not None:
         assert unlawful(asked(helm_ground), allowed({})) == set()
+
+
+def block(mark: str) -> str:
+    """Return the page's commands with a mark of their own."""
+    (found,) = re.findall(rf"<!-- tested: {mark} -->\n```sh\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    return str(found)
+
+
+@pytest.mark.timeout(300)
+def test_a_shared_installation_serves_callers_of_the_gateway(helm_ground: Ground):
+    """The gateway answers at a port of its own, because the devcluster's pods share the ports, and forwards none."""
+    if helm_ground.record is None:
+        pytest.skip("a real cluster's pods cannot be reached from here")
+    secret, echo = page_blocks()[0], next(text for text in page_blocks() if "name: echo" in text)
+    port = free_port()
+    ports = f"--set gateway.port={port} --set gateway.metricsPort={free_port()} --set gateway.replicas=1"
+    gateway = re.sub(r"kubectl .* port-forward .*\n", "", block("gateway")).replace(
+        "127.0.0.1:8088", f"127.0.0.1:{port}"
+    )
+    helm_ground.shell(f"{secret}\nkubectl create namespace research\n{block('shared')}\n{echo}")
+    answer = helm_ground.shell(gateway.replace("--set gateway.enabled", f"{ports} --set gateway.enabled"))
+    assert '"result":{"over":"http"}' in answer
 
 
 @pytest.mark.timeout(400)

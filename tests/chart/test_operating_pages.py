@@ -13,7 +13,7 @@ import pytest
 from tests.chart.rendering import ROOT
 from tests.fixtures.release_ground import Ground
 
-PAGES = ("runbooks", "operate", "slo", "deploying", "gpus", "external-autoscalers", "redis", "faq")
+PAGES = ("runbooks", "operate", "slo", "deploying", "autoscaling", "gpus", "external-autoscalers", "redis", "faq")
 MONITORS = {"ServiceMonitor": "servicemonitors", "PodMonitor": "podmonitors", "PrometheusRule": "prometheusrules"}
 KIND = """
 apiVersion: apiextensions.k8s.io/v1

@@ -301,6 +301,8 @@ export interface PoolOverview {
   running?: number;
   dead?: number;
   slots?: number;
+  /** That the running jobs take. */
+  slots_used?: number;
   /** With an unexpired lease. */
   workers?: number;
   oldest_wait_ms?: number | null;
@@ -329,6 +331,10 @@ export interface Queue {
   depth: number;
   queued: number;
   running: number;
+  /** Of the workers with an unexpired lease. */
+  slots: number;
+  /** That the running jobs take. */
+  slots_used: number;
   scheduled: number;
   blocked: number;
   /** Started jobs that wait for a signal or a time, without a slot. */
@@ -343,6 +349,8 @@ export interface Queue {
   routes: Array<{
     name: string;
     limit: number | null;
+    /** That a job takes. */
+    slots: number;
     running: number;
     /** Time until jobs start again after a handler's overload; 0: not paused. */
     paused_ms: number;

@@ -14,7 +14,6 @@ RESERVED = "reserved for jobs in quarantine"
 
 def headline(snapshot: QueueSnapshot) -> str:
     """Return the figures of the whole pool, in two lines."""
-    slots = sum(worker.slots for worker in snapshot.workers)
     waits = [
         f"{snapshot.queued} queued",
         f"{snapshot.scheduled} scheduled",
@@ -25,11 +24,12 @@ def headline(snapshot: QueueSnapshot) -> str:
     ]
     if snapshot.held:
         waits.insert(1, f"{snapshot.held} held by limits")
+    workers = format_count(len(snapshot.live_workers), "worker")
     if snapshot.quarantined:
         waits.insert(1, f"{snapshot.quarantined} in quarantine")
     works = [
         f"{snapshot.running} running",
-        f"{format_count(slots, 'slot')} in {format_count(len(snapshot.workers), 'worker')}",
+        f"{snapshot.slots_used} of {format_count(snapshot.slots, 'slot')} used in {workers}",
         _prospect(snapshot),
     ]
     return ", ".join(waits) + "\n" + ", ".join(works)
@@ -66,7 +66,7 @@ def limits_table(snapshot: QueueSnapshot) -> str:
 
 
 def workers_table(snapshot: QueueSnapshot) -> str:
-    """Return the table of workers; `lost` after the end of the lease."""
+    """Return the table of workers, with running jobs and slots of each; `lost` after the end of the lease."""
     rows = [
         (
             worker.name,
@@ -77,4 +77,4 @@ def workers_table(snapshot: QueueSnapshot) -> str:
         )
         for worker in snapshot.workers
     ]
-    return table(("worker", "slots", "lease", "host", "note"), rows) if rows else "no workers"
+    return table(("worker", "jobs/slots", "lease", "host", "note"), rows) if rows else "no workers"

@@ -18,7 +18,7 @@ from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
 POOL_HEADERS = ("pool", "status", "workers", "running", "slots", "queued", "depth", "failed", "oldest")
 WIDE_POOL_HEADERS = (*POOL_HEADERS, "ready", "desired", "max", "reason")
 SCHEDULE_HEADERS = ("schedule", "kind", "due", "time zone", "next", "last", "outcome", "job")
-WORKER_HEADERS = ("worker", "slots", "lease", "host", "note")
+WORKER_HEADERS = ("worker", "jobs/slots", "lease", "host", "note")
 
 
 def pool_row(reading: PoolReading, *, wide: bool) -> Row:
@@ -69,7 +69,7 @@ def _figures(reading: PoolReading) -> Sequence[object]:
         status_of(queue),
         len(queue.live_workers),
         queue.running,
-        sum(worker.slots for worker in queue.live_workers),
+        f"{queue.slots_used}/{queue.slots}",
         queue.queued,
         queue_document(queue, reading.pool)["depth"],
         queue.dead,
@@ -130,5 +130,5 @@ def worker_rows(reading: PoolReading, *, with_pool: bool) -> Iterator[Row]:
 def _worker_cells(worker: WorkerSnapshot, queue: QueueSnapshot | None) -> tuple[object, ...]:
     lives = queue is not None and queue.lives(worker)
     reserved = RESERVED if queue is not None and worker.name == queue.reserved else None
-    slots = f"{worker.running}/{worker.slots}"
-    return (worker.name, slots, "live" if lives else "lost", worker.host, worker.note or reserved)
+    jobs = f"{worker.running}/{worker.slots}"
+    return (worker.name, jobs, "live" if lives else "lost", worker.host, worker.note or reserved)

@@ -1,6 +1,7 @@
-"""The screen of `agentpool top`, drawn with rich: waiting jobs as bars, each worker's slots as cells.
+"""The screen of `agentpool top`, drawn with rich: waiting jobs as bars, and the slots of each worker as cells.
 
-Pure: a snapshot in, a renderable out. Colours repeat information that the text has too.
+Cells are drawn where each job takes one slot. Pure: a snapshot in, a renderable out. Colours repeat information that
+the text has too.
 """
 
 from __future__ import annotations
@@ -75,12 +76,13 @@ def _bar(route: RouteSnapshot, longest: int) -> Text:
 
 def _workers(snapshot: QueueSnapshot) -> Table:
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for header in ("WORKER", "SLOTS", "LEASE", ""):
+    for header in ("WORKER", "JOBS/SLOTS", "LEASE", ""):
         grid.add_column(header, header_style="bright_black", no_wrap=True)
     for worker in snapshot.workers[:MOST_WORKERS]:
         left = format_duration(worker.lease_expires_at_ms - snapshot.taken_at_ms)
         lease = Text(left) if snapshot.lives(worker) else Text("lost", style="red")
-        grid.add_row(Text(one_line(worker.name)), f"{worker.running}/{worker.slots}", lease, _cells(worker))
+        cells = _cells(worker) if snapshot.is_plain else Text()
+        grid.add_row(Text(one_line(worker.name)), f"{worker.running}/{worker.slots}", lease, cells)
     if len(snapshot.workers) > MOST_WORKERS:
         grid.add_row(f"and {len(snapshot.workers) - MOST_WORKERS} more", "", "", "")
     return grid

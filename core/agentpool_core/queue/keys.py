@@ -188,6 +188,7 @@ PARKED = "~parked"  # reserved consumer: entries that wait for their backoff
 LINED = "~lined"  # reserved consumer: entries that wait in the line of a tenant
 HELD = "~held"  # reserved consumer: entries that wait for a limit
 SWEEPER = "~sweeper"  # reserved consumer: reads tombstones away
+NO_TENANT = "-"  # names the line of jobs without a tenant
 SUSPECT = "~suspect"  # reserved consumer: in quarantine, waits to run alone
 RESERVED = "~"  # not allowed at the start of a worker's name
 NAMESPACES = "ap:namespaces"
@@ -248,6 +249,14 @@ class Keys:
     def stream(self, route: str, priority: Priority) -> str:
         """Return the stream of a route's jobs of a priority."""
         return f"{self.prefix}s:{route}:{priority.value}"
+
+    def turns(self, route: str, priority: Priority) -> str:
+        """Return the order of the lines of a route's jobs of a priority."""
+        return f"{self.prefix}turns:{route}:{priority.value}"
+
+    def line(self, route: str, priority: Priority, tenant: str) -> str:
+        """Return the line of a tenant, which its digest names."""
+        return f"{self.prefix}line:{route}:{priority.value}:{tenant}"
 
     def job(self, job_id: JobId) -> str:
         """Return the job's hash."""

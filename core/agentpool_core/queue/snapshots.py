@@ -123,6 +123,26 @@ class QueueSnapshot:
         return sum(route.running for route in self.routes)
 
     @property
+    def slots(self) -> int:
+        """Slots of the live workers."""
+        return sum(worker.slots for worker in self.live_workers)
+
+    @property
+    def slots_used(self) -> int:
+        """Slots that the leased jobs take: a job of a route may take several."""
+        return sum(route.running * route.slots for route in self.routes)
+
+    @property
+    def slots_per_job(self) -> float:
+        """Slots of a leased job, on average; 1 without leased jobs."""
+        return self.slots_used / self.running if self.running else 1.0
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether each job takes one slot."""
+        return all(route.slots == 1 for route in self.routes)
+
+    @property
     def live_workers(self) -> tuple[WorkerSnapshot, ...]:
         """Return the workers with an unexpired lease."""
         return tuple(worker for worker in self.workers if self.lives(worker))

@@ -18,7 +18,7 @@ def estimated_wait_ms(snapshot: QueueSnapshot) -> int | None:
 
     None: no attempt has ended yet, no live worker exists, or the pool starts no jobs, so the wait is unknown.
     """
-    slots = sum(worker.slots for worker in snapshot.live_workers)
+    slots = snapshot.slots / snapshot.slots_per_job  # for jobs of the present sizes
     if snapshot.paused or snapshot.retired or not slots:
         return None
     if slots > snapshot.running + snapshot.queued:

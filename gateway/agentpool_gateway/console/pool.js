@@ -72,9 +72,8 @@ export function overview(pool, root, signal, report, verbs) {
 }
 
 function figures(queue) {
-  const slots = queue.workers.reduce((sum, worker) => sum + worker.slots, 0);
   return make("div", { class: "figures" },
-    figure("queued", queue.queued), figure(`of ${counted(slots, "slot")} busy`, queue.running), figure("workers", queue.workers.length),
+    figure("queued", queue.queued), figure("running", queue.running), figure(`of ${counted(queue.slots, "slot")} used`, queue.slots_used), figure("workers", queue.workers.length),
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("a new task waits", span(queue.estimated_wait_ms)),
     figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("waiting", queue.waiting), figure("dead letters", queue.dead),
     queue.held ? figure("held by limits", queue.held) : null,

@@ -10,10 +10,11 @@ function content(row) {
   if (!row.read) return troubles(row);
   const declared = row.ready_replicas !== null;
   const workers = declared ? `${counted(row.ready_replicas, "worker")} ready, ${number(row.wanted_replicas ?? 0)} needed` : counted(row.workers, "worker");
+  const used = `${number(row.slots_used)} of ${counted(row.slots, "slot")} used`;
   return [
-    make("div", { class: "pair" }, figure("queued", row.queued), figure(`of ${counted(row.slots, "slot")} busy`, row.running)),
-    make("meter", { min: 0, max: Math.max(1, row.slots), value: row.running, "aria-label": `${row.running} of ${counted(row.slots, "slot")} busy` }),
-    make("div", { class: "soft" }, `${workers}; oldest wait ${span(row.oldest_wait_ms)}`),
+    make("div", { class: "pair" }, figure("queued", row.queued), figure("running", row.running)),
+    make("meter", { min: 0, max: Math.max(1, row.slots), value: row.slots_used, "aria-label": used }),
+    make("div", { class: "soft" }, `${used}; ${workers}; oldest wait ${span(row.oldest_wait_ms)}`),
     ...troubles(row)];
 }
 

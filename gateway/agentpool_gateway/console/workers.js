@@ -25,10 +25,10 @@ export function workers(pool, root, signal, report, verbs) {
 }
 
 function rows(pool, found, verbs) {
-  return table(["Worker", "Slots", "Lease", "Takes jobs", "Kinds", "Latest failure", "Log"], found.workers.map((worker) => [
+  return table(["Worker", "Jobs / slots", "Lease", "Takes jobs", "Kinds", "Latest failure", "Log"], found.workers.map((worker) => [
     make("div", null, make("a", { class: "mono", href: `#/${pool}/jobs?state=running&worker=${encodeURIComponent(worker.name)}` }, worker.name),
       make("div", { class: "soft" }, origin(worker, found.taken_at_ms))),
-    slots(worker), lease(worker, found.taken_at_ms), takes(worker),
+    jobs(worker, found.plain), lease(worker, found.taken_at_ms), takes(worker),
     worker.kinds === null ? "any" : make("span", { class: "line", title: worker.kinds.join(", ") }, worker.kinds.join(", ")), failure(pool, worker.last_failure),
     logButtons(pool, worker, verbs)]), "No workers. The operator starts them when jobs wait; a deleted pool has none.");
 }
@@ -66,8 +66,11 @@ function failure(pool, last) {
   return make("a", { class: "line error", href: `#/${pool}/jobs/${encodeURIComponent(last.job_id)}`, title: last.error ?? "" }, `${moment(last.at_ms)} ${last.error ?? ""}`);
 }
 
-function slots(worker) {
-  return make("div", { class: "slots" }, make("span", null, `${number(worker.running)}/${number(worker.slots)}`),
+// A cell stands for a slot. Where jobs take several slots, no cell is drawn: a worker reports jobs only.
+function jobs(worker, plain) {
+  const text = make("span", null, `${number(worker.running)}/${number(worker.slots)}`);
+  if (!plain) return text;
+  return make("div", { class: "slots" }, text,
     make("div", { class: "cells", "aria-hidden": "true" },
       Array.from({ length: Math.min(worker.slots, MOST_CELLS) }, (_, slot) => make("span", { class: slot < worker.running ? "cell busy" : "cell" }))));
 }

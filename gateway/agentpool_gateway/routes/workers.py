@@ -24,7 +24,8 @@ async def workers(admission: Admitted) -> JsonResponse:
     """Return the workers: slots, lease, kinds, cordon, and the latest failure of a job on each."""
     snapshot, details = await admission.queue.workers()
     rows = [worker_detail_document(detail) for detail in details]
-    return JsonResponse({"pool": str(admission.pool), "taken_at_ms": snapshot.taken_at_ms, "workers": rows})
+    pool = {"pool": str(admission.pool), "taken_at_ms": snapshot.taken_at_ms, "plain": snapshot.is_plain}
+    return JsonResponse(pool | {"workers": rows})
 
 
 @router.get("/{name}/log", responses=openapi.WORKER_LOG)

@@ -5,11 +5,15 @@ The findings are the jobs' results as stored by the queue; nothing is recomputed
 
 from __future__ import annotations
 
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from agentpool_local.bundled import checkout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from agentpool_local.demo.figures import DemoFigures
 
@@ -28,6 +32,22 @@ def summary(figures: DemoFigures) -> str:
         "(from being able to run to running)\n"
         f"{figures.seconds:.1f} s in all"
     )
+
+
+def next_after_demo() -> str:
+    """Return the user's next steps; those of a checkout name its files."""
+    here = checkout()
+    guide = here / "docs" / "quickstart.md" if here else "docs/quickstart.md of the checkout"
+    active = [] if shutil.which("agentpool") or not here else [f"  . {Path(sys.executable).parent / 'activate'}"]
+    lines = [
+        "",
+        "next:",
+        *active,
+        "  agentpool demo --keep    the same, and the system keeps running: kubectl, queue, logs",
+        "  agentpool dev            the whole system with its console, for your own agent",
+        f"  an agent of your own, in about five minutes: {guide}",
+    ]
+    return "\n".join(lines)
 
 
 def report(root: Path, results: Sequence[Mapping[str, Any]], failures: Mapping[str, str], figures: DemoFigures) -> str:

@@ -22,7 +22,7 @@ from agentpool_local.bundled import EXAMPLE, manifest
 from agentpool_local.demo.corpus import find_documents
 from agentpool_local.demo.model_access import KEY, model_key, with_model
 from agentpool_local.demo.model_access import SECRET as MODEL_SECRET
-from agentpool_local.demo.report import report, summary
+from agentpool_local.demo.report import next_after_demo, report, summary
 from agentpool_local.demo.run import DemoRun
 from agentpool_local.dev import next_steps
 from agentpool_local.stack.cluster import open_kubeconfig
@@ -162,6 +162,8 @@ class Demo:
         self._screen.say("")
         self._screen.say(summary(figures))
         self._screen.say(f"report: {self._options.report}")
+        if not self._options.keep:
+            self._screen.say(next_after_demo())
         return figures
 
 

@@ -62,9 +62,9 @@ class Cluster:
                 raise NotReadyError("the AgentPool CRD", ESTABLISHED_SECONDS, "the API server does not serve it")
             await asyncio.sleep(POLL_SECONDS)
 
-    async def apply(self, path: str, body: Mapping[str, Any]) -> None:
-        """Create an object, or give an existing object the fields of `body`."""
-        await self._api.apply(path, body, manager=MANAGER)
+    async def apply(self, path: str, body: Mapping[str, Any], *, manager: str = MANAGER) -> None:
+        """Create an object, or give an existing object the fields of `body`, which the manager then owns."""
+        await self._api.apply(path, body, manager=manager)
 
     async def put_redis(self, namespace: str, name: str, url: str) -> None:
         """Keep a Redis URL in a Secret that pools may use."""

@@ -67,6 +67,8 @@ class QueueState:
     foreign_owner: str = ""  # uid of the cluster with the AgentPool that owns the queue; empty = this cluster
     pause_s: float = 0.0  # seconds before the next reading, after an unexpected failure
     record_at: float = 0.0  # seconds, monotonic: earliest time of the next point of the history
+    tenant_waits: dict[str, float] = field(default_factory=dict)  # seconds by tenant, read with that point
+    known_tenants: set[str] = field(default_factory=set)  # tenants with names in `tenant_waits`; bounded
     published: str = ""  # revision of the published settings; empty = publish again
 
 

@@ -24,6 +24,7 @@ from agentpool_core.jobs import WorkerId
 from agentpool_core.queue.history import APART_MS, PoolHistory
 from agentpool_core.queue.load import bounds_of, loads_of, lost_jobs, lost_workers
 from agentpool_core.queue.snapshots import QueueSnapshot
+from agentpool_core.queue.tenant_waits import longest_waits
 from agentpool_core.redis_address import SecretError
 from agentpool_core.spec import settings_of
 from agentpool_operator.cluster import NotLeadingError
@@ -34,6 +35,7 @@ from agentpool_operator.scaling.observation import Backlog, Counters, WorkerLoad
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from agentpool_core.queue.tenant_waits import TenantWait
     from agentpool_core.redis_address import Address
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.queue.purge import Purger
@@ -42,6 +44,8 @@ if TYPE_CHECKING:
 
 MS_PER_SECOND = 1000.0
 RECORD_SECONDS = APART_MS / MS_PER_SECOND + 1.0  # between two points: the queue refuses a point that is early
+NAMED_TENANTS = 50  # of a pool, while this operator runs: tenants come from submitters, without end
+OTHER_TENANTS = "other"
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
@@ -101,17 +105,25 @@ class QueueReader:
             raise self._no_answer() from error
 
     async def record(self, pool: Pool) -> None:
-        """Add a point to the pool's history, each half minute at most; a failure only leaves a gap."""
+        """Add a point to the pool's history, and read the waits of tenants, each half minute at most.
+
+        A failure only leaves a gap.
+        """
         now, address, deployment = time.monotonic(), pool.queue.address, pool.deployment
-        if address is None or pool.queue.snapshot is None or now < pool.queue.record_at or not self._leading():
+        snapshot = pool.queue.snapshot
+        if address is None or snapshot is None or now < pool.queue.record_at or not self._leading():
             return
-        pool.queue.record_at = now + RECORD_SECONDS
+        pool.queue.record_at, pool.queue.tenant_waits = now + RECORD_SECONDS, {}
         desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
         try:
             async with asyncio.timeout(self._timeout_s):
-                await PoolHistory(self._connections.open(address).redis, pool.ref).record(desired=desired, ready=ready)
+                redis = self._connections.open(address).redis
+                await PoolHistory(redis, pool.ref).record(desired=desired, ready=ready)
+                waits = await longest_waits(redis, pool.ref, snapshot)
         except (QueueError, TimeoutError) as error:
             log.debug("a point is missing in the history of %s: %s", pool.ref, type(error).__name__)
+        else:
+            pool.queue.tenant_waits = by_known_tenant(waits, pool.queue.known_tenants)
 
     async def _connection_of(self, pool: Pool) -> RedisConnection | None:
         if pool.spec is None:
@@ -226,6 +238,17 @@ class QueueReader:
                 self._secrets.reread_soon(pool.ref, pool.spec)
             address = pool.queue.address or connection.address  # the connection's namespace may differ
             _set_unknown(pool, _redis_problem(address, error))
+
+
+def by_known_tenant(waits: Iterable[TenantWait], known: set[str]) -> dict[str, float]:
+    """Return the seconds by tenant; beyond a number of tenants in `known`, which grows, further ones share a name."""
+    found: dict[str, float] = {}
+    for wait in waits:
+        if len(known) < NAMED_TENANTS:
+            known.add(wait.tenant)
+        name = wait.tenant if wait.tenant in known else OTHER_TENANTS
+        found[name] = max(found.get(name, 0.0), wait.ms / MS_PER_SECOND)
+    return found
 
 
 def _set_unknown(pool: Pool, problem: Problem) -> None:

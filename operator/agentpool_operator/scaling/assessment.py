@@ -34,26 +34,37 @@ def assess(
     shadow_queues = observe_gap(memory.shadow_queues, load)
     if known.startup_s is None:
         return replace(memory, shadow_queues=shadow_queues), plain
-    reacting = plain.reacting
+    need = plain
     if known.service_s is not None:
         outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
-        reacting = whole_workers(desired_slots(outlook), policy)
+        need = _look_ahead(plain, outlook, policy)
     if not policy.learns_hold:  # a window of the user's own says how long workers are kept, and nothing else does
-        return replace(memory, shadow_queues=shadow_queues), replace(plain, reacting=reacting, workers=reacting)
-    reactions = remember(
-        memory.reactions,
-        Recommendation(at=now, replicas=reacting),
-        horizon_s=max(known.startup_s, policy.target_wait_s),
-        exact=False,
-    )
+        return replace(memory, shadow_queues=shadow_queues), need
+    horizon_s = max(known.startup_s, policy.target_wait_s)
+    latest = Recommendation(at=now, replicas=need.reacting)
+    reactions = remember(memory.reactions, latest, horizon_s=horizon_s, exact=False)
     reacting = max(reaction.replicas for reaction in reactions)
     warm = (
         min(kept_warm(shadow_queues, load), _useful(backlog, policy)) if known.startup_s > policy.target_wait_s else 0
     )
-    need = replace(plain, reacting=reacting, workers=max(reacting, warm))
+    need = replace(
+        need,
+        reacting=reacting,
+        workers=max(reacting, warm),
+        recent=reacting - need.reacting,
+        recent_s=horizon_s,
+    )
     if warm > reacting:
         need = replace(need, warm=warm, warm_is_sure=is_sure(shadow_queues, warm))
     return replace(memory, shadow_queues=shadow_queues, reactions=reactions), need
+
+
+def _look_ahead(plain: Demand, outlook: Outlook, policy: ScalingPolicy) -> Demand:
+    """Return the demand with the arrivals of a start-up time, and the number of workers that only these need."""
+    reacting = whole_workers(desired_slots(outlook), policy)
+    without = whole_workers(desired_slots(replace(outlook, steady_rate=0.0, present_rate=0.0)), policy)
+    expected = max(0, reacting - without)
+    return replace(plain, reacting=reacting, workers=reacting, expected=expected, startup_s=outlook.startup_s)
 
 
 def _at_least(observation: Observation, policy: ScalingPolicy) -> float:

@@ -32,6 +32,10 @@ class Demand:
     workers: int  # workers in all: those, or more that are kept warm
     warm: int = 0  # of these workers, those kept warm for an expected burst
     warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time
+    expected: int = 0  # of the reacting workers, those for jobs that are expected during a start of `startup_s`
+    startup_s: float = 0.0  # seconds
+    recent: int = 0  # of the reacting workers, those that only an earlier moment of the last `recent_s` needed
+    recent_s: float = 0.0  # seconds
     out_of_service: int = 0  # of these workers, those that stand in for live ones that take no jobs
     held_back: int  # waiting jobs without a slot, because their route or another limit has no room
     held: int = 0  # further jobs that wait for a limit

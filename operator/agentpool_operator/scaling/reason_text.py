@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from agentpool_operator.scaling.keep_warm import UNSURE_HOLD_SECONDS
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from agentpool_operator.scaling.demand import Demand
 
 
@@ -30,15 +32,26 @@ def demand_words(need: Demand, concurrency: int) -> str:
     held = f"; {clause(need.held, 'job', 'wait')} for a limit, which no worker could start" if need.held else ""
     if need.ready == 0 and need.running == 0:
         found = f"no job is ready or runs{held}" if held else "no job waits or runs"
-        return found if need.warm == 0 else f"{found}; {_warm_words(need)}"
+        return "; ".join((found, *_look_back(need)))
     waits, runs = clause(need.ready, "job", "wait"), clause(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
-    takes = f"{found}, which takes {count_text(need.reacting, 'worker')} of {count_text(concurrency, 'slot')}{held}"
+    workers = count_text(need.reacting - need.recent, "worker")
+    takes = f"{found}, which takes {workers} of {count_text(concurrency, 'slot')}{held}"
     if need.out_of_service:
         takes += (
             f", {need.out_of_service} of them in place of {count_text(need.out_of_service, 'worker')} out of service"
         )
-    return takes if need.warm == 0 else f"{takes}; {_warm_words(need)}"
+    if need.expected:
+        takes += f", {need.expected} of them for jobs that are expected within a start of {need.startup_s:.0f} s"
+    return "; ".join((takes, *_look_back(need)))
+
+
+def _look_back(need: Demand) -> Iterator[str]:
+    """Yield the clauses about workers that only the past asks for."""
+    if need.warm:
+        yield _warm_words(need)
+    elif need.recent:
+        yield f"{count_text(need.reacting, 'worker')} in all, because the last {need.recent_s:.0f} s needed them"
 
 
 def _warm_words(need: Demand) -> str:

@@ -177,7 +177,7 @@ async def test_the_queue_is_shown_by_route_and_priority(agentpool, consumer, red
     assert "a new task would wait 0ms" in shown
     await Inspector(redis).configure(pool, PoolSettings(paused=True))
     shown = (await agentpool("queue")).output
-    assert "10 slots in 1 worker, PAUSED\n" in shown
+    assert "0 of 10 slots used in 1 worker, PAUSED\n" in shown
 
 
 async def test_the_running_jobs_of_pool_and_workers_agree(agentpool, consumer):
@@ -186,7 +186,7 @@ async def test_the_running_jobs_of_pool_and_workers_agree(agentpool, consumer):
         await agentpool("submit", "greet")
     assert len(await consumer.claim(3)) == 3
     shown = (await agentpool("queue", "--workers")).output
-    assert "3 running, 10 slots in 1 worker," in shown
+    assert "3 running, 3 of 10 slots used in 1 worker," in shown
     assert "3/10" in shown
     document = json.loads((await agentpool("queue", "-o", "json")).output)
     assert [worker["running"] for worker in document["workers"]] == [document["running"]] == [3]

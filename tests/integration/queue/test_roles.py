@@ -16,6 +16,7 @@ from agentpool_core.queue.completions import Failed, Succeeded
 from agentpool_core.queue.keys import notes_of
 from agentpool_core.queue.schedule import Schedule
 from agentpool_core.queue.selector import JobSelector
+from agentpool_core.queue.tenant_waits import longest_waits
 
 POOL, OTHER = PoolRef("research", "analysts"), PoolRef("sales", "analysts")
 HOSTILE = (
@@ -96,6 +97,9 @@ async def test_every_role_does_its_work(users):
     assert await client.replay_selected(JobSelector(kinds=("x",))) == 1
     assert await client.cancel_selected(JobSelector(kinds=("x",))) == 2
     assert await client.purge_selected(JobSelector(states=(JobState.SUCCEEDED,))) == 1
+    await producer.submit(JobRequest(kind="x", tenant="acme"))
+    waits = await longest_waits(users[Role.OPERATOR], POOL, await operator.snapshot(POOL))
+    assert [wait.tenant for wait in waits] == ["acme"]
     await client.close()
     await consumer.deregister()
     assert await reader.pools(["research"]) == [POOL]

@@ -10,6 +10,7 @@ from agentpool_core.jobs import JobId, JobRequest, JobState, Priority
 from agentpool_core.queue import Limit, LimitBy, Route, Tenant
 from agentpool_core.queue.audit import audit
 from agentpool_core.queue.completions import Returned, ReturnReason
+from agentpool_core.queue.tenant_waits import MOST_TENANTS, longest_waits
 from tests.integration.queue.test_limits import Pool, done, ids
 
 
@@ -188,3 +189,21 @@ async def test_a_pool_without_tenants_has_no_lines(shared):
     await shared.submit(3)
     counters = await shared.redis.hgetall(f"{shared.prefix}counters")
     assert (counters["q:default:task"], "n:default:task" in counters) == ("4", False)
+
+
+async def test_the_longest_waits_name_their_tenants(shared):
+    """The oldest ready job of a tenant counts, over all priorities; the list is bounded, the longest wait first."""
+    assert await longest_waits(shared.redis, shared.ref, await shared.snapshot()) == ()
+    await shared.submit(2, tenant="slow")
+    await shared.pass_time(60_000)
+    await shared.submit(3)
+    await shared.submit(2, tenant="slow", priority=Priority.CRITICAL)
+    for number in range(MOST_TENANTS + 3):
+        await shared.submit(tenant=f"late-{number:02}")
+    waits = await longest_waits(shared.redis, shared.ref, await shared.snapshot())
+    assert [wait.tenant for wait in waits] == ["slow", *(f"late-{number:02}" for number in range(MOST_TENANTS - 1))]
+    assert waits[0].ms >= 60_000
+    worker = await shared.worker()
+    while leases := await worker.claim(100):
+        await worker.settle(list(map(done, leases)))
+    assert await longest_waits(shared.redis, shared.ref, await shared.snapshot()) == ()

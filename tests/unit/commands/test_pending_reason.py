@@ -64,6 +64,11 @@ UNKNOWN = {
             {"workers": (replace(WORKER, running=1),), "routes": (replace(ROUTE, slots=2),)},
             "the job starts when a worker has 2 free slots, or no running job (3 jobs of this route",
         ),
+        (
+            {},
+            {"workers": (replace(WORKER, running=1),), "routes": (replace(ROUTE, slots=2, running=1),)},
+            "all 2 slots of 1 worker are in use (3 jobs of this route",
+        ),
         ({}, {}, "the job is about to start"),
         ({"state": JobState.SCHEDULED, "due_at_ms": NOW_MS + 30_000}, {}, "the job is due in 30s"),
         ({"state": JobState.SCHEDULED, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from agentpool_local.demo.figures import DemoFigures
-from agentpool_local.demo.report import report, summary
+from agentpool_local.demo.report import next_after_demo, report, summary
 
 FIGURES = DemoFigures(
     submitted=4, succeeded=3, failed=1, duplicates=0, peak_replicas=2, final_replicas=0,
@@ -64,6 +64,12 @@ def test_the_transcript_in_the_readme_agrees_with_the_demo():
     reported = re.findall(r"submitting (\d+)|/(\d+)  workers|(\d+) jobs submitted|(\d+) succeeded", transcript)
     assert len(reported) > 3
     assert len({"".join(each) for each in reported}) == 1
+
+
+def test_the_end_of_the_demo_names_the_next_steps():
+    """Its last line names a page that exists."""
+    page = next_after_demo().rpartition(": ")[2]
+    assert Path(page).read_text().startswith("# Quickstart")
 
 
 def without_numbers(text):

@@ -9,10 +9,12 @@ import pytest
 from agentpool_core.jobs import BudgetUse, PoolRef
 from agentpool_core.queue.limits import LimitBy
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot
+from agentpool_core.queue.tenant_waits import TenantWait
 from agentpool_core.spec.scaling import Gpu
 from agentpool_operator.metrics import Metrics
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.registry import Pools
+from agentpool_operator.queue.reader import NAMED_TENANTS, by_known_tenant
 from agentpool_operator.queue_metrics import QueueMetrics
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.memory import PoolMemory
@@ -105,3 +107,13 @@ def test_a_budget_for_all_jobs_shows_its_money(pool):
         ("limit_waiting_jobs", "today"): 3, ("limit_waiting_jobs", "each"): 1,
         ("budget_spent", "today"): 2.5, ("budget_amount", "today"): 100,
     }  # fmt: skip
+
+
+def test_tenants_cannot_flood_the_metrics():
+    """The first tenants keep their names; of all later ones, the longest wait counts as `other`."""
+    known: set[str] = set()
+    for number in range(NAMED_TENANTS):
+        assert by_known_tenant([TenantWait(tenant=f"t{number}", ms=1_000)], known) == {f"t{number}": 1.0}
+    waits = [TenantWait(tenant=name, ms=ms) for name, ms in (("new", 4_000), ("t3", 3_000), ("newer", 2_000))]
+    assert by_known_tenant(waits, known) == {"other": 4.0, "t3": 3.0}
+    assert len(known) == NAMED_TENANTS

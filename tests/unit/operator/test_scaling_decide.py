@@ -10,7 +10,7 @@ from agentpool_core.queue.load import RouteBound, RouteLoad
 from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
-from agentpool_operator.scaling.memory import Learned, PoolMemory
+from agentpool_operator.scaling.memory import Arrival, Learned, PoolMemory
 from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.reason_text import demand_words
@@ -318,3 +318,19 @@ def test_the_reason_is_a_sentence_that_names_jobs_and_workers():
     """The reason names the waiting jobs, the running jobs, and the necessary workers."""
     assert decided(7, 1).reason == "7 jobs wait and 1 job runs, which takes 2 workers of 5 slots"
     assert decided(0, 0).reason == "no job waits or runs"
+
+
+def test_the_reason_names_the_forecast_where_it_decides():
+    """Arrivals of the last start-up time ask for more workers than the backlog; later the recent need keeps them."""
+    counters = Counters(submitted=100, finished=50, run_s=100.0)
+    learned = Learned(
+        at=0.0, busy_s=100.0, ended=50.0, startup_s=20.0, counters=counters, arrivals=(Arrival(at=0.0, jobs=100),)
+    )
+    policy, memory = replace(POLICY, learns_hold=True), replace(SETTLED, learned=learned)
+    busy = Observation(replicas=1, backlog=replace(backlog(20, 0), counters=counters))
+    found = decide(busy, policy, memory, 1.0)
+    assert found.reason == (
+        "20 jobs wait, which takes 8 workers of 5 slots, 7 of them for jobs that are expected within a start of 20 s"
+    )
+    idle = decide(Observation(replicas=8, backlog=replace(backlog(0, 0), counters=counters)), policy, found.memory, 2.0)
+    assert idle.reason == "no job waits or runs; 8 workers in all, because the last 20 s needed them"
