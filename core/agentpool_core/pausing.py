@@ -1,4 +1,4 @@
-"""Pause a pool durably: in its AgentPool, which the operator publishes; else in its queue.
+"""Pause a pool durably: in its AgentPool, which the operator publishes; a pool without an AgentPool in its queue.
 
 The operator updates the queue, and the claim scripts return nothing while the pool is paused.
 """
@@ -17,22 +17,20 @@ if TYPE_CHECKING:
     from agentpool_core.queue import Inspector
 
 
-async def set_paused(
-    pool: PoolRef, *, paused: bool, cluster: Cluster | None, inspector: Inspector, manager: str
-) -> bool:
-    """Stop or resume claims; running jobs finish. Return True if stored in the AgentPool.
+async def set_spec_paused(pool: PoolRef, *, paused: bool, cluster: Cluster, manager: str) -> bool:
+    """Set `spec.paused` of the AgentPool; return False if the pool has none. Raises ClusterError.
 
-    `cluster` None: no cluster; `manager` is the field manager of the change. A pool without an AgentPool is run by
-    hand. Raises ClusterError or QueueError.
+    `manager` is the field manager of the change.
     """
-    if cluster is not None:
-        try:
-            await cluster.agentpool(pool)
-        except UnknownPoolError:
-            pass
-        else:
-            path = paths.agentpools(pool.namespace, pool.name)
-            await cluster.merge(path, {"spec": {"paused": paused}}, manager=manager)
-            return True
+    try:
+        await cluster.agentpool(pool)
+    except UnknownPoolError:
+        return False
+    path = paths.agentpools(pool.namespace, pool.name)
+    await cluster.merge(path, {"spec": {"paused": paused}}, manager=manager)
+    return True
+
+
+async def set_queue_paused(pool: PoolRef, *, paused: bool, inspector: Inspector) -> None:
+    """Stop or resume claims in the queue; an operator of the pool would undo the change. Raises QueueError."""
     await inspector.configure(pool, replace(await inspector.settings(pool), paused=paused))
-    return False

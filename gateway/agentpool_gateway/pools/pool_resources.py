@@ -15,7 +15,7 @@ from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
 from agentpool_core.kube.client import Cluster, Object
 from agentpool_core.kube.errors import NotThereError
-from agentpool_core.pausing import set_paused
+from agentpool_core.pausing import set_queue_paused, set_spec_paused
 from agentpool_core.process.cancellation import results_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ class PoolResources:
 
     async def pause(self, pool: PoolRef, inspector: Inspector, *, paused: bool) -> None:
         """Stop new claims, or allow them again; running jobs finish. Raises ClusterError or QueueError."""
-        await set_paused(pool, paused=paused, cluster=self._cluster, inspector=inspector, manager=MANAGER)
+        declared = self._cluster is not None and await set_spec_paused(
+            pool, paused=paused, cluster=self._cluster, manager=MANAGER
+        )
+        if not declared:
+            await set_queue_paused(pool, paused=paused, inspector=inspector)
 
     async def worker_log(self, pool: PoolRef, worker: str, *, lines: int) -> str | None:
         """Return the newest lines of the log of a worker's pod; None: no such pod of the pool is known here.
