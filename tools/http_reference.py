@@ -30,9 +30,14 @@ needs the [verb](../submit.md#tokens-outside-of-agentpool-dev) of the call:
 
 Parameters with a capital letter, and `traceparent`, are headers; the others are of the query. [Errors](#errors) that
 every call may answer are not repeated."""
+SENT = """\
+## Messages that the gateway sends
+
+Signed `POST` requests to the addresses of [webhooks](../submit.md#webhooks) and of A2A's push notifications; the
+description has their bodies under `webhooks`, such as `CloudEvent`."""
 POOL = "/v1/namespaces/{namespace}/pools/{pool}"
 BODY_ERRORS = ("408", "413", "415")
-SHOWN = ("JobRequest", "Selector", "Job", "Problem")  # schemas with a table of fields
+SHOWN = ("JobRequest", "Selector", "Job", "CloudEvent", "Problem")  # schemas with a table of fields
 Call = tuple[str, str, dict[str, Any]]  # method, path, operation
 Answer = tuple[str, str]  # status, meaning
 
@@ -49,6 +54,8 @@ def reference() -> str:
         parts.append(_table("call | needs | purpose | parameters | answers", rows))
     for name in SHOWN:
         parts += [f"## {name}", _table("field | type | meaning", _fields(found["components"]["schemas"][name]))]
+    rows = [_message_row(each["post"]) for each in found["webhooks"].values()]
+    parts += [SENT, _table("message | body | answers of the receiver", rows)]
     rows = [f"{status} | {text}{' Calls with a body only.' * (status in BODY_ERRORS)}" for status, text in errors]
     parts += ["## Errors\n\nProblem details (RFC 9457), each with a `remedy`.", _table("status | meaning", rows)]
     return "\n\n".join(parts) + "\n"
@@ -85,6 +92,12 @@ def _row(call: Call, errors: set[Answer]) -> str:
     purpose = _cell(operation.get("summary", ""))
     parameters = ", ".join(_parameters(operation))
     return f"`{method} {path.replace(POOL, 'POOL')}` | `{need}` | {purpose} | {parameters} | {'<br>'.join(own)}"
+
+
+def _message_row(operation: dict[str, Any]) -> str:
+    kinds = ", ".join(f"`{kind}`" for kind in operation["requestBody"]["content"])
+    answers = "<br>".join(f"{status}: {text}" for status, text in _answers(operation))
+    return f"{operation['summary']} | {kinds} | {answers}"
 
 
 def _parameters(operation: dict[str, Any]) -> Iterator[str]:

@@ -16,14 +16,15 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from agentpool_core.errors import SettingError
+from agentpool_core.errors import InvalidJobError, SettingError
 from agentpool_core.inbox import Inbox
-from agentpool_core.jobs import Durability, JobId, JobState, PoolRef
+from agentpool_core.jobs import Durability, JobId, JobRequest, JobState, PoolRef
 from agentpool_core.jobs import Receipt as QueueReceipt
 from agentpool_core.queue import Inspector, Producer, connect
 from agentpool_core.queue.selection import Change
 from agentpool_core.queue.usage_totals import UsageQuery
-from agentpool_core.queue.webhooks import Webhooks
+from agentpool_core.queue.webhook_submits import Submission, Submitter
+from agentpool_core.queue.webhooks import OF_SUBMIT, Webhooks
 from agentpool_core.submission import NewJob, SubmitOptions, request_from, request_of
 from agentpool_core.tracing import current
 from agentpool_core.webhook_documents import webhook_of
@@ -31,7 +32,7 @@ from agentpool_core.webhook_documents import webhook_of
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from agentpool_core.jobs import Job, JobEvent, JobRequest, Json
+    from agentpool_core.jobs import Job, JobEvent, Json
     from agentpool_core.queue.chunks import Chunk
     from agentpool_core.queue.completions import CancelOutcome, SignalOutcome
     from agentpool_core.queue.connection.client import RedisClient
@@ -105,6 +106,7 @@ class Client:
         self._redis = connect(redis) if isinstance(redis, str) else redis
         self._producer = Producer(self._redis, self.pool, durability=_durability_of(durability))
         self._inspector = Inspector(self._redis)
+        self._webhooks = Webhooks(self._redis, self.pool)
         self._inbox = Inbox(self._redis, self.pool)
 
     async def __aenter__(self) -> Self:
@@ -145,7 +147,7 @@ class Client:
         hook = None if webhook is None else webhook_of(webhook)
         receipt = await self._producer.submit(_traced(request_of(kind, payload, **options)), durability=wanted)
         if hook is not None:
-            await Webhooks(self._redis, self.pool).put(receipt.job_id, hook)
+            await self._webhooks.put(receipt.job_id, hook)
         return self._receipt(receipt)
 
     async def submit_many(
@@ -159,7 +161,8 @@ class Client:
         holds the receipts of the jobs kept before.
         """
         wanted = _durability_of(durability)
-        receipts = await self._producer.submit_many([_traced(request_from(job)) for job in jobs], durability=wanted)
+        submissions = [_submission_of(index, job) for index, job in enumerate(jobs)]
+        receipts = await Submitter(self._producer, self._webhooks).submit_many(submissions, durability=wanted)
         return [self._receipt(receipt) for receipt in receipts]
 
     async def result(self, job_id: JobId | str, *, timeout: float | None = None) -> Json:  # noqa: ASYNC109
@@ -210,6 +213,13 @@ class Client:
         `downstream`: with all jobs that were cancelled because of it; return their number.
         """
         return await self._inspector.replay(self.pool, JobId(job_id), downstream=downstream)
+
+    async def redeliver(self, job_id: JobId | str, *, webhook: str = OF_SUBMIT) -> int:
+        """Send the messages of a job's webhook that were given up again; return their number.
+
+        Raises UnknownJobError, or InvalidJobError for an unknown webhook, or one without such a message.
+        """
+        return await self._webhooks.redeliver(JobId(job_id), webhook)
 
     async def find(self, selector: JobSelector, *, limit: int = 100, cursor: str | None = None) -> JobPage:
         """Return at most `limit` selected jobs, and the cursor for the next page (None: these were the last).
@@ -289,6 +299,16 @@ def _durability_of(value: Durability | str | None) -> Durability | None:
         raise SettingError(
             field="durability", value=value, problem="no such choice", remedy=f"use one of {', '.join(Durability)}"
         ) from error
+
+
+def _submission_of(index: int, job: NewJob | JobRequest) -> Submission:
+    """Return a job of many with its webhook. Raises InvalidJobError with the job's index."""
+    hook = None if isinstance(job, JobRequest) else job.get("webhook")
+    try:
+        return Submission(_traced(request_from(job)), None if hook is None else webhook_of(hook))
+    except InvalidJobError as error:
+        error.index = index
+        raise
 
 
 def _traced(request: JobRequest) -> JobRequest:

@@ -7,7 +7,7 @@ strict: a misspelt field is refused by name and never ignored. The producer chec
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -51,7 +51,8 @@ from agentpool_core.text import first_line_of
 from agentpool_core.usage_documents import usage_document
 
 Document = dict[str, Any]
-DURATIONS = frozenset({"delay", "ttl", "timeout"})  # fields of a request; each also in milliseconds, as `delay_ms`
+Readers = dict[str, Callable[[str, Json], Any]]  # by field
+DURATIONS = frozenset({"delay", "ttl", "timeout", "every"})  # fields; each also in milliseconds, as `delay_ms`
 BODIES = ("payload", "result", "progress", "checkpoint")  # values of any size up to the limit, as handlers see them
 UNLISTED = (*BODIES, "budget", "question", "steps")  # fields of a single record, which lists leave out
 
@@ -61,12 +62,7 @@ def request_from(document: Json) -> JobRequest:
     fields = check_fields("job", document, _READERS, 'send an object such as {"kind": "greet", "payload": {}}')
     if "kind" not in fields:
         raise refused("kind", None, "missing", "name the handler that is to run the job")
-    values = {name: _READERS[name](name, value) for name, value in fields.items()}
-    for name in DURATIONS & values.keys():
-        if f"{name}_ms" in values:
-            raise refused(name, fields[name], f"{name}_ms is given too", "give one of them")
-        values[f"{name}_ms"] = values.pop(name)
-    return JobRequest(**values)
+    return JobRequest(**_read(fields, _READERS))
 
 
 def receipt_document(receipt: Receipt) -> Document:
@@ -326,10 +322,20 @@ def schedule_from(name: str, document: Json) -> Schedule:
     fields = check_fields("schedule", document, _SCHEDULE_READERS, 'send {"kind": "report", "cron": "0 6 * * *"}')
     if "kind" not in fields:
         raise refused("kind", None, "missing", "name the handler that is to run the jobs")
-    return Schedule(name=name, **{field: _SCHEDULE_READERS[field](field, value) for field, value in fields.items()})
+    return Schedule(name=name, **_read(fields, _SCHEDULE_READERS))
 
 
-_READERS: dict[str, Callable[[str, Json], Any]] = {
+def _read(fields: Mapping[str, Any], readers: Readers) -> Document:
+    """Return the values of fields, durations in milliseconds. Raises InvalidJobError naming the field."""
+    values = {name: readers[name](name, value) for name, value in fields.items()}
+    for name in DURATIONS & values.keys():
+        if f"{name}_ms" in values:
+            raise refused(name, fields[name], f"{name}_ms is given too", "give one of them")
+        values[f"{name}_ms"] = values.pop(name)
+    return values
+
+
+_READERS: Readers = {
     "kind": read_text,
     "payload": read_anything,
     "priority": choice_of(Priority),
@@ -352,9 +358,10 @@ _READERS: dict[str, Callable[[str, Json], Any]] = {
     "trace": read_headers,
     "tags": read_texts,
 }
-_SCHEDULE_READERS: dict[str, Callable[[str, Json], Any]] = {
+_SCHEDULE_READERS: Readers = {
     "kind": read_text,
     "cron": read_optional_text,
+    "every": read_duration_ms,
     "every_ms": read_optional_whole,
     "time_zone": read_text,
     "payload": read_anything,

@@ -50,11 +50,15 @@ class NewJob(SubmitOptions, total=False):
 
     kind: Required[str]  # names the handler
     payload: Json  # passed to the handler unchanged; None if omitted
+    webhook: str | Mapping[str, Any] | None  # receives the end of the job: a URL, or an object with url and changes
 
 
 def request_from(job: NewJob | JobRequest) -> JobRequest:
-    """Return a JobRequest for a job of many; a JobRequest is returned unchanged."""
-    return job if isinstance(job, JobRequest) else request_of(**job)
+    """Return a JobRequest for a job of many, without its webhook; a JobRequest is returned unchanged."""
+    if isinstance(job, JobRequest):
+        return job
+    options: Any = {name: value for name, value in job.items() if name != "webhook"}
+    return request_of(**options)
 
 
 def request_of(kind: str, payload: Json = None, **options: Unpack[SubmitOptions]) -> JobRequest:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 from agentpool_core.client import Client, Receipt
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import Durability, JobId, JobState, PoolRef
+from agentpool_core.queue.webhooks import OF_SUBMIT
 from agentpool_core.submission import NewJob, SubmitOptions
 
 if TYPE_CHECKING:
@@ -160,6 +161,10 @@ class SyncClient:
     def replay(self, job_id: JobId | str, *, downstream: bool = False) -> int:
         """As `Client.replay`."""
         return self._call(self._client.replay(job_id, downstream=downstream))
+
+    def redeliver(self, job_id: JobId | str, *, webhook: str = OF_SUBMIT) -> int:
+        """As `Client.redeliver`."""
+        return self._call(self._client.redeliver(job_id, webhook=webhook))
 
     def find(self, selector: JobSelector, *, limit: int = 100, cursor: str | None = None) -> JobPage:
         """As `Client.find`."""

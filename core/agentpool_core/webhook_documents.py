@@ -22,7 +22,15 @@ def webhook_document(webhook: Webhook) -> Document:
     }
 
 
-def webhook_of(value: str | Mapping[str, Any]) -> Webhook:
+def take_webhook(document: Json) -> tuple[Json, Webhook | None]:
+    """Return the document of a submit without its webhook, and the webhook. Raises InvalidJobError."""
+    if not isinstance(document, dict) or document.get("webhook") is None:
+        return document, None
+    rest = {name: value for name, value in document.items() if name != "webhook"}
+    return rest, webhook_of(document["webhook"])
+
+
+def webhook_of(value: str | Mapping[str, Any] | Json) -> Webhook:
     """Return the webhook that a submit brings: a URL, or an object with url and changes. Raises InvalidJobError."""
     webhook = webhook_from(OF_SUBMIT, {"url": value} if isinstance(value, str) else value)
     definition_of(webhook)

@@ -5,19 +5,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 
 from agentpool_core.documents import Document
 from agentpool_core.jobs import Job
-from agentpool_core.text import first_line_of
+from agentpool_core.queue.error_groups import DIFFERS, group_of
 
 MOST_GROUPS = 200  # kept; the rest are counted together
 MOST_KINDS = 10  # named for a group
-LONGEST_ERROR = 300  # characters of an error's first line that distinguish a group
 LEAST_MATCH = 4  # characters of a text that selects a group
-DIFFERS = "…"  # in place of a part that differs from job to job
-_DIFFERS = re.compile(r"0x[0-9a-fA-F]+|\b[0-9a-fA-F]{8}[0-9a-fA-F-]{4,}\b|\d+(?:[.:,]\d+)*")
 
 
 class FailureGroups:
@@ -31,7 +27,7 @@ class FailureGroups:
         """Count jobs; the newest job of a group is the example."""
         for job in jobs:
             self.counted += 1
-            error = pattern_of(job)
+            error = group_of(job.error)
             if error not in self._groups and len(self._groups) >= MOST_GROUPS:
                 continue
             group = self._groups.setdefault(error, _new_group(error))
@@ -46,15 +42,9 @@ class FailureGroups:
         yield from sorted(self._groups.values(), key=lambda group: (-group["count"], group["error"]))
 
 
-def pattern_of(job: Job) -> str:
-    """Return the first line of a job's error, with a mark for each number and long id."""
-    line = first_line_of(job.error) or job.reason or ""
-    return _DIFFERS.sub(DIFFERS, line[:LONGEST_ERROR])
-
-
-def match_of(pattern: str) -> str | None:
-    """Return the longest text that the errors of a pattern contain, for a selector; None: too short to select by."""
-    longest = max(pattern.split(DIFFERS), key=len)
+def match_of(group: str) -> str | None:
+    """Return the longest text that the errors of a group contain, for a selector; None: too short to select by."""
+    longest = max(group.split(DIFFERS), key=len)
     return longest if len(longest.strip()) >= LEAST_MATCH else None
 
 

@@ -13,7 +13,7 @@ from fastapi.routing import APIRoute
 from agentpool_core.jobs import POOL_PART_PATTERN
 from agentpool_core.queue.codec.requests import ID_PATTERN
 from agentpool_core.queue.schedule import NAME_PATTERN
-from agentpool_gateway import agent_schemas, schemas, usage_schemas, view_schemas
+from agentpool_gateway import agent_schemas, message_descriptions, schemas, usage_schemas, view_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
@@ -117,7 +117,6 @@ def _read(schema: Schema, description: str) -> Responses:
 
 _UNCHANGED: Responses = {304: {"description": "The client has it, as its If-None-Match says."}}
 READ_JOB: Responses = {**_read(schemas.JOB, "The job's record."), **_UNCHANGED}
-READ_JOBS = _read(schemas.JOBS, "Jobs, without payload, result, progress and checkpoint.")
 FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progress and checkpoint.")
 COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
 CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of changed jobs; a cursor if more are left.")}
@@ -273,6 +272,8 @@ _NAMED = {
     "Job": schemas.JOB,
     "JobRequest": schemas.SUBMIT_REQUEST,
     "WebhookRequest": schemas.WEBHOOK_REQUEST,
+    "CloudEvent": message_descriptions.CLOUD_EVENT,
+    "JobNotice": message_descriptions.NOTICE,
     "Webhook": schemas.WEBHOOK,
     "JobSummary": schemas.SUMMARY,
     "Receipt": schemas.RECEIPT,
@@ -363,6 +364,7 @@ def add_security_schemes(app: FastAPI) -> None:
         if app.openapi_schema is None:
             found = plain()
             found["paths"] = _with_references(found["paths"])
+            found["webhooks"] = _with_references(message_descriptions.WEBHOOKS)
             components = found.setdefault("components", {})
             components["securitySchemes"] = SECURITY
             named = {name: _with_references(schema, top=True) for name, schema in _NAMED.items()}

@@ -109,18 +109,25 @@ JOB_REQUEST: Schema = {
         | {"maxItems": MOST_TAGS, "description": "Labels to find the job by."},
     },
 }
+_WEBHOOK_URL: Schema = {"type": "string", "format": "uri", "maxLength": 2_000}
 WEBHOOK_REQUEST: Schema = {
     "type": "object",
     "required": ["url"],
     "additionalProperties": False,
     "properties": {
-        "url": {"type": "string", "format": "uri", "maxLength": 2_000, "description": "https, of an allowed host."},
+        "url": _WEBHOOK_URL | {"description": "https, of an allowed host."},
         "changes": rows({"type": "string", "enum": [change.value for change in Change]})
         | {"minItems": 1, "maxItems": len(Change), "default": [change.value for change in ENDS]},
     },
 }
 SUBMIT_REQUEST: Schema = JOB_REQUEST | {
-    "properties": {**JOB_REQUEST["properties"], "webhook": WEBHOOK_REQUEST | {"description": "Receives the end."}}
+    "properties": {
+        **JOB_REQUEST["properties"],
+        "webhook": {
+            "oneOf": [WEBHOOK_REQUEST, _WEBHOOK_URL],
+            "description": "Receives the end; a URL is short for it.",
+        },
+    }
 }
 EVENT_DETAIL: Schema = {
     "type": "object",
@@ -158,6 +165,7 @@ WEBHOOK = record(name=TEXT, url=TEXT, changes=rows(TEXT), format=TEXT)
 REDELIVERED = record(name=TEXT, messages=COUNT)
 WEBHOOKS = record(webhooks=rows(WEBHOOK), deliveries=rows(DELIVERY))
 WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
+_ERROR_TEXT: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 2_000}
 _MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
 SELECTOR: Schema = {
     "type": "object",
@@ -172,12 +180,9 @@ SELECTOR: Schema = {
         | {"maxItems": MOST_TAGS, "description": "All of these."},
         "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
         "submitted_before_ms": _MOMENT | {"description": "Before this time."},
-        "error": {
-            "type": ["string", "null"],
-            "minLength": 1,
-            "maxLength": 2_000,
-            "description": "Text that the error contains.",
-        },
+        "error": _ERROR_TEXT | {"description": "Text that the error contains."},
+        "error_group": _ERROR_TEXT
+        | {"description": "Exactly the errors of this group, the `error` of a FailureGroup."},
         "cursor": {"type": ["string", "null"], "description": "Of the answer before."},
     },
 }
@@ -253,7 +258,6 @@ JOB = record(
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
 SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in UNLISTED})
-JOBS = record(jobs=rows(SUMMARY))
 FOUND = record(jobs=rows(SUMMARY), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
 COUNTED = record(count=COUNT)
 APPLIED = record(
@@ -262,7 +266,7 @@ APPLIED = record(
 _SCHEDULE: dict[str, Schema] = {
     "kind": {"type": "string", "pattern": f"^{KIND_PATTERN}$"},
     "cron": {"type": ["string", "null"], "description": "minute hour day month weekday"},
-    "every_ms": {"type": ["integer", "null"], "minimum": 1_000, "description": "An interval instead; whole seconds."},
+    "every_ms": {"type": ["integer", "null"], "minimum": 1_000, "description": "An interval instead, in milliseconds."},
     "time_zone": TEXT | {"description": "IANA name, for cron."},
     "payload": ANYTHING,
     "priority": PRIORITY,
@@ -275,8 +279,9 @@ SCHEDULE_REQUEST: Schema = {
     "type": "object",
     "required": ["kind"],
     "additionalProperties": False,
-    "description": "Exactly one of cron and every_ms.",
-    "properties": _SCHEDULE,
+    "description": "Exactly one of cron, every and every_ms.",
+    "properties": _SCHEDULE
+    | {"every": DURATION | {"description": "An interval instead: seconds, or a text such as 5m."}},
 }
 SCHEDULE = record(
     name=TEXT,
@@ -304,7 +309,7 @@ KINDS = record(
     unlisted_kinds={"type": "string", "enum": ["accept", "refuse"]},
     kinds=rows(record(kind=TEXT, route=TEXT, input=_JSON_SCHEMA, output=_JSON_SCHEMA)),
 )
-POOLS = record(pools=rows(TEXT))
+POOLS = record(pools=rows(TEXT), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
 QUEUE = record(
     pool=TEXT,
     taken_at_ms=COUNT,

@@ -8,8 +8,9 @@ from __future__ import annotations
 from agentpool_gateway.schemas import COUNT, EVENT, FLAG, QUEUE, STATE, SUMMARY, TEXT, Schema, nullable, record, rows
 
 FAILURE_GROUP = record(
-    error=TEXT | {"description": "First line; … stands for a number or an id."},
-    match=nullable(TEXT) | {"description": "For the condition `error`; null: no text selects the group."},
+    error=TEXT | {"description": "First line; … stands for a number or an id. For the condition `error_group`."},
+    match=nullable(TEXT)
+    | {"description": "For the condition `error`, which selects similar errors too; null: no text selects the group."},
     count=COUNT,
     kinds=rows(TEXT),
     latest_at_ms=COUNT,

@@ -34,6 +34,8 @@ export interface FindOptions {
   tag?: readonly string[];
   /** A text that the error contains. */
   error?: string;
+  /** Exactly the errors of this group of `jobs:errors`. */
+  error_group?: string;
   submitted_after_ms?: number;
   submitted_before_ms?: number;
   limit?: number;

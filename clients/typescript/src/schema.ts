@@ -14,6 +14,22 @@ export interface Chunk {
   value: unknown;
 }
 
+export interface CloudEvent {
+  specversion: "1.0";
+  /** The same at each try: the header webhook-id. */
+  id: string;
+  /** Path of the pool. */
+  source: string;
+  type: "dev.agentpool.job.succeeded" | "dev.agentpool.job.failed" | "dev.agentpool.job.cancelled" | "dev.agentpool.job.expired" | "dev.agentpool.job.waiting";
+  /** The job's id. */
+  subject: string;
+  /** Of the change. */
+  time: string;
+  datacontenttype: "application/json";
+  /** The job's record, without payload and checkpoint. */
+  data: JobNotice;
+}
+
 export interface Delivery {
   webhook: string;
   change: string;
@@ -68,9 +84,9 @@ export interface EventDetail {
 }
 
 export interface FailureGroup {
-  /** First line; … stands for a number or an id. */
+  /** First line; … stands for a number or an id. For the condition `error_group`. */
   error: string;
-  /** For the condition `error`; null: no text selects the group. */
+  /** For the condition `error`, which selects similar errors too; null: no text selects the group. */
   match: string | null;
   count: number;
   kinds: Array<string>;
@@ -178,6 +194,54 @@ export interface Job {
   steps: Array<Step>;
 }
 
+export interface JobNotice {
+  job_id: string;
+  pool: string;
+  state: JobState;
+  kind: string;
+  route: string;
+  priority: Priority;
+  attempt: number;
+  max_attempts: number;
+  timeout_ms: number;
+  submitted_at_ms: number;
+  enqueued_at_ms: number | null;
+  claimed_at_ms: number | null;
+  finished_at_ms: number | null;
+  due_at_ms: number | null;
+  expires_at_ms: number | null;
+  worker: string | null;
+  error: string | null;
+  error_attempt: number | null;
+  reason: string | null;
+  after: Array<string>;
+  tags: Array<string>;
+  idempotency_key: string | null;
+  limit_key: string | null;
+  tenant: string | null;
+  /** The job that has started this job. */
+  started_by: string | null;
+  /** The limit that the queued job waits for. */
+  held_by: string | null;
+  cancel_requested: boolean;
+  /** Workers that were lost, or ran out of memory, while they ran the job. */
+  losses: number;
+  /** Whether the job runs alone, or waits to run alone, after two losses. */
+  quarantined: boolean;
+  /** Fields of the record that cannot be read, with the beginning of their text. */
+  undecodable: Record<string, string>;
+  /** Signals that a waiting job waits for; none: it waits for its time. */
+  waits_for: Array<string>;
+  /** A waiting job waits for jobs that it has started. */
+  waits_for_children: boolean;
+  /** Usage of models that the handler has reported, in all attempts. */
+  usage: Usage;
+  /** Any JSON. */
+  result: unknown;
+  /** Any JSON. */
+  progress: unknown;
+}
+
 export interface JobPage {
   jobs: Array<JobSummary>;
   cursor: string | null;
@@ -221,8 +285,8 @@ export interface JobRequest {
   trace?: Record<string, string>;
   /** Labels to find the job by. */
   tags?: Array<string>;
-  /** Receives the end. */
-  webhook?: WebhookRequest;
+  /** Receives the end; a URL is short for it. */
+  webhook?: WebhookRequest | string;
 }
 
 export type JobState = "scheduled" | "blocked" | "queued" | "running" | "waiting" | "succeeded" | "failed" | "cancelled" | "expired";
@@ -492,7 +556,7 @@ export interface Schedule {
   kind: string;
   /** minute hour day month weekday */
   cron: string | null;
-  /** An interval instead; whole seconds. */
+  /** An interval instead, in milliseconds. */
   every_ms: number | null;
   /** IANA name, for cron. */
   time_zone: string;
@@ -516,7 +580,7 @@ export interface ScheduleRequest {
   kind: string;
   /** minute hour day month weekday */
   cron?: string | null;
-  /** An interval instead; whole seconds. */
+  /** An interval instead, in milliseconds. */
   every_ms?: number | null;
   /** IANA name, for cron. */
   time_zone?: string;
@@ -527,6 +591,8 @@ export interface ScheduleRequest {
   max_catch_up?: number;
   overlap?: "Allow" | "Skip" | "Cancel";
   suspended?: boolean;
+  /** An interval instead: seconds, or a text such as 5m. */
+  every?: number | string | null;
 }
 
 export interface Selector {
@@ -546,6 +612,8 @@ export interface Selector {
   submitted_before_ms?: number | null;
   /** Text that the error contains. */
   error?: string | null;
+  /** Exactly the errors of this group, the `error` of a FailureGroup. */
+  error_group?: string | null;
   /** Of the answer before. */
   cursor?: string | null;
 }

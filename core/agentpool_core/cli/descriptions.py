@@ -38,7 +38,7 @@ def describe_job(
         *(_block(name, f"cannot be read: {render_value(raw)}") for name, raw in job.undecodable.items()),
         _block("History", history_table(job)),
         *([_block("Steps", steps_table(job))] if job.steps else []),
-        *([_block("Webhooks", _webhooks_table(webhooks, deliveries, now_ms))] if webhooks else []),
+        *([_block("Webhooks", webhooks_table(webhooks, deliveries, now_ms))] if webhooks else []),
     ]
     return "\n".join(parts)
 
@@ -74,7 +74,7 @@ def _job_fields(job: Job, pool: PoolRef, queue: QueueSnapshot) -> dict[str, obje
     }
 
 
-def _webhooks_table(webhooks: Sequence[Webhook], deliveries: Sequence[Delivery], now_ms: int) -> str:
+def webhooks_table(webhooks: Sequence[Webhook], deliveries: Sequence[Delivery], now_ms: int) -> str:
     """Return each webhook with the latest try of each message; a webhook without a message waits for its change."""
     rows: list[tuple[object, ...]] = []
     for webhook in webhooks:

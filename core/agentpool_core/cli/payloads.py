@@ -18,6 +18,8 @@ from agentpool_core.documents import request_from
 from agentpool_core.errors import InvalidJobError, SettingError
 from agentpool_core.jobs import JobRequest, Json
 from agentpool_core.queue.codec.json_text import parse
+from agentpool_core.queue.webhook_submits import Submission
+from agentpool_core.webhook_documents import take_webhook
 
 
 def payload_of(text: str | None) -> Json:
@@ -51,8 +53,8 @@ def _argument(text: str) -> str:
     return text
 
 
-def requests_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:
-    """Yield the requests of an NDJSON file (`-`: standard input), each with its place, without blank lines.
+def submissions_of(path: str, template: JobRequest | None) -> Iterator[tuple[str, Submission]]:
+    """Yield the jobs of an NDJSON file (`-`: standard input), each with its place, without blank lines.
 
     Without a template each line is a job in the form of the HTTP API; with a template each line is a payload for it.
     Raises SettingError naming the line and the field.
@@ -78,17 +80,18 @@ def count_of(path: str) -> int | None:
         raise _unreadable_file(path, error) from error
 
 
-def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[tuple[str, JobRequest]]:
+def _lines(name: str, file: TextIO, template: JobRequest | None) -> Iterator[tuple[str, Submission]]:
     for number, line in enumerate(file, start=1):
         if not line.strip():
             continue
         place = f"{name}:{number}"
         document = _parse(place, line, envelope=template is None)
         if template is not None:
-            yield place, replace(template, payload=document)
+            yield place, Submission(replace(template, payload=document))
             continue
         try:
-            yield place, request_from(document)
+            rest, webhook = take_webhook(document)
+            yield place, Submission(request_from(rest), webhook)
         except InvalidJobError as error:
             raise SettingError(
                 field=f"{place}: {error.field}", value=error.value, problem=error.problem, remedy=error.remedy

@@ -60,6 +60,9 @@ def _options(states: Sequence[JobState]) -> list[Callable[..., Any]]:
         click.option("--tenant", "tenants", multiple=True, metavar="TENANT", help="Jobs of it. May be repeated."),
         click.option("--tag", "tags", multiple=True, metavar="TAG", help="Jobs with this tag; repeated: with all."),
         click.option("--error", metavar="TEXT", help="Jobs with this text in the error."),
+        click.option(
+            "--error-group", metavar="TEXT", help="Jobs of this group of errors: … stands for a number or an id."
+        ),
         click.option("--submitted-after", type=moment, metavar="WHEN", help=time_forms),
         click.option("--submitted-before", type=moment, metavar="WHEN", help="Likewise."),
     ]
@@ -75,6 +78,7 @@ def _selector_of(given: dict[str, Any], states: Sequence[JobState]) -> JobSelect
         tenants=given.pop("tenants"),
         tags=given.pop("tags"),
         error=given.pop("error"),
+        error_group=given.pop("error_group"),
         submitted_after_ms=given.pop("submitted_after"),
         submitted_before_ms=given.pop("submitted_before"),
     )

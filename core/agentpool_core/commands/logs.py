@@ -30,6 +30,8 @@ Examples:
   agentpool logs 0193f6c2a1b-9f86d081 --pool research/analysts
   agentpool logs 0193f6c2a1b-9f86d081 -f
 
+`agentpool stream` prints the output of a job, which its handler emits.
+
 \b
 Exit codes: 0 printed all lines, 1 Redis or cluster unreachable, 2 wrong usage, 5 a part of the log is missing."""
 GONE_EXIT = 5

@@ -16,21 +16,19 @@ import click
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.durations import duration
 from agentpool_core.cli.output import Output, emit, output_option, say, table, values
-from agentpool_core.cli.payloads import count_of, payload_of, requests_of
+from agentpool_core.cli.payloads import count_of, payload_of, submissions_of
 from agentpool_core.cli.progress import show_progress
 from agentpool_core.cli.sending import send_slice
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.cli.waiting import TIMEOUT_EXIT, UNSUCCESSFUL_EXIT, wait_and_show
 from agentpool_core.documents import receipt_document
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, OnConflict, PoolRef, Priority, Receipt
-from agentpool_core.process.cancellation import results_of
+from agentpool_core.jobs import AfterCondition, Durability, JobId, JobRequest, OnConflict, Priority, Receipt
+from agentpool_core.queue.webhook_submits import Submission, Submitter
 from agentpool_core.text import format_count
 from agentpool_core.webhook_documents import webhook_of
 
 if TYPE_CHECKING:
-    from agentpool_core.queue.connection.client import RedisClient
-    from agentpool_core.queue.producer import Producer
     from agentpool_core.queue.webhooks import Webhook
 
 JOBS_A_SLICE = 500  # read, sent and printed together
@@ -49,13 +47,12 @@ result, {TIMEOUT_EXIT} not ended within --wait-timeout."""
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Answer:
-    """Requested output, and the address that hears of the ends."""
+    """Requested output."""
 
     many: bool  # jobs from a file: report all of them together
     wait: bool  # until they end
     timeout_ms: int | None  # longest wait; None: no limit
     output: Output
-    webhook: Webhook | None  # of each job
 
 
 @click.command(epilog=EPILOG)
@@ -121,28 +118,34 @@ def submit(
 ) -> int:
     """Submit a job of KIND. PAYLOAD is JSON, `@FILE`, or `-` for standard input."""
     jobs = _jobs(kind, payload, file, fields)
+    hook = None if webhook is None else webhook_of(webhook)
     answer = Answer(
         many=file is not None,
         wait=wait or wait_timeout is not None,
         timeout_ms=wait_timeout,
         output=output,
-        webhook=None if webhook is None else webhook_of(webhook),
     )
-    return run(_submit(target, Durability(durability) if durability else None, jobs, file, answer))
+    return run(_submit(target, Durability(durability) if durability else None, _with_webhook(jobs, hook), file, answer))
 
 
 def _jobs(
     kind: str | None, payload: str | None, file: str | None, fields: dict[str, Any]
-) -> Iterator[tuple[str, JobRequest]]:
+) -> Iterator[tuple[str, Submission]]:
     """Return the jobs, each with its place in messages."""
     template = None if kind is None else _template(kind, fields)
     if file is not None:
         if payload is not None or fields["idempotency_key"] or fields["job_id"]:
             raise click.UsageError("--file brings many jobs; put payload, idempotency_key and job_id into its lines")
-        return requests_of(file, template)
+        return submissions_of(file, template)
     if template is None:
         raise click.UsageError("name the KIND of the job, or pass --file with a job a line")
-    return iter([("KIND", replace(template, payload=payload_of(payload)))])
+    return iter([("KIND", Submission(replace(template, payload=payload_of(payload))))])
+
+
+def _with_webhook(jobs: Iterator[tuple[str, Submission]], webhook: Webhook | None) -> Iterator[tuple[str, Submission]]:
+    """Yield the jobs; those without a webhook of their own get this one."""
+    for place, submission in jobs:
+        yield place, submission._replace(webhook=submission.webhook or webhook)
 
 
 def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
@@ -156,43 +159,36 @@ def _template(kind: str, fields: dict[str, Any]) -> JobRequest:
 async def _submit(
     target: Target,
     durability: Durability | None,
-    jobs: Iterator[tuple[str, JobRequest]],
+    jobs: Iterator[tuple[str, Submission]],
     file: str | None,
     answer: Answer,
 ) -> int:
     from agentpool_core.queue.producer import Producer
+    from agentpool_core.queue.webhooks import Webhooks
 
     async with open_redis(target) as redis:
-        producer = Producer(redis, target.pool, durability=durability)
+        producer, webhooks = Producer(redis, target.pool, durability=durability), Webhooks(redis, target.pool)
         if file is not None:
-            receipts = await _send_file(producer, jobs, file)
+            receipts = await _send_file(Submitter(producer, webhooks), jobs, file)
         else:
-            _place, request = next(jobs)
+            _place, (request, webhook) = next(jobs)
             receipts = [await producer.submit(request)]
+            if webhook is not None:
+                await webhooks.put(receipts[0].job_id, webhook)
         ids = [receipt.job_id for receipt in receipts]
-        if answer.webhook is not None:
-            await _put_webhook(redis, target.pool, ids, answer.webhook)
         if answer.wait:
             return await wait_and_show(redis, target.pool, ids, answer.timeout_ms, answer.output)
     _show(receipts, answer)
     return 0
 
 
-async def _put_webhook(redis: RedisClient, pool: PoolRef, ids: Sequence[JobId], webhook: Webhook) -> None:
-    from agentpool_core.queue.webhooks import Webhooks
-
-    webhooks = Webhooks(redis, pool)
-    for start in range(0, len(ids), JOBS_A_SLICE):
-        await results_of(webhooks.put(job_id, webhook) for job_id in ids[start : start + JOBS_A_SLICE])
-
-
-async def _send_file(producer: Producer, jobs: Iterator[tuple[str, JobRequest]], file: str) -> list[Receipt]:
+async def _send_file(submitter: Submitter, jobs: Iterator[tuple[str, Submission]], file: str) -> list[Receipt]:
     """Submit the whole file slice by slice; wait while the queue is full."""
     receipts: list[Receipt] = []
     with show_progress("submitting", lambda: count_of(file)) as progress:
         while batch := list(islice(jobs, JOBS_A_SLICE)):
             try:
-                async for kept in send_slice(producer, [request for _place, request in batch]):
+                async for kept in send_slice(submitter, [submission for _place, submission in batch]):
                     receipts += kept
                     progress(len(kept))
             except InvalidJobError as error:

@@ -129,15 +129,17 @@ def service_seconds(payload: dict[str, Any], speed: float) -> float | None:
 
 async def _replay(target: Target, rows: Iterator[Arrival], total: int, template: JobRequest, speed: float) -> Sent:
     from agentpool_core.queue.producer import Producer
+    from agentpool_core.queue.webhook_submits import Submission, Submitter
+    from agentpool_core.queue.webhooks import Webhooks
 
     sent = Sent()
     begun = time.monotonic()
     async with open_redis(target) as redis:
-        producer = Producer(redis, target.pool)
+        submitter = Submitter(Producer(redis, target.pool), Webhooks(redis, target.pool))
         with show_progress(f"replaying at {speed:g}×", lambda: total) as progress:
             async for batch in _batches_due(rows, begun, speed):
-                requests = [_request(template, one, speed) for one in batch]
-                async for kept in send_slice(producer, requests, full=sent.wait):
+                submissions = [Submission(_request(template, one, speed)) for one in batch]
+                async for kept in send_slice(submitter, submissions, full=sent.wait):
                     sent.jobs += len(kept)
                     progress(len(kept))
                 sent.span_s = batch[-1].at_s

@@ -125,6 +125,11 @@ class JobOutput:
                     return found[::-1]
                 before = f"({rows[-1][0]}"
 
+    async def oldest(self, job_id: JobId) -> str | None:
+        """Return the place of the oldest stored entry; None: no output is stored."""
+        found = await read_output(self._redis, self._pool, {job_id: START}, count=1)
+        return next((entry.place for entry in found.get(job_id, ())), None)
+
     async def after(self, job_id: JobId, place: str) -> AsyncGenerator[Chunk, None]:
         """Yield the chunks after a place that are stored now."""
         entries: list[OutputEntry] | None = None

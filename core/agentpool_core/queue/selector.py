@@ -36,6 +36,7 @@ class JobSelector:
     tenants: tuple[str, ...] = ()  # any of these
     tags: tuple[str, ...] = ()  # all of these
     error: str | None = None  # text that the error contains, anywhere; capital letters matter
+    error_group: str | None = None  # exactly the errors of this group, as `error_groups.group_of` names it
     submitted_after_ms: int | None = None  # at this time of the Redis clock, or later
     submitted_before_ms: int | None = None  # before this time of the Redis clock
 
@@ -44,8 +45,9 @@ class JobSelector:
         check_tags("tags", self.tags)
         for field in ("kinds", "routes", "tenants"):
             _check_names(field, getattr(self, field))
-        if self.error is not None:
-            _check_names("error", (self.error,))
+        for field in ("error", "error_group"):
+            if getattr(self, field) is not None:
+                _check_names(field, (getattr(self, field),))
         for field in ("submitted_after_ms", "submitted_before_ms"):
             _check_time(field, getattr(self, field))
 
@@ -75,6 +77,7 @@ class JobSelector:
             "tenants": self.tenants,
             "tags": self.tags,
             "error": self.error,
+            "error_group": self.error_group,
             "after": self.submitted_after_ms,
             "before": self.submitted_before_ms,
         }

@@ -10,13 +10,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import InvalidJobError, UnknownJobError
 from agentpool_core.jobs import JobId
+from agentpool_core.process.cancellation import results_of
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.layout import DeliveryText, read_delivery
 from agentpool_core.queue.connection.client import ask
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 MOST_WEBHOOKS = 5  # of a job
+PUT_AT_ONCE = 500  # webhooks of a call for many jobs
 OF_SUBMIT = "submit"  # name of the webhook that a submit brings
 MOST_DEFINITION_BYTES = 8 * 1024
 LONGEST_ANSWER = 200  # characters of a receiver's answer that are kept
@@ -116,6 +118,11 @@ class Webhooks:
         args = ("put", job_id, webhook.name, changes, definition, MOST_WEBHOOKS)
         reply = await scripts.HOOK.run(self._redis, self._keys.conf, args)
         self._check(reply, job_id, webhook.name)
+
+    async def put_all(self, found: Sequence[tuple[JobId, Webhook]]) -> None:
+        """Put webhooks of many jobs, in slices of `PUT_AT_ONCE`. Raises the errors of `put`."""
+        for start in range(0, len(found), PUT_AT_ONCE):
+            await results_of(self.put(job_id, webhook) for job_id, webhook in found[start : start + PUT_AT_ONCE])
 
     async def delete(self, job_id: JobId, name: str) -> None:
         """Remove a webhook; messages that wait are dropped. Raises UnknownJobError or InvalidJobError."""

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from agentpool_core.documents import Document
 from agentpool_core.errors import UnknownJobError
 from agentpool_core.jobs import Job, JobId, Receipt
+from agentpool_core.queue.webhook_submits import Submission
 from agentpool_core.queue.webhooks import Webhook
 from agentpool_gateway.a2a import push
 from agentpool_gateway.a2a.card import read_card
@@ -147,7 +148,7 @@ async def _submit_once(admission: Admission, params: pb.SendMessageRequest, hook
     closed: list[JobId] = []
     while True:
         request = job_request(params, caller=caller, settings=settings, closed=closed[-1:])
-        await check_conflicts(admission, [(request, hook)])
+        await check_conflicts(admission, [Submission(request, hook)])
         receipt = await admission.queue.producer.submit(request)
         if not receipt.duplicate or len(closed) >= MOST_REPEATS:
             return receipt

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 
 from agentpool_core.documents import (
@@ -29,6 +29,7 @@ from agentpool_core.queue.chunks import START, Chunk
 from agentpool_core.queue.schedules import Schedules
 from agentpool_core.queue.selector import LISTED
 from agentpool_core.queue.usage_totals import DEFAULT_COLUMNS, UsageQuery
+from agentpool_core.queue.webhook_submits import Submission
 from agentpool_core.text import first_line_of
 from agentpool_core.usage_documents import totals_document
 from agentpool_gateway.access.admission import Admission
@@ -36,7 +37,7 @@ from agentpool_gateway.access.conflicts import check_conflicts
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.mcp.waiting import WAIT_SECONDS, Report, wait_for_end
 from agentpool_gateway.routes.long_polling import job_at_rest
-from agentpool_gateway.routes.selection import selector_of
+from agentpool_gateway.routes.selection import conditions_of
 
 MOST_CHUNKS = 200  # of an answer: an agent reads them all
 PAGE, MOST_LISTED = 20, 100  # jobs of a list: an agent reads them all
@@ -84,7 +85,7 @@ async def submit(call: Call) -> Document:
 
 async def _submit(call: Call, request: JobRequest, wait_s: float) -> Document:
     admission = call.admission
-    await check_conflicts(admission, [(request, None)])
+    await check_conflicts(admission, [Submission(request)])
     receipt = await admission.queue.producer.submit(request)
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     if not await admission.may_read():
@@ -226,10 +227,8 @@ async def replay(call: Call) -> Document:
 
 async def _list(call: Call, states: tuple[JobState, ...]) -> Document:
     given, pool = call.arguments, call.admission.pool
-    selector = selector_of(
-        list(states),
-        *(given.get(name) for name in ("kind", "route", "tenant", "tag", "submitted_after_ms", "submitted_before_ms")),
-    )
+    conditions = {name: value for name, value in given.items() if name not in {"state", "limit", "cursor"}}
+    selector = replace(conditions_of(**conditions), states=states)
     page = await call.admission.queue.inspector.find(
         pool, selector, limit=given.get("limit", PAGE), cursor=given.get("cursor"), bodies=False
     )

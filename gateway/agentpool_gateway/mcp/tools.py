@@ -246,8 +246,8 @@ _FIXED: tuple[Tool, ...] = (
     Tool(
         name="put_schedule",
         title="Create or replace a schedule",
-        description="Store a schedule: a kind with either cron or every_ms. The schedules of the AgentPool itself "
-        "cannot be replaced.",
+        description="Store a schedule: a kind with either cron or every (seconds, or a text such as 5m). The "
+        "schedules of the AgentPool itself cannot be replaced.",
         arguments=_arguments("name", "kind", name=_NAMED, **schemas.SCHEDULE_REQUEST["properties"]),
         answer=schemas.SCHEDULE_CHANGED,
         call=operations.put_schedule,

@@ -17,6 +17,7 @@ from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_core.queue.chunks import JobOutput
 from agentpool_core.queue.family import FamilyReader
 from agentpool_core.queue.history import PoolHistory
+from agentpool_core.queue.webhook_submits import Submitter
 from agentpool_core.queue.webhooks import Webhooks
 from agentpool_core.queue.worker_details import read_workers
 from agentpool_core.redis_address import Address, connect_to
@@ -43,6 +44,7 @@ class PoolQueue:
         self.inspector = Inspector(redis)
         self.client = Client(redis, pool=pool)
         self.webhooks = Webhooks(redis, pool)
+        self.submitter = Submitter(self.producer, self.webhooks)
         self.history = PoolHistory(redis, pool)
         self.workers = partial(read_workers, redis, pool)
         self.families = FamilyReader(redis, pool)

@@ -65,7 +65,7 @@ async def job_output(admission: Admitted, request: Request, job_id: str) -> Resp
     last = _last_id(request)
     place = BEGINNING if last == START else last
     job = await admission.queue.inspector.job(admission.pool, JobId(job_id))
-    if job.state.terminal and last != START:
+    if job.state.terminal and last not in {START, BEGINNING}:
         async with aclosing(admission.queue.output.after(job.job_id, place)) as rest:
             if await anext(rest, None) is None:
                 return Response(status_code=HTTPStatus.NO_CONTENT)
@@ -74,7 +74,9 @@ async def job_output(admission: Admitted, request: Request, job_id: str) -> Resp
 
 async def _output_stream(admission: Admission, path: str, job: Job, place: str) -> AsyncGenerator[str, None]:
     """Yield chunks as text; after the last one the event `end` with the job's state."""
-    yield ": begun\n\n"
+    yield f"id: {place}\n\n"
+    if place != BEGINNING and (lost := _gap(place, await admission.queue.output.oldest(job.job_id))):
+        yield lost
     feed = feed_events(admission, _output_texts(admission, job, place))
     async with aclosing(feed):
         try:
@@ -138,7 +140,7 @@ async def _pool_stream(admission: Admission, path: str, last: str) -> AsyncGener
     after = await _place(admission, last)
     async with admission.queue.hub.listen(after) as events:
         yield f"id: {after}\n\n"  # a client that loses the connection before the first event resumes here
-        if lost := await _gap(admission, last):
+        if lost := await _lost_events(admission, last):
             yield lost
         texts = _texts(admission, path, events, lambda _event: True)
         async with aclosing(texts):
@@ -154,7 +156,7 @@ async def _job_stream(admission: Admission, path: str, job_id: JobId, last: str)
             yield _message("job", job_document(job, admission.pool), after)
             if job.state.terminal:
                 return
-        if lost := await _gap(admission, last):
+        if lost := await _lost_events(admission, last):
             yield lost
         texts = _texts(admission, path, events, lambda event: event.job_id == job_id)
         async with aclosing(texts):
@@ -172,14 +174,19 @@ async def _place(admission: Admission, last: str) -> str:
     return newest[0].id if newest else BEGINNING
 
 
-async def _gap(admission: Admission, last: str) -> str | None:
-    """Return the event `gap` for a client if the next events may have been deleted; else None."""
+async def _lost_events(admission: Admission, last: str) -> str | None:
+    """Return the event `gap` for a client of events, if any is due."""
     if last in {START, BEGINNING}:
         return None
     oldest = await admission.queue.inspector.events(admission.pool, after=BEGINNING, limit=1)
-    if not oldest or position_of(oldest[0].id) <= position_of(last):
+    return _gap(last, oldest[0].id if oldest else None)
+
+
+def _gap(last: str, oldest: str | None) -> str | None:
+    """Return the event `gap` if entries after the last one seen may be deleted; `oldest` None: nothing is kept."""
+    if oldest is None or position_of(oldest) <= position_of(last):
         return None
-    return _message("gap", {"after": last, "oldest": oldest[0].id})
+    return _message("gap", {"after": last, "oldest": oldest})
 
 
 async def _texts(

@@ -17,13 +17,12 @@ from agentpool_core.documents import (
     history_document,
     job_document,
     receipt_document,
-    request_from,
     summary_document,
 )
 from agentpool_core.errors import ClusterUnreachableError, InvalidJobError, QueueUnreachableError
 from agentpool_core.jobs import Durability, Job, JobId, JobRequest, Json, Receipt
 from agentpool_core.pending_reason import pending_reason
-from agentpool_core.queue.webhooks import Webhook
+from agentpool_core.queue.webhook_submits import Submission
 from agentpool_core.tracing import trace_in
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
@@ -32,7 +31,7 @@ from agentpool_gateway.http.answers import JsonResponse, tagged
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.routes.long_polling import job_after, wait_of
-from agentpool_gateway.routes.webhooks import put_webhooks, take_webhook
+from agentpool_gateway.routes.webhooks import put_webhooks, submission_from
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 log = logging.getLogger(__name__)
@@ -54,9 +53,9 @@ async def submit(admission: Admitted, request: Request, durability: Durability |
     body, many = await json_body(request, settings, lines=True)
     if many:
         return await _submit_many(admission, request, body, durability)
-    document, hook = take_webhook(admission, body)
-    wanted = _complete_from_headers(request_from(document), request)
-    await check_conflicts(admission, [(wanted, hook)])
+    submission = submission_from(admission, body)
+    wanted, hook = _complete_from_headers(submission.request, request), submission.webhook
+    await check_conflicts(admission, [Submission(wanted, hook)])
     receipt = await admission.queue.producer.submit(wanted, durability=durability)
     await put_webhooks(admission, [(receipt.job_id, hook)])
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
@@ -99,13 +98,13 @@ async def _submit_many(
         )
     parsed = [_parse_numbered(admission, place, document) for place, document in enumerate(documents)]
     await check_conflicts(admission, parsed)
-    wanted = [job for job, _ in parsed]
     trace = trace_in(request.headers)
-    traced = [replace(r, trace=dict(r.trace) or trace) for r in wanted]
+    traced = [Submission(replace(job, trace=dict(job.trace) or trace), hook) for job, hook in parsed]
     with _numbered_errors():
-        receipts = await admission.queue.producer.submit_many(traced, durability=durability)
+        receipts = await admission.queue.submitter.submit_many(traced, durability=durability)
     admission.gateway.metrics.count_submitted(admission.pool, receipts)
-    await put_webhooks(admission, [(kept.job_id, hook) for kept, (_, hook) in zip(receipts, parsed, strict=True)])
+    if any(hook for _, hook in parsed):
+        admission.gateway.deliveries.wake(admission.pool)
     body = {
         "jobs": [receipt_document(receipt) for receipt in receipts],
         "accepted": len(receipts),
@@ -228,11 +227,10 @@ def _numbered_errors() -> Iterator[None]:
         raise
 
 
-def _parse_numbered(admission: Admission, place: int, document: Json) -> tuple[JobRequest, Webhook | None]:
-    """Return a request of a list, and its webhook; errors name its index."""
+def _parse_numbered(admission: Admission, place: int, document: Json) -> Submission:
+    """Return a job of a list; errors name its index."""
     try:
-        rest, hook = take_webhook(admission, document)
-        return request_from(rest), hook
+        return submission_from(admission, document)
     except InvalidJobError as error:
         raise InvalidJobError(
             field=f"[{place}].{error.field}", value=error.value, problem=error.problem, remedy=error.remedy

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Annotated
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 
 from agentpool_core.jobs import PoolRef
 from agentpool_core.process.cancellation import results_of
@@ -15,14 +16,23 @@ from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.problems import ProblemError
 
 router = APIRouter(tags=["pools"])
+MOST_NAMES = 1_000  # of pools in a page
 
 
 @router.get("/v1/pools", responses=openapi.READ_POOLS)
-async def pools(request: Request, caller: Known) -> JsonResponse:
-    """List the pools that the caller may read, as namespace/name."""
+async def pools(
+    request: Request,
+    caller: Known,
+    namespace: Annotated[list[str] | None, Query()] = None,
+    limit: Annotated[int, Query(ge=1, le=MOST_NAMES)] = MOST_NAMES,
+    cursor: str = "",
+) -> JsonResponse:
+    """List the pools that the caller may read, as namespace/name, sorted by name, at most `limit`."""
     gateway = gateway_of(request)
-    found = await gateway.queues.names()
-    return JsonResponse({"pools": [str(pool) for pool in await _readable(gateway, caller, found)]})
+    found = sorted(await gateway.queues.names(), key=str)
+    wanted = [pool for pool in found if str(pool) > cursor and (namespace is None or pool.namespace in namespace)]
+    names = [str(pool) for pool in await _readable(gateway, caller, wanted)]
+    return JsonResponse({"pools": names[:limit], "cursor": names[limit - 1] if len(names) > limit else None})
 
 
 @router.get("/v1/pools:overview", responses=openapi.READ_OVERVIEW)

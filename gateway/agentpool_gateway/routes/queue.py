@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
 from urllib.parse import urlencode
 
 from fastapi import APIRouter, Query
 
-from agentpool_core.documents import event_document, pool_history_document, queue_document, summary_document
+from agentpool_core.documents import event_document, pool_history_document, queue_document
 from agentpool_core.errors import InvalidJobError, UnknownJobError
-from agentpool_core.jobs import JobId
+from agentpool_core.jobs import JobId, JobState
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.problems import ProblemError
+from agentpool_gateway.routes.selection import Conditions, PageSize, page_of
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}", tags=["queue"])
 MOST = 1_000  # dead letters or events of a request
@@ -55,11 +57,12 @@ async def history(admission: Admitted) -> JsonResponse:
     return JsonResponse(pool_history_document(points, admission.pool))
 
 
-@router.get("/dead", responses=openapi.READ_JOBS)
-async def dead(admission: Admitted, limit: Annotated[int, Query(ge=1, le=MOST)] = 100) -> JsonResponse:
-    """List dead letters, oldest first. A job's own record has its payload."""
-    jobs = await admission.queue.inspector.dead(admission.pool, limit=limit, bodies=False)
-    return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in jobs]})
+@router.get("/dead", responses=openapi.FIND_JOBS)
+async def dead(
+    admission: Admitted, conditions: Conditions, limit: PageSize = 100, cursor: str | None = None
+) -> JsonResponse:
+    """List selected dead letters, oldest first, at most `limit`. A job's own record has its payload."""
+    return await page_of(admission, replace(conditions, states=(JobState.FAILED,)), limit, cursor)
 
 
 @router.post("/dead/{job_id}/replay", status_code=HTTPStatus.ACCEPTED, responses=openapi.REPLAY)

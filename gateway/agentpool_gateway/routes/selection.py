@@ -35,24 +35,24 @@ _LISTS = {
     "tenants": "tenant",
     "tags": "tag",
 }  # by field, its name in requests
-_TIMES = ("submitted_after_ms", "submitted_before_ms")
+_SINGLE = ("submitted_after_ms", "submitted_before_ms", "error", "error_group")
 Texts = Annotated[list[str] | None, Query()]
 Moment = Annotated[int | None, Query(ge=0)]
+ErrorText = Annotated[str | None, Query(min_length=1, max_length=2_000)]
 
 
-def selector_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
-    state: Annotated[list[JobState] | None, Query()] = None,
+def conditions_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
     kind: Texts = None,
     route: Texts = None,
     tenant: Texts = None,
     tag: Texts = None,
     submitted_after_ms: Moment = None,
     submitted_before_ms: Moment = None,
-    error: Annotated[str | None, Query(min_length=1, max_length=2_000)] = None,
+    error: ErrorText = None,
+    error_group: ErrorText = None,
 ) -> JobSelector:
-    """Return the selector of a query."""
+    """Return the selector of a query without states."""
     return JobSelector(
-        states=tuple(state or ()),
         kinds=tuple(kind or ()),
         routes=tuple(route or ()),
         tenants=tuple(tenant or ()),
@@ -60,17 +60,27 @@ def selector_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
         submitted_after_ms=submitted_after_ms,
         submitted_before_ms=submitted_before_ms,
         error=error,
+        error_group=error_group,
     )
 
 
+Conditions = Annotated[JobSelector, Depends(conditions_of)]
+
+
+def selector_of(conditions: Conditions, state: Annotated[list[JobState] | None, Query()] = None) -> JobSelector:
+    """Return the selector of a query."""
+    return replace(conditions, states=tuple(state or ()))
+
+
 Selected = Annotated[JobSelector, Depends(selector_of)]
+PageSize = Annotated[int, Query(ge=1, le=1_000)]
 
 
 @router.get("", responses=openapi.FIND_JOBS)
 async def list_jobs(
     admission: Admitted,
     selector: Selected,
-    limit: Annotated[int, Query(ge=1, le=1_000)] = 100,
+    limit: PageSize = 100,
     cursor: str | None = None,
 ) -> JsonResponse:
     """List selected jobs, at most `limit`; without `state`, jobs that wait, run or are dead.
@@ -78,8 +88,12 @@ async def list_jobs(
     Jobs that succeeded, expired or were cancelled: newest first; all others: oldest first. A job's own record has its
     payload.
     """
-    chosen = replace(selector, states=selector.states or LISTED)
-    page = await admission.queue.inspector.find(admission.pool, chosen, limit=limit, cursor=cursor, bodies=False)
+    return await page_of(admission, replace(selector, states=selector.states or LISTED), limit, cursor)
+
+
+async def page_of(admission: Admission, selector: JobSelector, limit: int, cursor: str | None) -> JsonResponse:
+    """Return a page of selected jobs."""
+    page = await admission.queue.inspector.find(admission.pool, selector, limit=limit, cursor=cursor, bodies=False)
     return JsonResponse({"jobs": [summary_document(job, admission.pool) for job in page.jobs], "cursor": page.cursor})
 
 
@@ -93,8 +107,9 @@ async def count_jobs(admission: Admitted, selector: Selected) -> JsonResponse:
 async def group_failures(admission: Admitted, selector: Selected) -> JsonResponse:
     """Group the selected dead letters by error; numbers and long ids in an error make no difference.
 
-    `match` is a text for the condition `error`, which selects the group. `complete` is false after the seconds that a
-    request may take; the groups then have the oldest dead letters.
+    The condition `error_group` with the `error` of a group selects exactly its jobs. `match` is a text for the
+    condition `error`, which selects similar errors too. `complete` is false after the seconds that a request may take;
+    the groups then have the oldest dead letters.
     """
     chosen = replace(selector, states=(JobState.FAILED,))
     groups, cursor = FailureGroups(), None
@@ -142,11 +157,11 @@ async def _change(admission: Admission, request: Request, change: Change) -> Jso
 
 def _read_change(document: Any, change: Change) -> tuple[JobSelector, str | None, str]:
     """Return selector, cursor and reason of a body. Refuses an empty selector, which would mean every job."""
-    known = sorted((*_LISTS.values(), *_TIMES, "error", "cursor", *(["reason"] if change is Change.CANCEL else [])))
+    known = sorted((*_LISTS.values(), *_SINGLE, "cursor", *(["reason"] if change is Change.CANCEL else [])))
     document = check_fields("body", document, known, 'send an object such as {"state": ["queued"]}')
     conditions: Document = {field: _texts(name, document.get(name, [])) for field, name in _LISTS.items()}
     conditions["states"] = tuple(choice_of(JobState)("state", state) for state in conditions["states"])
-    conditions |= {name: document.get(name) for name in (*_TIMES, "error")}
+    conditions |= {name: document.get(name) for name in _SINGLE}
     selector = JobSelector(**conditions)
     if selector.is_empty:
         raise _refused("state", None, "no condition is given", "name the states, or another condition")

@@ -6,10 +6,11 @@ from collections.abc import Iterable
 
 from fastapi import APIRouter, Request
 
+from agentpool_core.documents import request_from
 from agentpool_core.jobs import JobId, Json
-from agentpool_core.process.cancellation import results_of
-from agentpool_core.queue.webhooks import OF_SUBMIT, Webhook, definition_of
-from agentpool_core.webhook_documents import delivery_document, webhook_document, webhook_from
+from agentpool_core.queue.webhook_submits import Submission
+from agentpool_core.queue.webhooks import Webhook, definition_of
+from agentpool_core.webhook_documents import delivery_document, take_webhook, webhook_document, webhook_from
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse
@@ -57,18 +58,16 @@ async def webhook_secrets(admission: Admitted) -> JsonResponse:
     return JsonResponse({"secrets": keys.secrets_of(admission.pool) if keys else []})
 
 
-def take_webhook(admission: Admission, document: Json) -> tuple[Json, Webhook | None]:
-    """Return the document of a submit without its webhook, and the webhook. Raises InvalidJobError."""
-    if not isinstance(document, dict) or document.get("webhook") is None:
-        return document, None
-    rest = {name: value for name, value in document.items() if name != "webhook"}
-    return rest, checked(admission, webhook_from(OF_SUBMIT, document["webhook"]))
+def submission_from(admission: Admission, document: Json) -> Submission:
+    """Return the job of a submit, with its webhook. Raises InvalidJobError."""
+    rest, hook = take_webhook(document)
+    return Submission(request_from(rest), hook and checked(admission, hook))
 
 
 async def put_webhooks(admission: Admission, found: Iterable[tuple[JobId, Webhook | None]]) -> None:
     """Store the webhooks of submitted jobs. A caller without an answer submits again, by key or id."""
     chosen = [(job_id, hook) for job_id, hook in found if hook is not None]
-    await results_of(admission.queue.webhooks.put(job_id, hook) for job_id, hook in chosen)
+    await admission.queue.webhooks.put_all(chosen)
     if chosen:
         admission.gateway.deliveries.wake(admission.pool)
 

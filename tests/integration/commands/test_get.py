@@ -247,6 +247,26 @@ async def test_a_failed_webhook_is_described(cli, redis, pool: PoolRef, consumer
     assert re.search(r"other +https://a.example/ +- +not sent +0", shown)
 
 
+async def test_messages_that_were_given_up_are_listed_and_sent_again(cli, redis, pool: PoolRef, consumer):
+    """The message is due again; without such a message, or for a stranger, the error names the reason."""
+    webhooks = Webhooks(redis, pool)
+    job_id = printed(await cli("submit", "greet", "--webhook", "https://a.example/", "-o", "name")).strip()
+    await consumer.serve_one()
+    (message,) = await webhooks.take(limit=5, reserve_ms=1_000)
+    await webhooks.report(message, DeliveryOutcome.FAILED, "410 Gone")
+    assert re.search(
+        r"submit +https://a.example/ +succeeded +failed +1", printed(await cli("webhooks", "list", job_id))
+    )
+    again = printed(await cli("webhooks", "redeliver", job_id))
+    assert again == "1 message of the webhook 'submit' is due again\n"
+    assert [each.tries for each in await webhooks.take(limit=5, reserve_ms=1_000)] == [0]
+    document = json.loads(printed(await cli("webhooks", "list", job_id, "-o", "json")))
+    assert [each["url"] for each in document["webhooks"]] == ["https://a.example/"]
+    assert "no message of this webhook was given up" in str((await cli("webhooks", "redeliver", job_id)).exception)
+    assert "no such webhook" in str((await cli("webhooks", "redeliver", job_id, "mine")).exception)
+    assert str((await cli("webhooks", "list", "stranger")).exception).startswith("job 'stranger'")
+
+
 async def test_a_pool_is_described(cli, redis, pool: PoolRef, consumer):
     """The description has queue, routes, workers, settings, the causes of dead letters, and the latest events."""
     await Inspector(redis).configure(pool, PoolSettings(routes=(Route(name="fast", kinds=("greet",)),), max_attempts=1))
@@ -337,3 +357,24 @@ async def test_a_submit_brings_a_webhook(cli, redis, pool):
     receipt = json.loads(printed(await cli("submit", "greet", "1", "--webhook", "https://example.org/", "-o", "json")))
     (hook,), _ = await Webhooks(redis, pool).of_job(receipt["job_id"])
     assert hook.url == "https://example.org/"
+
+
+async def test_each_line_of_a_file_may_bring_a_webhook(cli, redis, pool, tmp_path: Path):
+    """A URL or an object, before the address of all lines; a wrong webhook is named with its line."""
+    file, webhooks = tmp_path / "jobs.ndjson", Webhooks(redis, pool)
+    lines = [
+        {"kind": "greet", "job_id": "own", "webhook": {"url": "https://own.example/", "changes": ["failed"]}},
+        {"kind": "greet", "job_id": "short", "webhook": "https://short.example/"},
+        {"kind": "greet", "job_id": "common"},
+    ]
+    file.write_text("\n".join(map(json.dumps, lines)))
+    printed(await cli("submit", "--file", str(file), "--webhook", "https://common.example/"))
+    for job_id in ("own", "short", "common"):
+        (hook,), _ = await webhooks.of_job(job_id)
+        assert hook.url == f"https://{job_id}.example/"
+        assert (hook.changes == (Change.FAILED,)) is (job_id == "own")
+    file.write_text(
+        '{"kind": "greet"}\n{"kind": "greet", "webhook": {"url": "https://a.example/", "changes": ["gone"]}}'
+    )
+    refused = str((await cli("submit", "--file", str(file))).exception)
+    assert refused.startswith(f"{file}:2: changes: 'gone'")

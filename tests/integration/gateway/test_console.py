@@ -70,8 +70,27 @@ async def test_the_list_of_pools_holds_only_readable_pools(gateway, pool: PoolRe
     """A token of a different namespace does not learn the names."""
     async with gateway.client() as admin, gateway.client(tokens.ELSEWHERE) as other, gateway.client(None) as stranger:
         assert str(pool) in (await admin.get("/v1/pools")).json()["pools"]
-        assert (await other.get("/v1/pools")).json() == {"pools": []}
+        assert (await other.get("/v1/pools")).json() == {"pools": [], "cursor": None}
         assert (await stranger.get("/v1/pools")).status_code == 401
+
+
+async def test_the_list_of_pools_comes_in_pages_by_namespace(gateway_factory, redis):
+    """A cursor continues the list; a namespace narrows it."""
+    named = [PoolRef(namespace, f"paged-{number}") for namespace in ("one", "two") for number in range(3)]
+    for each in named:
+        await Inspector(redis).configure(each, PoolSettings())
+    gateway = await gateway_factory()
+    listed, cursor = [], ""
+    try:
+        async with gateway.client() as client:
+            while cursor is not None:
+                params = {"namespace": ["one"], "limit": 2, "cursor": cursor}
+                page = (await client.get("/v1/pools", params=params)).json()
+                listed, cursor = [*listed, *page["pools"]], page["cursor"]
+    finally:
+        for each in named:
+            await Inspector(redis).purge(each)
+    assert listed == [f"one/paged-{number}" for number in range(3)]
 
 
 async def test_the_overview_has_readable_pools_those_in_trouble_first(gateway, redis, pool: PoolRef):
@@ -117,27 +136,31 @@ async def test_a_pool_whose_redis_is_silent_is_a_row_with_the_reason(
 async def test_failures_are_grouped_by_error_and_selected_by_it(
     gateway, redis, pool: PoolRef, consumer: ServingConsumer
 ):
-    """Numbers make no difference; the group's text selects its jobs for a list, a count and a replay."""
-    await Producer(redis, pool).submit_many([JobRequest(kind=kind) for kind in ("call", "parse", "call")])
+    """Numbers make no difference; a group selects exactly its jobs for a count and a replay, unlike its match."""
+    await Producer(redis, pool).submit_many([JobRequest(kind=kind) for kind in ("call", "parse", "call", "call")])
     for error in (
         "TimeoutError: no answer within 20 s",
         "TimeoutError: no answer within 31 s\nTraceback",
         "KeyError: 'a'",
+        "RetryError: TimeoutError: no answer within 20 s",
     ):
         await consumer.serve_one(error=error)
     path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
     async with gateway.client() as admin, gateway.client(tokens.READER) as reader:
         found = (await reader.get(f"{path}/jobs:errors")).json()
-        assert (found["counted"], found["complete"]) == (3, True)
-        timeouts, other = found["groups"]
+        assert (found["counted"], found["complete"]) == (4, True)
+        timeouts, other, _similar = found["groups"]
         assert (timeouts["error"], timeouts["count"]) == ("TimeoutError: no answer within … s", 2)
         assert (other["error"], other["match"]) == ("KeyError: 'a'", "KeyError: 'a'")
         chosen = {"state": "failed", "error": timeouts["match"]}
+        assert (await reader.get(f"{path}/jobs:count", params=chosen)).json() == {"count": 3}
+        chosen = {"state": "failed", "error_group": timeouts["error"]}
         assert (await reader.get(f"{path}/jobs:count", params=chosen)).json() == {"count": 2}
         assert len((await reader.get(f"{path}/jobs", params=chosen)).json()["jobs"]) == 2
-        body = {"state": ["failed"], "error": timeouts["match"]}
+        body = {"state": ["failed"], "error_group": timeouts["error"]}
         assert (await reader.post(f"{path}/jobs:replay", json=body)).status_code == 403
         assert (await admin.post(f"{path}/jobs:replay", json={"error": 3})).status_code == 422
+        assert (await admin.post(f"{path}/jobs:replay", json={"error_group": ""})).status_code == 422
         assert (await admin.post(f"{path}/jobs:replay", json=body)).json() == {"changed": 2, "cursor": None}
         assert (await reader.get(f"{path}/verbs")).json()["verbs"] == ["read"]
 

@@ -244,7 +244,15 @@ async def test_dead_letters_can_be_replayed_and_purged(http, consumer):
     assert (replayed.status_code, replayed.json()["downstream"]) == (202, 1)
     assert (await http.get(f"/jobs/{child}")).json()["state"] == "blocked"
     await consumer.serve_one(error="no good")
-    assert (await http.delete("/dead")).json() == {"deleted": 1, "left": 0}
+    await http.post("/jobs", json={"kind": "parse"})
+    await consumer.serve_one(error="worse")
+    first = (await http.get("/dead", params={"limit": 1})).json()
+    rest = (await http.get("/dead", params={"limit": 1, "cursor": first["cursor"]})).json()
+    assert [page["jobs"][0]["kind"] for page in (first, rest)] == ["greet", "parse"]
+    assert rest["cursor"] is None
+    assert len((await http.get("/dead", params={"error": "wor"})).json()["jobs"]) == 1
+    assert (await http.get("/dead", params={"state": "queued"})).status_code == 422
+    assert (await http.delete("/dead")).json() == {"deleted": 2, "left": 0}
     assert (await http.delete(f"/dead/{job}")).status_code == 404
 
 
@@ -361,7 +369,7 @@ async def test_a_signal_without_a_receiver_is_refused(http, consumer):
 
 
 async def test_schedules_are_put_listed_paused_and_deleted(http):
-    """A schedule by its name; the list has the next run."""
+    """A schedule by its name; the list has the next run. An interval has the units of every duration."""
     body = {"kind": "greet", "cron": "30 6 * * *", "time_zone": "Europe/Berlin", "overlap": "Skip"}
     assert (await http.put("/schedules/report", json=body)).json() == {"name": "report", "outcome": "stored"}
     (shown,) = (await http.get("/schedules")).json()["schedules"]
@@ -373,6 +381,11 @@ async def test_schedules_are_put_listed_paused_and_deleted(http):
     refused = await http.put("/schedules/report", json={"kind": "greet", "cron": "nonsense"})
     assert (refused.status_code, refused.json()["field"]) == (422, "cron")
     assert (await http.delete("/schedules/report")).status_code == 422
+    for every in (90, "90s", "1.5m"):
+        assert (await http.put("/schedules/probe", json={"kind": "greet", "every": every})).status_code == 200
+        assert (await http.get("/schedules")).json()["schedules"][0]["every_ms"] == 90_000
+    twice = await http.put("/schedules/probe", json={"kind": "greet", "every": 90, "every_ms": 90_000})
+    assert (twice.status_code, twice.json()["field"]) == (422, "every")
 
 
 async def test_a_submit_without_its_durability_shows_no_words_of_the_server(http):

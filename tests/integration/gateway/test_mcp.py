@@ -230,6 +230,7 @@ async def test_a_list_is_selected_and_paged(gateway, connect_agent):
     assert [job["job_id"] for page in (first, second) for job in page["jobs"]] == sent
     assert second["cursor"] is None
     assert (await agent.call("list_jobs", state=["succeeded"]))["jobs"] == []
+    assert (await agent.call("list_jobs", error="no job has this error"))["jobs"] == []
 
 
 async def test_a_signal_resumes_a_waiting_job(gateway, connect_agent, workers):

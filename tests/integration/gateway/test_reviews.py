@@ -57,7 +57,7 @@ async def test_a_foreign_namespace_and_an_invented_token_are_refused(reviewed: S
     token = await account(api, "lead", ("get", "agentpools"), ("create", "agentpools/jobs"))
     async with reviewed.client(token) as client:
         assert (await client.get("/v1/namespaces/other/pools/any/queue")).status_code == 403
-        assert (await client.get("/v1/pools")).json() == {"pools": [str(pool)]}
+        assert (await client.get("/v1/pools")).json() == {"pools": [str(pool)], "cursor": None}
     async with reviewed.client("made-up") as client:
         assert (await client.get("/v1/pools")).status_code == 401
 

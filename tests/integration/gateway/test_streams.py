@@ -257,7 +257,8 @@ async def test_the_output_of_a_job_is_a_stream(http, consumer):
     await consumer.emit(lease, 1, ['"Hel"', '"lo"'])
     await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
     text = (await http.get(f"/jobs/{job_id}/stream")).text
-    events = [block.splitlines() for block in text.strip().split("\n\n") if not block.startswith(":")]
+    assert text.startswith("id: 0\n\n")
+    events = [block.splitlines() for block in text.strip().split("\n\n") if "event: " in block]
     assert [json.loads(event[-1].removeprefix("data: ")).get("value") for event in events] == ["Hel", "lo", None]
     assert [line for event in events for line in event if line.startswith("event: ")] == [
         "event: chunk",
@@ -269,4 +270,21 @@ async def test_the_output_of_a_job_is_a_stream(http, consumer):
     assert '"value":"lo"' in rest.text.replace(" ", "")
     assert '"Hel"' not in rest.text
     assert (await http.get(f"/jobs/{job_id}/stream", headers={"Last-Event-ID": ids[1]})).status_code == 204
+    assert "event: end" in (await http.get(f"/jobs/{job_id}/stream", headers={"Last-Event-ID": "0"})).text
     assert (await http.get("/jobs/nobody/stream")).status_code == 404
+
+
+async def test_a_reader_of_output_that_was_away_too_long_is_notified(http, redis, consumer, pool: PoolRef):
+    """The event `gap` comes before the oldest chunk that is kept; without a loss there is none."""
+    job_id = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]
+    (lease,) = await consumer.claim(1)
+    await consumer.emit(lease, 1, ["1", "2", "3"])
+    async with opened(http, f"/jobs/{job_id}/stream") as stream:
+        seen = [await stream.message() for _ in range(3)]
+    async with opened(http, f"/jobs/{job_id}/stream", **{"Last-Event-ID": seen[0]["id"]}) as stream:
+        assert (await stream.message())["id"] == seen[1]["id"]
+    await redis.xtrim(Keys(pool).chunks(job_id), maxlen=1, approximate=False)
+    async with opened(http, f"/jobs/{job_id}/stream", **{"Last-Event-ID": seen[0]["id"]}) as stream:
+        gap = await stream.message()
+        assert (gap["event"], json.loads(gap["data"])) == ("gap", {"after": seen[0]["id"], "oldest": seen[2]["id"]})
+        assert (await stream.message())["id"] == seen[2]["id"]

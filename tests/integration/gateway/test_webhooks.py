@@ -11,6 +11,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import jsonschema
 import pytest
 from aiohttp import web
 
@@ -18,6 +19,7 @@ from agentpool_core.jobs import PoolRef
 from agentpool_gateway.delivery.destinations import Destinations
 from agentpool_gateway.delivery.resolving import CheckedResolver
 from agentpool_gateway.delivery.sending import CONNECTIONS_A_HOST, Sender
+from agentpool_gateway.message_descriptions import CLOUD_EVENT
 from tests.fixtures import gateways as tokens
 from tests.fixtures.redis import wait_until
 
@@ -49,6 +51,7 @@ async def test_the_end_of_a_job_arrives_as_a_signed_cloud_event(base, receiver, 
     assert (delivery["webhook"], delivery["change"], delivery["answer"]) == ("submit", "succeeded", "204 No Content")
     ((request, body),) = receiver.requests
     event = json.loads(body)
+    jsonschema.validate(event, CLOUD_EVENT)  # as /openapi.json describes the message
     assert request.headers["content-type"] == "application/cloudevents+json"
     assert (event["specversion"], event["type"], event["subject"]) == ("1.0", "dev.agentpool.job.succeeded", job_id)
     assert event["source"] == f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
@@ -134,7 +137,7 @@ async def test_a_private_address_is_not_reached_by_name_or_number(
         ({"url": "https://localhost/", "changes": []}, "changes"),
         ({"url": "https://localhost/", "secret": "x"}, "secret"),
         ({}, "url"),
-        ("https://localhost/", "webhook"),
+        (5, "webhook"),
     ],
 )
 async def test_a_webhook_that_cannot_be_used_refuses_the_submit(base, hook, field):

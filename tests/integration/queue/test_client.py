@@ -9,10 +9,18 @@ import threading
 import pytest
 
 from agentpool_core.client import Client
-from agentpool_core.errors import AgentPoolError, InvalidJobError, JobEndedError, ResultTimeoutError, UnknownJobError
-from agentpool_core.jobs import JobState, WorkerId
-from agentpool_core.queue import Consumer
+from agentpool_core.errors import (
+    AgentPoolError,
+    InvalidJobError,
+    JobEndedError,
+    QueueFullError,
+    ResultTimeoutError,
+    UnknownJobError,
+)
+from agentpool_core.jobs import JobId, JobState, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings
 from agentpool_core.queue.completions import Cancelled, CancelOutcome, Failed, Succeeded
+from agentpool_core.queue.webhooks import Webhooks
 from agentpool_core.sync_client import SyncClient
 
 
@@ -178,3 +186,23 @@ def test_a_sync_client_that_is_refused_leaves_no_thread(url):
     with pytest.raises(AgentPoolError):
         SyncClient(url, pool="ns/name")
     assert set(threading.enumerate()) == before
+
+
+async def test_many_jobs_bring_their_webhooks_also_if_the_call_is_refused_midway(redis, pool, monkeypatch):
+    """A URL or an object; the jobs that were kept before a full queue have theirs; a wrong one has its index."""
+    monkeypatch.setattr("agentpool_core.queue.producer.JOBS_A_CALL", 2)
+    await Inspector(redis).configure(pool, PoolSettings(max_depth=2))
+    jobs = [{"kind": "x", "job_id": str(n), "webhook": f"https://{n}.example/"} for n in range(4)]
+    jobs[0] |= {"after": ["2"], "webhook": {"url": "https://0.example/", "changes": ["failed"]}}
+    async with Client(redis, pool=pool) as client:
+        with pytest.raises(QueueFullError) as caught:
+            await client.submit_many(jobs)
+        kept = [receipt.job_id for receipt in caught.value.accepted]
+        assert (len(kept), kept[0]) == (2, "2")
+        for job_id in kept:
+            (hook,), _ = await Webhooks(redis, pool).of_job(JobId(job_id))
+            assert hook.url == f"https://{job_id}.example/"
+        wrong = {"kind": "x", "webhook": {"url": "https://a.example/", "changes": ["x"]}}
+        with pytest.raises(InvalidJobError, match="changes") as refused:
+            await client.submit_many([{"kind": "x"}, wrong])
+        assert refused.value.index == 1

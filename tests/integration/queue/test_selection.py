@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import random
+from collections import Counter
+
 import pytest
 
 from agentpool_core.errors import InvalidJobError, RetiredPoolError
 from agentpool_core.jobs import JobRequest, JobState, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, Route
 from agentpool_core.queue.completions import Failed, Succeeded, Waiting
+from agentpool_core.queue.error_groups import group_of
 from agentpool_core.queue.selection import Change
 from agentpool_core.queue.selector import UNENDED, JobSelector
 
@@ -243,3 +247,37 @@ def test_a_name_that_no_job_can_have_is_refused_before_it_is_sent(field, name):
     """An empty name, half a character and a number are errors of the request, not of Redis."""
     with pytest.raises(InvalidJobError, match=field):
         JobSelector(**{field: (name,)})
+
+
+async def test_a_group_of_errors_has_the_same_jobs_in_python_and_in_redis(redis, pool, worker):
+    """For random errors with numbers, ids, marks and long lines, each group counts exactly its errors."""
+    parts = (
+        "0x1f",
+        "0xzz",
+        "12.5",
+        "7",
+        "deadbeef-0123-45",
+        "g0123456789ab",
+        "0123456789ab",
+        "…",
+        "é",
+        " ",
+        "_",
+        "-",
+        "a",
+        "%d",
+    )
+    rng = random.Random(16)
+    errors = ["".join(rng.choices(parts, k=rng.randint(1, 6))) for _ in range(700)]
+    errors += [f"{'é' * rng.randint(140, 155)}{'a' * rng.randint(0, 3)}7\n{n}" for n in range(150)]
+    jobs = await submit(redis, pool, len(errors))
+    error_of = dict(zip(jobs, errors, strict=True))
+    leases = await worker.claim(len(errors))
+    await worker.settle(
+        [Failed(job_id=one.job_id, token=one.token, error=error_of[one.job_id], retry=False) for one in leases]
+    )
+    expected = Counter(group_of(error) for error in errors)
+    inspector = Inspector(redis)
+    found = {group: await inspector.select(pool, JobSelector(error_group=group)).count() for group in expected}
+    assert found == expected
+    assert len(expected) > 100

@@ -1,11 +1,17 @@
 -- Finds the jobs that a selector describes, page by page. Only reads.
 --
--- A selector is JSON: {states, kinds, routes, tenants, tags, error, after ms, before ms, ended ms}. A job matches if its state, kind,
--- route and tenant are among the listed ones, it has all tags, it was submitted within [after, before), and its error contains the
--- text. `ended`: it ended earlier. Missing parts match every job; an order of the states is kept.
+-- A selector is JSON: {states, kinds, routes, tenants, tags, error, error_group, after ms, before ms, ended ms}. A job matches if its
+-- state, kind, route and tenant are among the listed ones, it has all tags, it was submitted within [after, before), its error
+-- contains the text, and its error is of the group. `ended`: it ended earlier. Missing parts match every job; an order of the states
+-- is kept.
 
 local LOOK_MAX = 2000 -- records read for one page: entries of jobs that ended in the queue stay for a while
 local SLICE = 100 -- ids read at once
+local GROUP_BYTES = 300 -- of an error's first line that distinguish its group
+local MARK = '…'
+local HEX = string.rep('%x', 8)
+-- Parts of an error that make no difference, as in queue/error_groups.py: addresses, ids, numbers.
+local DIFFERS = { '0x%x+', '%f[%w_]' .. HEX .. '[%x%-][%x%-][%x%-][%x%-]+%f[^%w_]', '%d[%d.:,]*%d', '%d' }
 selection.MATCH_FIELDS = 'state spec entry log tags tenant ended error' -- of a job's record
 
 local function set_of(list)
@@ -21,6 +27,22 @@ function selection.read(text)
   selector.kinds, selector.routes = set_of(selector.kinds), set_of(selector.routes)
   selector.tenants = set_of(selector.tenants)
   return selector
+end
+
+-- The text of an error's group, as queue/error_groups.py computes it.
+local function group_of(error)
+  local line = string.match(error, '^[^\n]*')
+  local after = string.byte(line, GROUP_BYTES + 1)
+  line = string.sub(line, 1, GROUP_BYTES)
+  if after and after >= 128 and after < 192 then line = string.gsub(line, '[\192-\255][\128-\191]*$', '') end
+  for _, part in ipairs(DIFFERS) do line = string.gsub(line, part, MARK) end
+  return line
+end
+
+-- The text before the first mark is the beginning of each error of the group, which is cheaper to compare.
+local function is_of_group(error, group)
+  local literal = string.sub(group, 1, (string.find(group, MARK, 1, true) or #group + 1) - 1)
+  return string.sub(error, 1, #literal) == literal and group_of(error) == group
 end
 
 -- The time of the submit, as codec/records.py computes it.
@@ -39,6 +61,7 @@ local function is_selected(selector, record)
     if not string.find(tags, ' ' .. tag .. ' ', 1, true) then return false end
   end
   if selector.error and not string.find(record.error or '', selector.error, 1, true) then return false end
+  if selector.error_group and not is_of_group(record.error or '', selector.error_group) then return false end
   if selector.ended and number_or(record.ended, 0) >= selector.ended then return false end
   if not (selector.after or selector.before) then return true end
   local submitted = submitted_ms(record)
