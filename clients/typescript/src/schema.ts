@@ -219,10 +219,14 @@ export interface JobNotice {
   idempotency_key: string | null;
   limit_key: string | null;
   tenant: string | null;
+  /** Tokens that the job is expected to use, as submitted. */
+  tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
   /** The limit that the queued job waits for. */
   held_by: string | null;
+  /** When that limit opens; null: when a job ends, or not known. */
+  held_until_ms: number | null;
   cancel_requested: boolean;
   /** Workers that were lost, or ran out of memory, while they ran the job. */
   losses: number;

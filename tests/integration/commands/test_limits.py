@@ -85,7 +85,10 @@ async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
     ("args", "says"),
     [
         (("per-customer", "--key", "a", "--rate", "1/1s"), "has no limit 'per-customer' by key or tenant with this"),
-        (("nosuch", "--key", "a", "--max-running", "1"), "per-customer key max_running, tpm tenant tokens, starts tenant rate"),
+        (
+            ("nosuch", "--key", "a", "--max-running", "1"),
+            "per-customer key max_running, tpm tenant tokens, starts tenant rate",
+        ),
         (("per-customer", "--max-running", "1"), "pass exactly one of --key and --tenant"),
         (("per-customer", "--key", "a"), "pass exactly one of --max-running, --rate, --tokens and --budget"),
         (("starts", "--tenant", "a", "--rate", "0/1s"), "'0/1s' is no rate; use COUNT/SECONDSs"),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from agentpool_core.cli.pending_reason import pending_reason
 from agentpool_core.errors import UnknownLimitError
 from agentpool_core.jobs import JobState
+from agentpool_core.pending_reason import pending_reason
 from agentpool_core.queue import Limit, LimitBy, Rate, RateUnit, Route
 from agentpool_core.queue.audit import audit
 from agentpool_core.queue.completions import Failed, Returned, ReturnReason
