@@ -124,8 +124,8 @@ chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=
 specification: setup ## Visit every state of small systems of the queue's protocol (ARGS=--large)
 	$(BIN)/python -m tests.specification $(ARGS)
 
-kills: setup ## Kill workers at every step of the adapters' examples (RUNS=1000 jobs on such workers)
-	nice $(BIN)/python -m tests.kills --runs $(RUNS) $(if $(SEED),--seed $(SEED))
+kills: setup ## Kill workers at every step of the adapters' examples (RUNS=1000); WRITE=1 writes their table
+	nice $(BIN)/python -m tests.kills --runs $(RUNS) $(if $(WRITE),--write) $(if $(SEED),--seed $(SEED))
 
 mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each
 	$(BIN)/python -m tests.mutants --write

@@ -1,6 +1,6 @@
-"""`python -m tests.kills [--runs N] [--example NAME …]`: kill workers at every step of the adapters' examples.
+"""`python -m tests.kills [--runs N] [--example NAME …] [--write]`: kill workers at every step of the examples.
 
-Exit code 1 on a finding.
+Exit code 1 on a finding. `--write` writes the table of docs/frameworks.md.
 """
 
 from __future__ import annotations
@@ -8,6 +8,9 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import click
@@ -15,15 +18,24 @@ import click
 from tests.fixtures.redis import RedisServer
 from tests.kills import matrix
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks.md"
+BEGIN, END = "<!-- table: make kills -->\n", "<!-- end of table -->"
+HEAD = (
+    "workers killed", "after a step", "during a step", "at random", "steps and moments", "stored steps that ran again",
+    "jobs lost", "results or steps that differ",
+)  # fmt: skip
+
 
 @click.command()
-@click.option("--runs", default=1_000, show_default=True, help="Jobs on killed workers, of all examples.")
+@click.option("--runs", default=1_000, show_default=True, help="Workers to kill, of all examples.")
 @click.option("--example", "names", multiple=True, type=click.Choice(list(matrix.EXAMPLES)), help="Default: all.")
-@click.option("--jobs", default=20, show_default=True, help="Jobs of a killed worker.")
+@click.option("--jobs", default=1, show_default=True, help="Jobs of a killed worker.")
 @click.option("--seed", default=0, show_default=True, help="Chooses the moments of kills.")
 @click.option("--forget", is_flag=True, help="Let workers forget their steps: the matrix must find that.")
-def main(*, runs: int, names: tuple[str, ...], jobs: int, seed: int, forget: bool) -> None:
+@click.option("--write", is_flag=True, help="Write the table of docs/frameworks.md.")
+def main(*, runs: int, names: tuple[str, ...], jobs: int, seed: int, forget: bool, write: bool) -> None:
     """Kill workers at every step of the adapters' examples, and judge the results."""
+    begun = time.monotonic()
     server = RedisServer().start()
     try:
         directory = Path(tempfile.mkdtemp(prefix="kills-"))
@@ -32,14 +44,29 @@ def main(*, runs: int, names: tuple[str, ...], jobs: int, seed: int, forget: boo
         outcomes = asyncio.run(matrix.run(chosen, runs, server.url, directory, jobs=jobs, seed=seed, forget=forget))
     finally:
         server.kill()
-    for name, outcome in outcomes.items():
-        kills = ", ".join(f"{count} {kind}" for kind, count in sorted(outcome.kills.items()))
-        click.echo(f"{name}: {outcome.runs} jobs lost their worker; kills: {kills}; {len(outcome.points)} points")
-        for finding in outcome.findings:
-            click.echo(f"  {finding}")
-    findings = sum(len(outcome.findings) for outcome in outcomes.values())
-    click.echo(f"{sum(outcome.runs for outcome in outcomes.values())} jobs lost their worker, {findings} findings")
+    text = f"{table(outcomes)}\n\n{datetime.now(UTC):%Y-%m-%d}, seed {seed}, {time.monotonic() - begun:.0f} s.\n"
+    click.echo(text)
+    findings = [finding for outcome in outcomes.values() for finding in outcome.findings]
+    for finding in findings:
+        click.echo(f"  {finding}")
+    if write:
+        head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+        PAGE.write_text(f"{head}{BEGIN}{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
     sys.exit(1 if findings else 0)
+
+
+def table(outcomes: Mapping[str, matrix.Outcome]) -> str:
+    """Return the outcomes as Markdown."""
+    rows = [[name, *map(str, _row(outcome))] for name, outcome in outcomes.items()]
+    sums = [str(sum(column)) for column in zip(*map(_row, outcomes.values()), strict=True)]
+    lines = [["example", *HEAD], ["---"] * (len(HEAD) + 1), *rows, ["all", *sums]]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _row(outcome: matrix.Outcome) -> tuple[int, ...]:
+    kills = outcome.kills
+    faults = (len(outcome.repeated), len(outcome.lost), len(outcome.different))
+    return (kills.total(), kills["after"], kills["during"], kills["random"], len(outcome.points), *faults)
 
 
 if __name__ == "__main__":

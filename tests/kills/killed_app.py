@@ -2,12 +2,13 @@
 
 Each start of a step's function or of a graph's node asks Redis, over a connection of its own, whether that step is
 stored already, and writes the answer to the log. The worker and its supervisor end by SIGKILL when jobs of the present
-batch have reached the point a number of times.
+batch have reached the point a number of times. A zygote imports this module, and its forks read the point.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import importlib
 import json
 import os
@@ -24,10 +25,16 @@ from agentpool_worker.durable.steps import Steps, run_once
 
 FOLDER, MODULE = os.environ["KILLS_EXAMPLE"].split("/")
 MOST_PAUSE_SECONDS = 0.03  # before the function of a step, and of a kill at random behind its beginning
-BATCH, KIND, STEP, TIMES = json.loads(os.environ["KILLS_POINT"])
 POOL = PoolRef.parse(os.environ["KILLS_POOL"])
 present_job: ContextVar[str] = ContextVar("present_job", default="")
 passed: list[str] = []  # jobs at the point
+
+
+@functools.cache
+def point() -> tuple[str, str, str, int]:
+    """Return the point of this fork: the beginning of the jobs' ids, kind, step, and how often it is reached."""
+    batch, kind, step, times = json.loads(os.environ["KILLS_POINT"])
+    return batch, kind, step, times
 
 
 def note(what: str, job: str, step: str) -> None:
@@ -39,16 +46,17 @@ def note(what: str, job: str, step: str) -> None:
 
 def kill(job: str, step: str) -> None:
     """End the supervisor and this process."""
-    note(f"killed {KIND}", job, step)
+    note(f"killed {point()[1]}", job, step)
     os.kill(os.getppid(), signal.SIGKILL)
     os.kill(os.getpid(), signal.SIGKILL)
 
 
 def at(kind: str, job: str, step: str) -> None:
     """Kill at this point if the point is the planned one."""
-    if job.startswith(BATCH) and kind == KIND and step == STEP:
+    batch, planned, place, times = point()
+    if job.startswith(batch) and kind == planned and step == place:
         passed.append(job)
-        if len(passed) == TIMES:
+        if len(passed) == times:
             kill(job, step)
 
 
@@ -69,9 +77,10 @@ async def begin(job: str, step: str, task: str = "") -> None:
         for each in record.steps
     )
     note("repeated" if stored else "begun", job, step)
-    if KIND == "random" and job.startswith(BATCH):
+    batch, planned, _, times = point()
+    if planned == "random" and job.startswith(batch):
         passed.append(job)
-        if len(passed) == TIMES:
+        if len(passed) == times:
             threading.Timer(random.uniform(0, MOST_PAUSE_SECONDS), kill, (job, "")).start()
     await asyncio.sleep(random.uniform(0, MOST_PAUSE_SECONDS))
     at("during", job, step)

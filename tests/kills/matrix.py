@@ -2,7 +2,9 @@
 
 A worker process serves two batches: it finishes the jobs of the last batch, which a kill has interrupted, and begins
 the next batch, until the point at which it kills itself. So each job loses its worker once, and the jobs of every third
-batch twice. `killed_app` runs in the worker, `__main__` prints the outcome.
+batch twice. Most workers have the name of their predecessor, and release its jobs at once, as after the restart of a
+container; every fifth has a new name, and takes the jobs after their lease. `zygote` forks the workers, `killed_app`
+runs in them, `__main__` prints the outcome.
 """
 
 from __future__ import annotations
@@ -10,26 +12,24 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-import os
 import random
 import secrets
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from agentpool_core.jobs import Job, JobId, JobState, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
 from agentpool_core.submission import request_of
 from tests.fixtures.model_server import load_example
 from tests.fixtures.redis import wait_until
+from tests.kills.zygote import Fork, Zygote
 
-HERE = Path(__file__).parent
-EXAMPLES_FOLDER = HERE.parents[1] / "examples"
+EXAMPLES_FOLDER = Path(__file__).parents[2] / "examples"
+NEW_NAME_EVERY = 5  # lives
 PATIENCE_SECONDS = 300.0  # machines that test are busy
 
 
@@ -72,12 +72,19 @@ EXAMPLES = {
 
 @dataclass(kw_only=True, slots=True)
 class Outcome:
-    """What a matrix found."""
+    """The kills of an example, and the faults that the matrix found."""
 
-    runs: int = 0  # jobs that lost a worker
-    kills: Counter[str] = field(default_factory=Counter)  # by kind
+    jobs: int = 0  # that lost a worker
+    kills: Counter[str] = field(default_factory=Counter)  # of workers, by kind
     points: set[str] = field(default_factory=set)  # at which workers were killed
-    findings: list[str] = field(default_factory=list)  # committed steps that ran twice, lost jobs, wrong results
+    repeated: list[str] = field(default_factory=list)  # steps that were stored and ran again
+    lost: list[str] = field(default_factory=list)  # jobs that did not succeed
+    different: list[str] = field(default_factory=list)  # results or steps that differ from the undisturbed job's
+
+    @property
+    def findings(self) -> list[str]:
+        """All faults."""
+        return [*self.repeated, *self.lost, *self.different]
 
 
 class Matrix:
@@ -92,22 +99,26 @@ class Matrix:
         self._pool = PoolRef.parse(f"kills-{secrets.token_hex(4)}/{name}")
         self._redis = connect(url)
         self._lives = itertools.count(1)
+        self._killed = 0  # workers
         self._calm: Job | None = None
         self.outcome = Outcome()
 
-    async def run(self, runs: int) -> Outcome:
-        """Kill workers until so many jobs have begun on a worker that was killed."""
-        settings = PoolSettings(lease_ms=3_000, retry_initial_ms=20, retry_max_ms=50)
+    async def run(self, kills: int) -> Outcome:
+        """Kill this many workers, and one more where the last batch loses two."""
+        settings = PoolSettings(lease_ms=1_000, retry_initial_ms=20, retry_max_ms=50)
         await Inspector(self._redis).configure(self._pool, settings)
+        self._zygote = await Zygote.start(
+            self._environment | self._shared(), self._directory / f"{self._pool.name}.log"
+        )
         try:
-            points, pending, begun = self._points(), await self._submit("calm"), 0
+            points, pending, last = self._points(), await self._submit("calm"), False
             for number in itertools.count(1):
-                last = begun >= runs
+                last = self._killed >= kills
                 pending = await self._life(number, next(points), pending, last=last)
-                begun += len(pending)
                 if last:
                     break
         finally:
+            await self._zygote.close()
             await self._redis.aclose()
         self._read_log()
         return self.outcome
@@ -115,16 +126,16 @@ class Matrix:
     async def _life(self, number: int, point: tuple[str, str], pending: list[JobId], *, last: bool) -> list[JobId]:
         """Run a worker: it ends the pending jobs, and, unless it is the last, begins a batch and dies."""
         batch = f"b{number}-"
-        async with self._worker((batch, *point)) as process:
-            for job in await self._ends(pending):
+        async with self._worker((batch, *point)) as fork:
+            for job in await self._ends(fork, pending):
                 self._judge(job)
             if last:
                 return []
             jobs = await self._submit(batch)
-            await self._until_killed(process, jobs)
+            await self._until_killed(fork, jobs)
         for _ in range(number % 3 == 0):
-            async with self._worker((batch, "random", "")) as process:
-                await self._until_killed(process, jobs)
+            async with self._worker((batch, "random", "")) as fork:
+                await self._until_killed(fork, jobs)
         return jobs
 
     def _points(self) -> Iterator[tuple[str, str]]:
@@ -156,16 +167,21 @@ class Matrix:
             job_id, self._example.signal, {"approved": True}, signal_id="once"
         )
 
-    async def _until_killed(self, process: subprocess.Popen[bytes], jobs: list[JobId]) -> None:
+    async def _until_killed(self, fork: Fork, jobs: list[JobId]) -> None:
         """Wait for the kill, or for the end of all jobs, if no job reached the point."""
 
         async def over() -> bool:
-            return process.poll() is not None or await self._all_ended(jobs)
+            return fork.ended or await self._all_ended(jobs)
 
         await wait_until(over, f"a kill of {self._example.path}", within_s=PATIENCE_SECONDS)
+        self._killed += fork.ended
 
-    async def _ends(self, jobs: list[JobId]) -> list[Job]:
-        await wait_until(lambda: self._all_ended(jobs), f"the jobs {jobs} have ended", within_s=PATIENCE_SECONDS)
+    async def _ends(self, fork: Fork, jobs: list[JobId]) -> list[Job]:
+        async def over() -> bool:
+            assert not fork.ended, f"a worker of {self._example.path} ended by itself: {self._directory} has its log"
+            return await self._all_ended(jobs)
+
+        await wait_until(over, f"the jobs {jobs} have ended", within_s=PATIENCE_SECONDS)
         return [await Inspector(self._redis).job(self._pool, job_id) for job_id in jobs]
 
     async def _all_ended(self, jobs: list[JobId]) -> bool:
@@ -178,18 +194,20 @@ class Matrix:
     def _judge(self, job: Job) -> None:
         """Compare a job with the first job, which no kill has disturbed."""
         expected = self._calm = self._calm or job
-        self.outcome.runs += job.attempt > 1
-        if (job.state, job.result) != (JobState.SUCCEEDED, expected.result):
-            self.outcome.findings.append(f"{job.job_id}: {job.state.value}, {job.error or job.result}")
+        self.outcome.jobs += job.attempt > 1
+        if job.state is not JobState.SUCCEEDED:
+            self.outcome.lost.append(f"{job.job_id}: {job.state.value}, {job.error}")
+        elif job.result != expected.result:
+            self.outcome.different.append(f"{job.job_id}: the result {job.result}")
         names = sorted(step.name for step in job.steps)
         if names != sorted(step.name for step in expected.steps):
-            self.outcome.findings.append(f"{job.job_id}: the steps {names}")
+            self.outcome.different.append(f"{job.job_id}: the steps {names}")
 
     def _read_log(self) -> None:
         for line in self._log.read_text().splitlines():
             entry = json.loads(line)
             if entry["what"] == "repeated":
-                self.outcome.findings.append(f"{entry['job']}: {entry['step']} ran again")
+                self.outcome.repeated.append(f"{entry['job']}: {entry['step']} ran again")
             if entry["what"].startswith("killed "):
                 kind = entry["what"].removeprefix("killed ")
                 self.outcome.kills[kind] += 1
@@ -199,37 +217,38 @@ class Matrix:
     def _log(self) -> Path:
         return self._directory / f"{self._pool.name}.jsonl"
 
-    def _spawn(self, command: list[str], environment: dict[str, str], log: BinaryIO) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command, env={**os.environ, **self._environment, **environment}, stdout=log, stderr=log)
-
-    @asynccontextmanager
-    async def _worker(self, point: tuple[str, str, str]) -> AsyncIterator[subprocess.Popen[bytes]]:
-        command = [sys.executable, "-m", "agentpool_core", "worker", "killed_app:app", "--redis", self._url]
-        environment = {
-            "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+    def _shared(self) -> dict[str, str]:
+        """Return the environment of all workers."""
+        return {
             "AGENTPOOL_HTTP_HOST": "127.0.0.1",
             "AGENTPOOL_HTTP_PORT": "0",
             "AGENTPOOL_UPKEEP_SECONDS": "0.1",
             "KILLS_EXAMPLE": self._example.path,
             "KILLS_EXAMPLES": str(EXAMPLES_FOLDER),
-            "KILLS_POINT": json.dumps([*point, self._times(*point)]),
             "KILLS_POOL": str(self._pool),
             "KILLS_REDIS": self._url,
             "KILLS_LOG": str(self._log),
         }
-        with (self._directory / f"{self._pool.name}-{next(self._lives)}.log").open("wb") as log:
-            process = self._spawn([*command, "--pool", str(self._pool)], environment, log)
+
+    @asynccontextmanager
+    async def _worker(self, point: tuple[str, str, str]) -> AsyncIterator[Fork]:
+        life = next(self._lives)
+        environment = {
+            "AGENTPOOL_WORKER": f"worker-{life // NEW_NAME_EVERY}",
+            "KILLS_POINT": json.dumps([*point, self._times(*point)]),
+        }
+        arguments = ["worker", "tests.kills.killed_app:app", "--redis", self._url, "--pool", str(self._pool)]
+        fork = await self._zygote.fork(arguments, environment, self._directory / f"{self._pool.name}-{life}.log")
         try:
-            yield process
+            yield fork
         finally:
-            process.terminate()
-            await asyncio.to_thread(process.wait)
+            await fork.stop()
 
 
 async def run(
-    names: list[str], runs: int, url: str, directory: Path, *, jobs: int = 10, seed: int = 0, forget: bool = False
+    names: list[str], kills: int, url: str, directory: Path, *, jobs: int = 1, seed: int = 0, forget: bool = False
 ) -> dict[str, Outcome]:
-    """Run the matrix of each example; `forget`: with workers that forget their steps, which must be found."""
+    """Kill that many workers of the examples; `forget`: workers that forget their steps, which must be found."""
     random.seed(seed)
     with load_example("model-server", "model_server").serving() as model_url:
         environment = {
@@ -239,7 +258,7 @@ async def run(
             "NODE_SECONDS": "0.02",
             **({"KILLS_FORGET": "1"} if forget else {}),
         }
-        share = -(-runs // len(names))
+        share = -(-kills // len(names))
         matrices = [Matrix(name, url, directory, jobs=jobs, environment=environment) for name in names]
         outcomes = await asyncio.gather(*(matrix.run(share) for matrix in matrices))
     return dict(zip(names, outcomes, strict=True))

@@ -7,17 +7,17 @@ import pytest
 from tests.kills import matrix
 
 pytestmark = pytest.mark.timeout(240)
-JOBS = 4
+KILLS = 6  # of each example
 
 
 async def test_kills_repeat_no_committed_step_and_lose_no_job(redis_url, tmp_path):
     """Real workers of each example end by SIGKILL, and the results are those of the undisturbed run."""
-    outcomes = await matrix.run(list(matrix.EXAMPLES), JOBS * len(matrix.EXAMPLES), redis_url, tmp_path, jobs=JOBS)
+    outcomes = await matrix.run(list(matrix.EXAMPLES), KILLS * len(matrix.EXAMPLES), redis_url, tmp_path)
     assert {name: outcome.findings for name, outcome in outcomes.items()} == {name: [] for name in matrix.EXAMPLES}
-    assert all(outcome.runs and outcome.kills for outcome in outcomes.values()), outcomes
+    assert all(outcome.kills.total() >= KILLS for outcome in outcomes.values()), outcomes
 
 
 async def test_a_worker_that_forgets_its_steps_is_found(redis_url, tmp_path):
     """The matrix reports each committed step that runs again."""
-    outcomes = await matrix.run(["openai"], 2 * JOBS, redis_url, tmp_path, jobs=JOBS, forget=True)
-    assert any(finding.endswith("ran again") for finding in outcomes["openai"].findings), outcomes
+    outcomes = await matrix.run(["openai"], KILLS, redis_url, tmp_path, forget=True)
+    assert outcomes["openai"].repeated, outcomes
