@@ -41,6 +41,7 @@ from agentpool_core.jobs import (
 )
 from agentpool_core.queue.chunks import Chunk
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
+from agentpool_core.queue.codec.layout import BUDGET_WAIT
 from agentpool_core.queue.schedule import Missed, Overlap, Schedule
 from agentpool_core.queue.schedules import ScheduleState
 from agentpool_core.queue.snapshots import HistoryPoint, LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
@@ -196,8 +197,14 @@ def _event_detail(event: JobEvent) -> Document | None:
     if event.type == "signalled":
         return {"signal": event.detail}
     if event.type == "waiting":
-        return {"waits_for": [signal.partition("=")[0] for signal in event.detail.split()]}
+        return _wait_detail([signal.partition("=")[0] for signal in event.detail.split()])
     return {"reason": event.detail}
+
+
+def _wait_detail(names: Sequence[str]) -> Document:
+    """Return the signals of a wait, or the budget whose next window the job waits for."""
+    budgets = [name.removeprefix(BUDGET_WAIT) for name in names if name.startswith(BUDGET_WAIT)]
+    return {"reason": f"budget {budgets[0]}"} if budgets else {"waits_for": list(names)}
 
 
 def _json_or_text(text: str) -> Json:

@@ -357,7 +357,7 @@ class Job:
     tenant: str | None = None
     tokens: int | None = None  # that the job is expected to use, as submitted
     started_by: JobId | None = None  # the job that has started this job
-    held_by: str | None = None  # name of the limit that a queued job waits for
+    held_by: str | None = None  # name of the limit that a queued job waits for; of the budget that made it wait
     held_until_ms: int | None = None  # when that limit opens; None: when a job ends; of a single record only
     budget: BudgetUse | None = None  # if that limit is a budget; of a single record only
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text

@@ -48,6 +48,8 @@ def _in_wait(job: Job, queue: QueueSnapshot) -> str:
     at_longest = f", for {left} at the longest" if left else ""
     if job.waits_for_children:
         return f"the job waits for jobs that it has started{at_longest}"
+    if job.held_by is not None:
+        return f"budget {job.held_by!r} has too little money left for the job's next call: its next window is in {left}"
     if not job.waits_for:
         return f"the job sleeps for {left}"
     signals = " or ".join(f"signal {name!r}" for name in job.waits_for)

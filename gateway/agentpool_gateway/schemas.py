@@ -240,7 +240,8 @@ JOB = record(
     tenant=nullable(TEXT),
     tokens=nullable(COUNT) | {"description": "Tokens that the job is expected to use, as submitted."},
     started_by=nullable(TEXT) | {"description": "The job that has started this job."},
-    held_by=nullable(TEXT) | {"description": "The limit that the queued job waits for."},
+    held_by=nullable(TEXT)
+    | {"description": "The limit that a queued job waits for, or the budget whose next window a waiting job needs."},
     held_until_ms=nullable(COUNT) | {"description": "When that limit opens; null: when a job ends, or not known."},
     budget=nullable(BUDGET) | {"description": "The budget that the queued job waits for."},
     cancel_requested=FLAG,

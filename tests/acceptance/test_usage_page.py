@@ -38,7 +38,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
         assert row in table, f"{row} is missing in\n{done.stdout}"
     for promised in (
         '"output_tokens":40',
-        "waiting: the job sleeps for",
+        "waiting: budget 'team-budget' has too little money left",
         '"An answer to another tenant"',
         '"An answer to 6"',
     ):

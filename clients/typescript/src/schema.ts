@@ -163,7 +163,7 @@ export interface Job {
   tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
-  /** The limit that the queued job waits for. */
+  /** The limit that a queued job waits for, or the budget whose next window a waiting job needs. */
   held_by: string | null;
   /** When that limit opens; null: when a job ends, or not known. */
   held_until_ms: number | null;
@@ -324,7 +324,7 @@ export interface JobSummary {
   tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
-  /** The limit that the queued job waits for. */
+  /** The limit that a queued job waits for, or the budget whose next window a waiting job needs. */
   held_by: string | null;
   /** When that limit opens; null: when a job ends, or not known. */
   held_until_ms: number | null;
@@ -496,7 +496,7 @@ export interface Relative {
   tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
-  /** The limit that the queued job waits for. */
+  /** The limit that a queued job waits for, or the budget whose next window a waiting job needs. */
   held_by: string | null;
   /** When that limit opens; null: when a job ends, or not known. */
   held_until_ms: number | null;

@@ -75,6 +75,7 @@ class Waiting:
     token: LeaseToken
     signals: tuple[tuple[str, int], ...] = ()  # name and number of each awaited signal: any of them ends the wait
     after_ms: int | None = None  # longest wait; None: no limit
+    budget: str | None = None  # name of the limit that refused a call, and whose next window the job waits for
 
 
 Completion: TypeAlias = Succeeded | Failed | Cancelled | Returned | Waiting

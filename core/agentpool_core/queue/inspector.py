@@ -207,7 +207,7 @@ class Inspector:
         settings = await self.settings(pool)
         with Reading("hmget"):
             job = job_of(job_id, fields_of(fields), max_attempts=settings.max_attempts, timeout_ms=settings.timeout_ms)
-        if job.held_by is not None:
+        if job.held_by is not None and "held" in fields:
             job = await self._with_opening(pool, job, str(fields["held"]), settings)
         if "steps" not in fields:
             return job

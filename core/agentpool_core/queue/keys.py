@@ -69,7 +69,7 @@ Fields of `job:ID`. Texts in capitals are layouts of `codec/layout.py`; ms are t
 | ended | ms of the end |
 | log | lines of HISTORY, without the plain sequence queued, started, ended: entry, lease and ended contain it |
 | due | ms from which a scheduled job may run, or at which a wait ends |
-| wait | signals that a waiting job waits for, NAME=NUMBER separated by blanks |
+| wait | signals that a waiting job waits for, NAME=NUMBER separated by blanks; ~~BUDGET=1: a new window of a budget |
 | signals | number of stored signals |
 | sigs:NAME | number of stored signals of this name |
 | sig:SIGNAL | value of the signal NAME=NUMBER, JSON |

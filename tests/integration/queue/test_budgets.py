@@ -219,9 +219,11 @@ async def test_a_job_that_waits_for_the_next_window_comes_back(limited):
     await charge(worker, lease, 10)
     with pytest.raises(BudgetExceededError) as refused:
         await charge(worker, lease, 1, number=2)
-    wait = Waiting(job_id=job_id, token=lease.token, signals=(), after_ms=refused.value.next_window_ms)
-    await worker.settle([wait])
-    assert (await limited.job(job_id)).state is JobState.WAITING
+    left_ms, budget = refused.value.next_window_ms, refused.value.budget
+    await worker.settle([Waiting(job_id=job_id, token=lease.token, after_ms=left_ms, budget=budget)])
+    waiting = await limited.job(job_id)
+    assert (waiting.state, waiting.held_by) == (JobState.WAITING, "team")
+    assert (waiting.waits_for, waiting.waits_for_children) == ((), False)
     worker = await next_window(limited)
     await worker.maintain()
     (again,) = await worker.claim(1)

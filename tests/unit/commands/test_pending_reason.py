@@ -85,6 +85,11 @@ UNKNOWN = {
         ({"state": JobState.SCHEDULED, **UNKNOWN, **RETRIED}, {}, "the job is due in 30s after attempt 1 failed"),
         ({"state": JobState.WAITING, "due_at_ms": NOW_MS + 30_000}, {}, "the job sleeps for 30s"),
         (
+            {"state": JobState.WAITING, "due_at_ms": NOW_MS + 30_000, "held_by": "team"},
+            {},
+            "budget 'team' has too little money left for the job's next call: its next window is in 30s",
+        ),
+        (
             {"state": JobState.WAITING, "waits_for": ("a", "b"), "due_at_ms": NOW_MS + 30_000},
             {},
             "the job waits for signal 'a' or signal 'b', for 30s at the longest: agentpool signal a NAME VALUE",

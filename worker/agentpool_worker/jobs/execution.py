@@ -174,7 +174,12 @@ class Execution:
     def _as_deferred(self, error: BaseException) -> Completion | None:
         """Defer the job, without counting the attempt: an overload or a spent budget is no failure."""
         if isinstance(error, BudgetExceededError) and not error.fits_never:
-            return Waiting(job_id=self.lease.job_id, token=self.lease.token, signals=(), after_ms=error.next_window_ms)
+            return Waiting(
+                job_id=self.lease.job_id,
+                token=self.lease.token,
+                after_ms=error.next_window_ms,
+                budget=error.budget,
+            )
         if not isinstance(error, Overloaded):
             return None
         self.overloaded = True

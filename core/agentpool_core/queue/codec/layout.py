@@ -32,6 +32,7 @@ from agentpool_core.jobs import Priority, Step, StepOutcome, Usage
 DIGITS_MAX = 15
 FLAGS = "puatxknfgm"
 PREEMPTIBLE = "p"
+BUDGET_WAIT = "~~"  # before the name of a budget, among the signals that a job waits for; no signal comes for it
 UNREADABLE_KIND = "~undecodable"  # stands for the kind of a job with an unreadable spec
 SUSPECT_LOSSES = 2  # a job with so many losses runs alone next time
 _NUMBER = rf"\d{{1,{DIGITS_MAX}}}"

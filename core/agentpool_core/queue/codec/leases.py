@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from agentpool_core.jobs import JobId, Lease, LeaseToken
 from agentpool_core.queue.codec.json_text import UndecodableError, decode, encode
-from agentpool_core.queue.codec.layout import PREEMPTIBLE, read_spec
+from agentpool_core.queue.codec.layout import BUDGET_WAIT, PREEMPTIBLE, read_spec
 from agentpool_core.queue.codec.slices import slices
 from agentpool_core.queue.completions import Cancelled, Completion, Failed, Succeeded, Waiting
 from agentpool_core.text import encodable, render_value
@@ -150,7 +150,8 @@ def arguments(completions: Sequence[Completion]) -> list[Arg]:
         elif isinstance(completion, Cancelled):
             args += (job_id, token, "cancelled", encodable(completion.reason), "")
         elif isinstance(completion, Waiting):
-            wait = " ".join(f"{name}={number}" for name, number in completion.signals)
+            signals = completion.signals if completion.budget is None else ((f"{BUDGET_WAIT}{completion.budget}", 1),)
+            wait = " ".join(f"{name}={number}" for name, number in signals)
             args += (job_id, token, "waiting", wait, "" if completion.after_ms is None else completion.after_ms)
         else:
             state = "" if completion.checkpoint is None else encode("checkpoint", completion.checkpoint)

@@ -7,12 +7,13 @@ names it, and shows its text. Used by `inspector`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from agentpool_core.jobs import HistoryEntry, Job, JobEvent, JobId, JobState, Priority, Usage, WorkerId
 from agentpool_core.queue.codec.json_text import UndecodableError, decode
 from agentpool_core.queue.codec.layout import (
+    BUDGET_WAIT,
     SUSPECT_LOSSES,
     UNREADABLE_KIND,
     LeaseText,
@@ -159,21 +160,28 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         losses=record.number("losses") or 0,
         quarantined=_quarantined(state, fields),
         waits_for=tuple(name for name in awaited if not name.startswith("~")),
-        waits_for_children=any(name.startswith("~") for name in awaited),
+        waits_for_children=any(name.startswith("~") and not name.startswith(BUDGET_WAIT) for name in awaited),
         history=history,
         usage=record.usage(),
         limit_key=fields.get("limit_key"),
         tenant=fields.get("tenant"),
         tokens=record.number("tokens"),
         started_by=JobId(fields["started_by"]) if "started_by" in fields else None,
-        held_by=fields["held"].partition(":")[0] if state is JobState.QUEUED and "held" in fields else None,
+        held_by=_held_by(state, fields, awaited),
         undecodable=record.unreadable,
     )
 
 
 def _awaited(fields: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the awaited signals; `~GROUP` is the end of a group of children."""
+    """Return the names of the awaited signals; `~GROUP` is the end of a group of children, `~~BUDGET` a new window."""
     return tuple(signal.partition("=")[0] for signal in fields.get("wait", "").split())
+
+
+def _held_by(state: JobState, fields: Mapping[str, str], awaited: Sequence[str]) -> str | None:
+    """Return the limit that a queued job waits for, or the budget whose next window a waiting job waits for."""
+    if state is JobState.QUEUED and "held" in fields:
+        return fields["held"].partition(":")[0]
+    return next((name.removeprefix(BUDGET_WAIT) for name in awaited if name.startswith(BUDGET_WAIT)), None)
 
 
 def _quarantined(state: JobState, fields: Mapping[str, str]) -> bool:
