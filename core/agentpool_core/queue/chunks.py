@@ -58,6 +58,7 @@ class OutputEntry:
     place: str
     chunk: Chunk | None  # None: the end of a job, or an entry that no script writes
     ended: bool
+    size: int  # bytes of the chunk's JSON text
 
 
 async def read_output(
@@ -143,7 +144,8 @@ class JobOutput:
 
 
 def _entry(place: str, fields: dict[str, str]) -> OutputEntry:
-    return OutputEntry(place=place, chunk=_chunk(place, fields), ended="end" in fields)
+    chunk = _chunk(place, fields)
+    return OutputEntry(place=place, chunk=chunk, ended="end" in fields, size=len(fields.get("data", "")))
 
 
 def _chunk(entry_id: str, fields: dict[str, str]) -> Chunk | None:

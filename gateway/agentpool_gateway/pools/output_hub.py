@@ -1,8 +1,8 @@
 """The output of a pool's jobs for all readers: blocking reads of Redis that many readers share.
 
 A reader first takes the missed chunks from the store by itself, in pages, and then joins the shared reads. A reader
-that falls behind takes pages by itself again: it loses nothing, and no other reader waits for it. Reads that end within
-`GATHER_SECONDS` continue as a single read, so a busy pool costs one call for the new chunks of all its jobs.
+that falls behind takes pages by itself again: it loses nothing, and no other reader waits for it. Reads that end
+within `GATHER_SECONDS` continue as a single read, so a busy pool costs one call for the new chunks of all its jobs.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agentpool_core.process.cancellation import end, raise_lost
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 GATHER_SECONDS = 0.01  # in which jobs gather for the next read; it delays a chunk by as much
 JOBS_AT_ONCE = 250  # in one read
 SHARE = 16  # entries of a job in a read; a reader of a job with more takes pages by itself
-BACKLOG = 64  # pages that a reader may be behind
+BACKLOG_BYTES = 1_048_576  # that a reader may be behind, and at least a page
+CHUNK_BYTES = 500  # of a chunk's objects, beside its text
 SILENCE_SECONDS = 1.0
 
 
@@ -37,6 +38,7 @@ class Page:
     last: str  # place of the last entry
     ended: bool = False  # the last entry is the end of a job, which a replay may continue
     full: bool = False  # more entries may be stored
+    size: int = 0  # bytes that the chunks take, about
 
 
 class _Reader:
@@ -46,6 +48,7 @@ class _Reader:
         self.job_id = job_id
         self.place = place  # of the last entry in `pages`
         self.pages: deque[Page] = deque()
+        self._held = 0  # bytes of the pages
         self.behind = False  # more is stored than in `pages`
         self.error: BaseException | None = None  # of the shared read
         self._woken: asyncio.Future[None] | None = None
@@ -54,13 +57,20 @@ class _Reader:
         """Pass on the entries of a page that the reader does not have."""
         if entry_order(page.last) <= entry_order(self.place):
             return
-        if len(self.pages) >= BACKLOG:
+        if self.pages and self._held + page.size > BACKLOG_BYTES:
             self.behind = True
         if not self.behind:
             self.pages.append(_after(page, self.place))
+            self._held += self.pages[-1].size
             self.place = page.last
             self.behind = page.full
         self.wake()
+
+    def take(self) -> Page:
+        """Return the oldest page, which the reader no longer holds."""
+        page = self.pages.popleft()
+        self._held -= page.size
+        return page
 
     def wake(self) -> None:
         """Let the reader look at its pages."""
@@ -136,7 +146,7 @@ class OutputHub:
                 if reader.error is not None:
                     raise reader.error
                 if reader.pages:
-                    yield reader.pages.popleft()
+                    yield reader.take()
                 elif reader.behind:
                     return
                 else:
@@ -191,6 +201,7 @@ def _page(entries: Sequence[OutputEntry], place: str, count: int) -> Page:
         last=entries[-1].place if entries else place,
         ended=bool(entries) and entries[-1].ended,
         full=len(entries) >= count,
+        size=sum(entry.size + CHUNK_BYTES for entry in entries),
     )
 
 
@@ -199,4 +210,4 @@ def _after(page: Page, place: str) -> Page:
     if not page.chunks or entry_order(page.chunks[0].id) > entry_order(place):
         return page
     later = [chunk for chunk in page.chunks if entry_order(chunk.id) > entry_order(place)]
-    return Page(chunks=later, last=page.last, ended=page.ended, full=page.full)
+    return replace(page, chunks=later)

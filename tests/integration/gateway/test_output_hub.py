@@ -69,11 +69,11 @@ async def test_readers_of_many_jobs_share_few_reads(redis, hub, consumer, leases
         assert after - before <= 2 * 20
 
 
-@pytest.mark.parametrize(("share", "backlog"), [(16, 64), (2, 1), (1, 2)])
+@pytest.mark.parametrize(("share", "backlog"), [(16, 1_000_000), (2, 0), (1, 1_100)])
 async def test_readers_of_a_job_begin_anywhere_and_lose_nothing(hub, consumer, leases, monkeypatch, share, backlog):
     """A reader from the start, a reader from the middle, and readers that fall behind get each later chunk once."""
     monkeypatch.setattr(output_hub, "SHARE", share)
-    monkeypatch.setattr(output_hub, "BACKLOG", backlog)
+    monkeypatch.setattr(output_hub, "BACKLOG_BYTES", backlog)
     (lease,) = await leases(1)
     await consumer.emit(lease, 1, ["1", "2", "3"])
     async with contextlib.AsyncExitStack() as stack:
@@ -113,6 +113,25 @@ async def test_a_page_of_the_largest_chunks_is_small(hub, consumer, leases):
         sizes = [sum(len(chunk.value) for chunk in (await anext(pages)).chunks) for _ in range(2)]
     assert max(sizes) <= 2 * 1024 * 1024
     assert sum(sizes) == 49 * (MAX_CHUNK_BYTES - 2)
+
+
+async def test_a_stalled_reader_holds_few_bytes_and_loses_nothing(hub, consumer, leases):
+    """A reader that takes nothing, beside a quick reader of the same large chunks, holds a MiB and a page at most."""
+    (lease,) = await leases(1)
+    chunk = json.dumps("x" * (MAX_CHUNK_BYTES - 2))
+    async with reading(hub, lease.job_id) as quick, aclosing(hub.follow(lease.job_id, START)) as stalled:
+        await consumer.emit(lease, 1, ["1"])
+        seen = [chunk.value for chunk in (await anext(stalled)).chunks]
+        joining = asyncio.ensure_future(anext(stalled))  # takes part in the shared reads
+        for first in range(2, 40):
+            await consumer.emit(lease, first, [chunk])
+            await wait_until(lambda first=first: len(quick) == first, "the quick reader has the chunk")
+        held = [sum(page.size for page in reader.pages) for reader in hub._readers[lease.job_id]]
+        assert max(held) <= output_hub.BACKLOG_BYTES
+        seen += [chunk.value for chunk in (await joining).chunks]
+        while len(seen) < 39:
+            seen += [chunk.value for chunk in (await anext(stalled)).chunks]
+        assert seen == quick
 
 
 async def test_a_failed_read_ends_its_readers(hub, leases, monkeypatch):
