@@ -21,6 +21,7 @@ class Token:
     place: int  # within the part, from 0
     delay_s: float  # from just before the emit
     live: bool = True  # emitted while the reader was connected
+    at: float = 0.0  # time of `time.monotonic()` at which the reader got it
 
 
 def faults(

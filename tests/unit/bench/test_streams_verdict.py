@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from bench.streams.reading import messages
 from bench.streams.verdict import Token, faults
 from bench.token_ledger import TokenLedger
 
@@ -37,3 +38,24 @@ def test_a_ledger_keeps_the_counts_of_each_run(tmp_path):
     assert (other.acknowledged(0), other.acknowledged(1)) == ({}, {1: 7, 3: 2})
     ledger.close()
     other.close()
+
+
+ANSWER = (
+    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"9\r\n: begun\n\n\r\n"
+    b"1b\r\nevent: chunk\nid: 1-0\ndata: \r\n"
+    b"5\r\n{}\n\ne\r\n"
+    b"b\r\nvent: end\n\n\r\n0\r\n\r\n"
+)
+
+
+@pytest.mark.parametrize("size", [1, 7, len(ANSWER)])
+def test_a_reader_parses_an_answer_however_it_was_cut(size):
+    """Chunks of the transfer coding and messages may begin and end anywhere in a block."""
+    blocks = [(float(begin), ANSWER[begin : begin + size]) for begin in range(0, len(ANSWER), size)]
+    found = list(messages(blocks))
+    assert [message for _, message in found if message] == [
+        {"event": "chunk", "id": "1-0", "data": "{}"},
+        {"event": "end"},
+    ]
+    assert [at for at, _ in found] == sorted(at for at, _ in found)
