@@ -62,6 +62,15 @@ class Declaring(Cluster):
         """The AgentPool."""
         return CAPPED | {"metadata": {"namespace": pool.namespace, "name": pool.name}}
 
+    async def get(self, path: str, **query: str) -> Any:
+        """The pod of a worker, whose name begins with the name of the pool."""
+        return {"metadata": {"labels": {"agentpool.dev/pool": path.rpartition("/")[2].removesuffix("-w")}}}
+
+    async def text(self, path: str, **query: str) -> str:
+        """The log of a pod: a line of the worker, and one of a program."""
+        line = {"time": "12:00", "level": "warning", "message": "no <b>answer</b>", "job_id": "j", "kind": "review"}
+        return f"{json.dumps(line)}\nplain"
+
 
 @pytest.fixture
 async def pool(pool: PoolRef, redis) -> PoolRef:
@@ -80,8 +89,8 @@ async def client(redis_url: str, pool: PoolRef) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def console(gateway_factory) -> Served:
-    """A gateway with declared pools."""
-    return await gateway_factory(cluster=Declaring())
+    """A gateway with declared pools, and a dashboard."""
+    return await gateway_factory(cluster=Declaring(), grafana_url="https://grafana.example.org/d/agentpool")
 
 
 async def signed_in(page: Page, console: Served, where: str = "", **options) -> None:
@@ -334,7 +343,7 @@ async def write_history(redis, pool: PoolRef, *, gap: range = range(0)) -> None:
     for number in range(15):
         if number not in gap:
             point = {"queued": 10 + number, "running": 4, "started": 30 * number, "finished": 30 * number,
-                     "failed": 3 * number, "attempts": 30 * number, "run_ms": 900 * number, "slots": 4,
+                     "failed": 3 * number, "attempts": 30 * number + 30, "run_ms": 900 * number, "slots": 4,
                      "desired": 1 + number // 8, "ready": 1}  # fmt: skip
             await redis.xadd(Keys(pool).history, point, id=f"{now_s * 1000 - (15 - number) * 30_000}-0")
 
@@ -365,6 +374,41 @@ async def test_jobs_are_found_by_filters_and_replayed_by_error(
     await wait_until(waiting, "the jobs of the group wait again")
     assert [(await client.job(each.job_id)).state.value for each in jobs].count("failed") == 1
     assert not page.errors, page.errors
+
+
+async def test_a_person_on_call_finds_events_reasons_and_logs(
+    console: Served, page: Page, client: Client, redis, pool: PoolRef
+):
+    """The newest events are there at once, a job says why it waits, and a worker's log is shown in words."""
+    worker = Consumer(redis, pool, WorkerId(f"{pool.name}-w"), version="1.2.3")
+    await worker.register(slots=2, host="node-a")
+    running = await client.submit("review", {"n": 1})
+    await worker.claim(1)
+    waiting = await client.submit("review", {"n": 2}, delay=3_600)
+    await signed_in(page, console, str(pool))
+    rows = "[...document.querySelectorAll('#events tbody tr')].map(row => row.cells[1].textContent)"
+    await page.until(f"{rows}.length === 3", "the events of the past are there")
+    assert await page.run(rows) == ["scheduled", "started", "queued"]
+    dashboard = "[...document.querySelectorAll('#sections a')].find(a => a.textContent.includes('Grafana')).href"
+    assert f"var-namespace={pool.namespace}&var-pool={pool.name}" in await page.run(dashboard)
+    await client.submit("review", {"n": 3})
+    await page.until(f"{rows}[0] === 'queued'", "new events come on top")
+    await page.run(f"location.hash = {f'#/{pool}/jobs/{waiting.job_id}'!r}")
+    await page.until("document.querySelector('#pending')?.textContent.includes('the job is due in')", "the reason")
+    await page.run(f"location.hash = {f'#/{pool}/jobs/{running.job_id}'!r}")
+    await page.until(f"document.querySelector('#head').textContent.includes({running.job_id!r})", "the running job")
+    assert not await page.run("document.querySelector('#pending')")
+    await page.run(f"location.hash = {f'#/{pool}/workers'!r}")
+    origin = "document.querySelector('#workers tbody .soft')?.textContent.startsWith('on node-a, version 1.2.3, for ')"
+    await page.until(origin, "host, version and age")
+    await page.run("document.querySelector('#workers button').click()")
+    log = "12:00 warning no <b>answer</b> job_id=j kind=review\\nplain"
+    await page.until(f"document.querySelector('dialog pre')?.textContent === '{log}'", "the log in words")
+    await page.run("document.querySelector('dialog').close()")
+    await page.run(f"location.hash = {f'#/{pool}/jobs/no-such-job'!r}")
+    await page.until("document.querySelector('#explanation')", "the page says that there is no such job")
+    links = "[...document.querySelectorAll('#explanation a')].map(a => a.getAttribute('href'))"
+    assert await page.run(links) == [f"#/{pool}", f"#/{pool}/jobs", "#/"]
 
 
 async def test_a_reader_sees_no_actions(console: Served, page: Page, client: Client, pool: PoolRef):

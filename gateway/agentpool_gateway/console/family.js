@@ -27,7 +27,7 @@ function part(pool, generation, jobs) {
 
 function lines(pool, group) {
   const { kind, state: name } = group[0];
-  const items = group.map((job) => make("li", null, make("a", { class: "mono", "data-relative": job.job_id, href: `#/${pool}/jobs/${encodeURIComponent(job.job_id)}` }, job.job_id)));
+  const items = group.toSorted((a, b) => a.job_id.localeCompare(b.job_id, "en", { numeric: true })).map((job) => make("li", null, make("a", { class: "mono", "data-relative": job.job_id, href: `#/${pool}/jobs/${encodeURIComponent(job.job_id)}` }, job.job_id)));
   if (group.length < FOLDED) return make("li", null, make("b", null, kind), " ", state(name), make("ul", null, ...items));
   return make("li", null, make("details", null, make("summary", null, make("b", null, `${group.length} × ${kind}`), " ", state(name)), make("ul", { class: "columns" }, ...items)));
 }

@@ -104,7 +104,10 @@ function problem(error) {
 
 function explain(title, text) {
   freshness.rest();
-  view().replaceChildren(make("div", { class: "card calm", id: "explanation" }, make("b", null, title), make("p", { class: "soft" }, text), make("a", { href: "#/" }, "All pools")));
+  const pool = /^#\/([^/?]+\/[^/?]+)/.exec(location.hash)?.[1];
+  const up = pool && location.hash !== `#/${pool}` ? [make("a", { href: `#/${pool}` }, decoded(pool)), make("a", { href: `#/${pool}/jobs` }, "Jobs of the pool")] : [];
+  view().replaceChildren(make("div", { class: "card calm", id: "explanation" }, make("b", null, title), make("p", { class: "soft" }, text),
+    make("div", { class: "bar" }, make("button", { class: "primary", click: route }, "Try again"), ...up, make("a", { href: "#/" }, "All pools"))));
 }
 
 document.getElementById("sign-out").addEventListener("click", () => { token.clear(); signIn(""); });

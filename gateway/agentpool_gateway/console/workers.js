@@ -30,17 +30,32 @@ function rows(pool, found, verbs) {
       make("div", { class: "soft" }, origin(worker, found.taken_at_ms))),
     jobs(worker, found.plain), lease(worker, found.taken_at_ms), takes(worker),
     worker.kinds === null ? "any" : make("span", { class: "line", title: worker.kinds.join(", ") }, worker.kinds.join(", ")), failure(pool, worker.last_failure),
-    logButtons(pool, worker, verbs)]), "No workers. The operator starts them when jobs wait; a deleted pool has none.");
+    logButton(pool, worker, verbs)]), "No workers. The operator starts them when jobs wait; a deleted pool has none.");
 }
 
 function origin(worker, now) {
   return [`on ${worker.host}`, worker.version ? `version ${worker.version}` : null, worker.since_ms ? `for ${span(Math.max(0, now - worker.since_ms))}` : null].filter(Boolean).join(", ");
 }
 
-function logButtons(pool, worker, verbs) {
+// The log for callers who may read it; for others the command, which asks with an account of their own.
+function logButton(pool, worker, verbs) {
   const command = `kubectl logs --namespace ${pool.split("/")[0]} --tail ${LINES} ${worker.name}`;
-  const read = verbs.has("manage") ? make("button", { class: "copy", "data-worker": worker.name, click: () => showLog(pool, worker.name, command) }, "Show") : null;
-  return make("div", { class: "bar tight" }, read, copyButton("Copy command", command));
+  if (!verbs.has("manage")) return copyButton("Copy command", command);
+  return make("button", { class: "copy", "data-worker": worker.name, click: () => showLog(pool, worker.name, command) }, "Show");
+}
+
+// A line of the worker's JSON log in words; any other line as it is.
+function readable(line) {
+  let fields;
+  try {
+    fields = JSON.parse(line);
+  } catch {
+    return line;
+  }
+  const { time, level, message, logger, traceback, ...rest } = fields ?? {};
+  if (typeof message !== "string") return line;
+  const more = Object.entries(rest).map(([name, value]) => ` ${name}=${typeof value === "string" ? value : JSON.stringify(value)}`).join("");
+  return `${time ?? ""} ${level ?? ""} ${message}${more}${traceback ? `\n${traceback}` : ""}`;
 }
 
 // The newest lines of the pod's log; where the gateway may not read it, the reason and the command.
@@ -48,7 +63,7 @@ async function showLog(pool, name, command) {
   const lines = make("pre", { class: "log", tabindex: "0", role: "log" }, "loading …");
   const close = make("button", { autofocus: true, click: () => document.getElementById("dialog").close() }, "Close");
   const read = () => call(`${at(pool)}/workers/${encodeURIComponent(name)}/log?lines=${LINES}`).then(
-    (found) => { lines.textContent = found.log || "The log is empty."; lines.scrollTop = lines.scrollHeight; },
+    (found) => { lines.textContent = found.log ? found.log.split("\n").map(readable).join("\n") : "The log is empty."; lines.scrollTop = lines.scrollHeight; },
     (error) => { lines.textContent = error.message; });
   show(make("h2", null, `Log of ${name}, newest ${LINES} lines`), lines,
     make("div", { class: "bar" }, make("button", { click: read }, "Read again"), copyButton("Copy", () => lines.textContent), copyButton("Copy command", command), close));

@@ -23,6 +23,7 @@ from agentpool_core.queue.worker_details import read_workers
 from agentpool_core.redis_address import Address, connect_to
 from agentpool_gateway.pools.event_hub import EventHub
 from agentpool_gateway.pools.output_hub import OutputHub
+from agentpool_gateway.pools.recent_points import RecentPoints
 from agentpool_gateway.pools.snapshot_cache import SnapshotCache
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class PoolQueue:
         self.output_hub = OutputHub(redis, pool)
         self.snapshots = SnapshotCache(self.inspector, pool)
         self.hub = EventHub(self.inspector, pool, backlog=backlog)
+        self._recent = RecentPoints()
         self._settings: tuple[str, PoolSettings] | None = None  # revision, settings
 
     async def position(self, kind: str, priority: Priority, state: JobState) -> tuple[int | None, QueueSnapshot]:
@@ -69,7 +71,9 @@ class PoolQueue:
 
     async def snapshot_with_history(self) -> QueueSnapshot:
         """Return the queue, not older than this call, with its last hour for the estimate of a wait."""
-        return replace(await self.snapshots.snapshot(), history=await self.history.points())
+        snapshot = await self.snapshots.snapshot()
+        self._recent.add(snapshot)
+        return replace(snapshot, history=self._recent.merged_with(await self.history.points()))
 
     async def settings_of(self, snapshot: QueueSnapshot) -> PoolSettings:
         """Return the settings of the snapshot's revision."""
