@@ -55,7 +55,7 @@ export function overview(pool, root, signal, report, verbs) {
   function showEvents(more) {
     events = [...more.filter((event) => event.type !== "progress"), ...events].slice(0, RECENT); // progress would drown the rest
     const rows = events.map((one) => [
-      moment(one.at_ms), one.type, make("a", { class: "mono", href: `#/${pool}/jobs/${encodeURIComponent(one.job_id)}` }, one.job_id), one.kind, one.worker, textOf(one.detail)]);
+      moment(one.at_ms), one.type, make("a", { class: "mono", href: `#/${pool}/jobs/${encodeURIComponent(one.job_id)}` }, one.job_id), one.kind, one.worker, detail(one.detail)]);
     parts.events.replaceChildren(table(["At", "Event", "Job", "Kind", "Worker", "Detail"], rows, "No event is kept. New ones appear here."));
   }
 
@@ -115,6 +115,11 @@ function routes(queue) {
 function limits(queue) {
   if (!queue.limits.length) return "";
   return table(["Limit", "Bound", "For each", "Waiting"], queue.limits.map((limit) => [limit.name, limit.limit, limit.by, number(limit.waiting)]), "");
+}
+
+function detail(of) {
+  const text = textOf(of);
+  return text === null ? null : make("span", { class: "line", title: text }, text);
 }
 
 // Returns the first line of an event's detail, which is an object with one value; null: none.
