@@ -10,7 +10,7 @@ RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=
 # Empty: the newest versions that pyproject.toml allows (make test CONSTRAINTS= VENV=.venv-newest).
 CONSTRAINTS ?= constraints.txt
 PINS = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
-TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos tests/specification tests/judge
+TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos tests/specification tests/judge tests/upgrades
 # Tests wait for processes and clocks: three at a time keep two cores busy.
 TEST_PROCESSES ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 DEMO_ARGS ?=

@@ -26,7 +26,6 @@ from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_core.queue import scripts
 from agentpool_core.queue.audit import disagreements
 from agentpool_core.queue.codec.leases import MAX_ERROR_CHARS, SettleCall, leases_of, settle_calls
-from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.completions import (
     Hold,
     Maintenance,
@@ -38,11 +37,13 @@ from agentpool_core.queue.completions import (
     Succeeded,
     Wake,
 )
-from agentpool_core.queue.connection.client import ask, call, connections_made, is_cluster, pipeline
+from agentpool_core.queue.connection.client import call, connections_made, is_cluster, pipeline
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
+from agentpool_core.queue.formats import FORMAT, check_format
 from agentpool_core.queue.holdings import Holdings
 from agentpool_core.queue.keys import RESERVED, Keys
 from agentpool_core.queue.orders import Orders
+from agentpool_core.queue.published import published_settings
 from agentpool_core.queue.reports import JobReports
 from agentpool_core.queue.schedules import Schedules
 from agentpool_core.queue.settings import PoolSettings
@@ -106,15 +107,18 @@ class Consumer(JobReports):
         """Announce the worker and take out its lease; return the pool's settings.
 
         Jobs of an earlier lease are forgotten here, and requeued by the next claim. Raises UnknownPoolError for a pool
-        without settings.
+        without settings, NewerFormatError.
         """
         where = f"{host or '-'} {self._version}".rstrip()
-        reply = await scripts.REGISTER.run(self._redis, self._conf, (self.worker, slots, where, self._kinds))
+        args = (self.worker, slots, where, self._kinds, FORMAT)
+        reply = await scripts.REGISTER.run(self._redis, self._conf, args)
         if reply == ["unknown_pool"]:
             raise UnknownPoolError(str(self.pool))
-        self.forget()
         with Reading("register"):
-            return PoolSettings.from_mapping(dict(zip(reply[1::2], reply[2::2], strict=True)))
+            conf = dict(zip(reply[1::2], reply[2::2], strict=True))
+            check_format(self.pool, conf)
+            self.forget()
+            return PoolSettings.from_mapping(conf)
 
     def forget(self) -> None:
         """Forget the jobs of a lost lease: the next claim requeues those that the queue still holds for us."""
@@ -130,13 +134,8 @@ class Consumer(JobReports):
         return self._held.copy()
 
     async def settings(self) -> PoolSettings:
-        """Return the pool's present settings. Raises UnknownPoolError for a pool without settings."""
-        fields = await ask(self._redis, "HGETALL", self._conf)
-        with Reading("hgetall"):
-            mapping = fields_of(fields)
-            if not mapping:
-                raise UnknownPoolError(str(self.pool))
-            return PoolSettings.from_mapping(mapping)
+        """Return the pool's present settings. Raises UnknownPoolError for a pool without settings, NewerFormatError."""
+        return await published_settings(self._redis, self.pool)
 
     async def claim(self, limit: int | Room) -> list[Lease]:
         """Claim up to `limit` jobs, or those that fit into a room, the most urgent first, in a single round trip.

@@ -40,7 +40,9 @@ from agentpool_core.queue.codec.records import (
 from agentpool_core.queue.codec.snapshot_reply import snapshot_of
 from agentpool_core.queue.connection.client import ask, is_cluster, longest_block_s, pipeline, repeat_once
 from agentpool_core.queue.connection.error_translation import Asking, Reading, fault_of
+from agentpool_core.queue.formats import NewerFormatError
 from agentpool_core.queue.keys import NAMESPACES, Keys, index_of, pressure_of
+from agentpool_core.queue.published import published_settings
 from agentpool_core.queue.replays import replay_job
 from agentpool_core.queue.schedules import Schedules, first_due
 from agentpool_core.queue.selection import Selection
@@ -121,7 +123,10 @@ class Inspector:
             return sorted(name for name in found if PoolRef.parse_untrusted(f"{name}/any") is not None)
 
     async def configure(self, pool: PoolRef, settings: PoolSettings) -> bool:
-        """Publish settings; return whether they changed, and wake a worker then. Idempotent."""
+        """Publish settings; return whether they changed, and wake a worker then. Idempotent.
+
+        Raises NewerFormatError: a newer release keeps the queue, and nothing was written.
+        """
         due = [text for pair in (await self._first_due(settings)).items() for text in pair]
         fields = [text for pair in settings.to_mapping().items() for text in pair]
         args = [len(due) // 2, *due, *fields]
@@ -132,7 +137,10 @@ class Inspector:
                 self._index("SADD", NAMESPACES, pool.namespace),
             )
         )
-        return bool(reply == ["changed"])
+        with Reading("configure"):
+            if reply[0] == "newer":
+                raise NewerFormatError(pool, reply[1])
+            return bool(reply == ["changed"])
 
     async def _first_due(self, settings: PoolSettings) -> dict[str, int]:
         """Return the first due times of the schedules, by the clock of Redis."""
@@ -158,12 +166,8 @@ class Inspector:
             return [int(held) for held in reply[1:]]
 
     async def settings(self, pool: PoolRef) -> PoolSettings:
-        """Return the published settings. Raises UnknownPoolError for a pool without settings."""
-        mapping = await ask(self._redis, "HGETALL", Keys(pool).conf)
-        if not mapping:
-            raise UnknownPoolError(str(pool))
-        with Reading("hgetall"):
-            return PoolSettings.from_mapping(fields_of(mapping))
+        """Return the published settings. Raises UnknownPoolError for a pool without settings, NewerFormatError."""
+        return await published_settings(self._redis, pool)
 
     async def workers(self, pool: PoolRef) -> list[WorkerSnapshot]:
         """Return the pool's registered workers. Raises UnknownPoolError."""

@@ -19,6 +19,7 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Durability
+from agentpool_core.queue.formats import FORMAT
 from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate, RateUnit
 from agentpool_core.queue.schedule import Schedule
 from agentpool_core.queue.usage import BILLION
@@ -147,8 +148,8 @@ class PoolSettings:
 
     @property
     def revision(self) -> str:
-        """A short digest of all settings: equal exactly when the settings are."""
-        text = json.dumps(_plain(self), sort_keys=True, separators=(",", ":"))
+        """A short digest of all settings and of the format: equal exactly when these are."""
+        text = json.dumps([FORMAT, _plain(self)], sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def to_mapping(self) -> dict[str, str]:
@@ -170,6 +171,7 @@ class PoolSettings:
         mapping |= {f"schedule:{schedule.name}": schedule.to_json() for schedule in self.schedules}
         mapping |= {f"weight:{subject_digest(tenant.name)}": str(tenant.weight) for tenant in self.tenants}
         mapping |= {f"schema:{kind}": schema_digest(s.input) for s in self.schemas if s.input for kind in s.kinds}
+        mapping["format"] = str(FORMAT)
         mapping["revision"] = self.revision
         return mapping
 

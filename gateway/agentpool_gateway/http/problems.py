@@ -35,6 +35,7 @@ from agentpool_core.errors import (
     UnknownKindError,
     UnknownPoolError,
 )
+from agentpool_core.queue.formats import NewerFormatError
 from agentpool_core.redis_address import AddressError, without_address
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.outages import Outage, outage_of
@@ -59,6 +60,7 @@ class ProblemError(AgentPoolError):
 _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (UnknownPoolError, HTTPStatus.NOT_FOUND, "unknown-pool"),
     (RetiredPoolError, HTTPStatus.GONE, "retired-pool"),
+    (NewerFormatError, HTTPStatus.SERVICE_UNAVAILABLE, "newer-format"),
     (UnknownJobError, HTTPStatus.NOT_FOUND, "unknown-job"),
     (SignalRefusedError, HTTPStatus.CONFLICT, "signal-refused"),
     (PayloadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"),

@@ -6,8 +6,10 @@ import signal
 
 import pytest
 
-from agentpool_core.jobs import JobRequest, WorkerId
+from agentpool_core.jobs import JobRequest, JobState, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer
+from agentpool_core.queue.formats import FORMAT
+from agentpool_core.queue.keys import Keys
 from tests.fixtures.workers import until
 
 LEASE_MS = 60_000  # longer than the test: no part may wait for the end of a lease
@@ -42,3 +44,18 @@ async def test_an_idle_worker_learns_of_the_jobs_of_a_leaving_worker(workers, pr
     await until(idle.ready, "the idle worker is ready")
     await consumer.deregister()
     await until(lambda: workers.runs()["start", job] == 2, "the idle worker took the job")
+
+
+async def test_a_worker_leaves_the_queue_to_a_newer_release(workers, redis, pool):
+    """Its jobs are requeued without a counted attempt, and the error names both formats."""
+    await Inspector(redis).configure(pool, PoolSettings(lease_ms=1_000))
+    leaving = workers.start("--worker", "older")
+    await until(leaving.ready, "the worker is ready")
+    job = (await Producer(redis, pool).submit(JobRequest(kind="nap", payload=600))).job_id
+    await until(lambda: workers.runs()["start", job], "the job runs")
+    await redis.hset(Keys(pool).conf, mapping={"format": FORMAT + 1, "revision": "of-the-newer"})
+    assert leaving.wait() == 1
+    assert f"has format '{FORMAT + 1}', and this release reads up to {FORMAT}" in leaving.log()
+    await redis.hset(Keys(pool).conf, "format", FORMAT)
+    found = await Inspector(redis).job(pool, job)
+    assert (found.state, found.attempt) == (JobState.QUEUED, 0)

@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING, Protocol
 
 from agentpool_core.errors import QueueAccessError, QueueError, UnknownPoolError
+from agentpool_core.queue.formats import NewerFormatError
 from agentpool_worker.lease.agreement import Agreement
 
 if TYPE_CHECKING:
@@ -112,7 +113,10 @@ class Heartbeat:
         return max(0.0, self._steady_since + self.lease_seconds - time.monotonic())
 
     async def run(self) -> None:
-        """Renew for ever; runs in the side loop. Raises QueueAccessError once the user is refused past the lease."""
+        """Renew for ever; runs in the side loop.
+
+        Raises QueueAccessError once the user is refused past the lease, and NewerFormatError.
+        """
         while True:
             renewed = await self.run_once()
             await asyncio.sleep(self.lease_seconds / (RENEWALS_PER_LEASE if renewed else _RETRY_PER_LEASE))
@@ -142,6 +146,8 @@ class Heartbeat:
             slots = 0 if note else self._slots.total
             renewal = await self._queue.renew(slots=slots, running=self._slots.jobs, note=note)
             await self._act_on(renewal, before)
+        except NewerFormatError:
+            raise
         except QueueError as error:
             self._record_failure(error)
             if isinstance(error, QueueAccessError) and self.silent_seconds > self.lease_seconds:

@@ -3,7 +3,7 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 number of due times, then for each: name of a schedule, first due time (ms); then field, value, ...
 --        (core/agentpool_core/queue/settings.py), including revision
--- Returns {'changed' | 'unchanged'}
+-- Returns {'changed' | 'unchanged'} | {'newer', format}: a newer release keeps the pool; nothing was written
 -- Events none.
 
 --- include: pool
@@ -13,7 +13,9 @@ local first_field = 2 + 2 * tonumber(ARGV[1])
 local fields, first_due, before = {}, {}, {}
 for i = first_field, #ARGV, 2 do fields[ARGV[i]] = ARGV[i + 1] end
 for i = 2, first_field - 1, 2 do first_due[ARGV[i]] = ARGV[i + 1] end
-if redis.call('HGET', CONF, 'revision') == fields.revision then return { 'unchanged' } end
+local known = redis.call('HMGET', CONF, 'revision', 'format')
+if known[1] == fields.revision then return { 'unchanged' } end
+if setting_or(known[2], 0) > tonumber(fields.format) then return { 'newer', known[2] } end
 
 -- A new schedule stands at its first due time, and so does a changed one; an unchanged schedule stays where it stands.
 local function place_schedules()

@@ -2,8 +2,8 @@
 --
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 worker, 2 slots, 3 host and version of the worker, separated by a blank, 4 kinds of job that the worker runs,
---        separated by blanks; '*': every kind
--- Returns {'ok', field, value, ...} of conf | {'unknown_pool'}
+--        separated by blanks; '*': every kind, 5 newest format that the worker reads
+-- Returns {'ok', field, value, ...} of conf; only the format, unregistered, if it is newer | {'unknown_pool'}
 -- Events none: workers are not jobs.
 
 --- include: pool
@@ -12,6 +12,8 @@
 
 local conf = redis.call('HGETALL', CONF)
 if #conf == 0 then return { 'unknown_pool' } end
+local format = redis.call('HGET', CONF, 'format')
+if setting_or(format, 0) > tonumber(ARGV[5]) then return { 'ok', 'format', format } end
 write_though_memory_is_full() -- without workers, a full queue never drains
 clock.keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
