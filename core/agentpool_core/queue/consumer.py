@@ -15,13 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from redis.exceptions import NoScriptError
 
-from agentpool_core.errors import (
-    QueueError,
-    QueueReplyError,
-    QueueUnreachableError,
-    SettingError,
-    UnknownPoolError,
-)
+from agentpool_core.errors import QueueError, QueueReplyError, QueueUnreachableError, SettingError, UnknownPoolError
 from agentpool_core.jobs import JobId, LeaseToken
 from agentpool_core.queue import scripts
 from agentpool_core.queue.audit import disagreements
@@ -191,7 +185,7 @@ class Consumer(JobReports):
 
     async def renew(self, *, slots: int, running: int, note: str = "") -> Renewal:
         """Extend the worker's lease, and so the lease of each of its jobs, with a single write."""
-        args = (self.worker, slots, running, _one_line(note))
+        args = (self.worker, slots, running, " ".join(note.split())[:MAX_NOTE_CHARS])
         reply = await scripts.RENEW.run(self._redis, self._conf, args)
         with Reading("renew"):
             status, revision, *held = reply
@@ -392,10 +386,6 @@ async def _claim_beside_orders(controls: Sequence[Control], claim: Awaitable[lis
             raise
         log.debug("the claim beside orders failed: %s", error)
         return []
-
-
-def _one_line(note: str) -> str:
-    return " ".join(note.split())[:MAX_NOTE_CHARS]
 
 
 def _seed() -> int:
