@@ -223,7 +223,7 @@ export interface JobNotice {
   tokens: number | null;
   /** The job that has started this job. */
   started_by: string | null;
-  /** The limit that the queued job waits for. */
+  /** The limit that a queued job waits for, or the budget whose next window a waiting job needs. */
   held_by: string | null;
   /** When that limit opens; null: when a job ends, or not known. */
   held_until_ms: number | null;
