@@ -37,14 +37,35 @@ CATALOGUE = (
     Mutant(
         name="short-exchange-without-fence",
         wrong="the short exchange applies an end with a stale token",
-        old="if token ~= ARGV[i + 1] or holder ~= worker or",
-        new="if holder ~= worker or",
+        old="if not lease or lease.token ~= ARGV[i + 1] then",
+        new="if not lease then",
     ),
     Mutant(
         name="short-exchange-for-any-worker",
         wrong="the short exchange applies an end from a worker that does not hold the job",
-        old="if token ~= ARGV[i + 1] or holder ~= worker or",
-        new="if token ~= ARGV[i + 1] or",
+        old="if holder == worker and #claimed <= DIGITS_MAX then",
+        new="if token and #claimed <= DIGITS_MAX then",
+    ),
+    Mutant(
+        name="short-exchange-without-turns",
+        wrong="a start in the short exchange costs a tenant no turn",
+        old="turns.pass(at, next_turns, virtual or before)",
+        new="before",
+    ),
+    Mutant(
+        name="short-exchange-loses-lines",
+        wrong="jobs of tenants that the short exchange may not start lose their places in their lines",
+        old="turns.undo(at, next_turns)",
+    ),
+    Mutant(
+        name="short-exchange-delivers-the-rest",
+        wrong="jobs that exceed a reply of the short exchange belong to the worker, which does not know them",
+        old="if fit ~= #entries then undeliver(entries, (fit or 0) + 1) end",
+    ),
+    Mutant(
+        name="expired-jobs-wait-for-the-next-round",
+        wrong="the maintenance rests while more jobs have expired",
+        old=" or expired == BATCH",
     ),
     Mutant(
         name="short-exchange-beyond-the-limit",
@@ -284,7 +305,7 @@ CATALOGUE = (
     Mutant(
         name="a-turn-costs-nothing",
         wrong="the virtual time of a tenant does not advance with its starts",
-        old="local tag = turns.tags[i] + taken * step",
+        old="local tag = next_turns.tags[i] + taken * next_turns.steps[i]",
     ),
     Mutant(
         name="idle-tenants-save-turns",
@@ -295,8 +316,8 @@ CATALOGUE = (
     Mutant(
         name="weights-are-equal",
         wrong="the weight of a tenant has no effect",
-        old="return weight > 0 and weight or 1",
-        new="return 1",
+        old="steps[i] = 1 / weight",
+        new="steps[i] = 1",
     ),
     Mutant(
         name="a-line-keeps-cancelled-jobs",
@@ -367,7 +388,7 @@ CATALOGUE = (
     Mutant(
         name="restoring-is-not-continued",
         wrong="a caller that dies leaves a pipeline half restored",
-        old="more_children = downstream.continue() or more_children",
+        old="more = downstream.continue() or more",
     ),
     Mutant(
         name="results-do-not-reach-children",

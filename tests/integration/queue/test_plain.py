@@ -9,7 +9,7 @@ import pytest
 
 from agentpool_core.errors import QueueFullError
 from agentpool_core.jobs import JobId, JobRequest, JobState, Priority, WorkerId
-from agentpool_core.queue import Consumer, Inspector, Limit, PoolSettings, Producer, Route, scripts
+from agentpool_core.queue import Consumer, Inspector, Limit, PoolSettings, Producer, Route, Tenant, scripts
 from agentpool_core.queue.completions import Succeeded
 from agentpool_core.queue.keys import Keys
 
@@ -31,7 +31,7 @@ async def contents(redis, pool):
                 groups = [await redis.xinfo_groups(key)] if ":s:" in key else []
                 value += [[(group["pending"], group.get("lag")) for group in known] for known in groups]
             case "zset":
-                value = await redis.zrange(key, 0, -1)
+                value = await redis.zrange(key, 0, -1, withscores=":turns:" in key or ":tags:" in key)
             case _:
                 value = await redis.lrange(key, 0, -1)
         found[key.removeprefix(Keys(pool).prefix)] = re.sub(r"\b\d{13}\b(-\d+)?", "T", repr(value))
@@ -175,14 +175,19 @@ async def test_a_setting_that_only_lua_takes_for_a_number_is_its_default(redis, 
     assert await scripts.SUBMIT_PLAIN.run(redis, conf, ("id", "x", "task", "||", "null")) == -1
 
 
-async def exchanged(redis, pool, *, plain, jobs, claimed, ended, limit):
-    """Claim some of a route's jobs, exchange some of these, and return the contents of Redis and the reply."""
+async def exchanged(redis, pool, *, plain, jobs, claimed, ended, limit, tenants=(None,)):
+    """Claim some of a route's jobs, exchange some of these, and return the contents of Redis and the reply.
+
+    The jobs belong to the tenants in turn.
+    """
     await Inspector(redis).purge(pool)
     await Inspector(redis).configure(pool, WIDE)
     consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
     await consumer.register(slots=200, host="h")
-    requests = [JobRequest(kind="code", payload=n, job_id=JobId(f"job-{n}")) for n in range(jobs)]
-    await producer.submit_many(requests)
+    owners = [tenants[n % len(tenants)] for n in range(jobs)]
+    await producer.submit_many(
+        [JobRequest(kind="code", payload=n, job_id=JobId(f"job-{n}"), tenant=name) for n, name in enumerate(owners)]
+    )
     leases = await consumer.claim(claimed)
     args = ["w", limit, 1]
     for number in ended:
@@ -191,7 +196,9 @@ async def exchanged(redis, pool, *, plain, jobs, claimed, ended, limit):
     return await contents(redis, pool), re.sub(r"\b\d{13}\b(-\d+)?", "T", repr(reply))
 
 
-WIDE = PoolSettings(routes=(Route(name="wide", kinds=("code",), max_running=150),))
+WIDE = PoolSettings(
+    routes=(Route(name="wide", kinds=("code",), max_running=150),), tenants=(Tenant(name="gold", weight=3),)
+)
 
 
 @pytest.mark.parametrize(
@@ -212,6 +219,57 @@ async def test_a_short_exchange_leaves_the_same_behind_as_the_whole_script(redis
     short = await exchanged(redis, pool, plain=True, **case)
     assert short[1] != repr(["other"])
     assert short == await exchanged(redis, pool, plain=False, **case)
+
+
+@pytest.mark.parametrize(
+    ("tenants", "limit"),
+    [
+        (("one",), 3),
+        (("one", "two", "gold"), 7),
+        (("one", "two", "gold"), 200),  # all lines become empty
+        ([f"tenant-{number}" for number in range(40)], 30),
+    ],
+)
+async def test_a_short_exchange_of_tenants_leaves_the_same_behind_as_the_whole_script(redis, pool, tenants, limit):
+    """Records, counters, lines, the order of their turns, events and replies are equal."""
+    case = {"jobs": 60, "claimed": 5, "ended": [0, 2, 3], "limit": limit, "tenants": tenants}
+    short = await exchanged(redis, pool, plain=True, **case)
+    assert short[1] != repr(["other"])
+    assert short == await exchanged(redis, pool, plain=False, **case)
+
+
+async def test_a_short_exchange_returns_special_jobs_of_tenants_to_their_lines(redis, pool):
+    """The whole script decides if the turn is that of a job with a ttl; no line and no turn has changed."""
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=10, host="h")
+    await producer.submit_many([JobRequest(kind="x", tenant=name) for name in ("one", "two", "one")])
+    (lease,) = await consumer.claim(1)
+    await producer.submit_many([JobRequest(kind="x", tenant="one", ttl_ms=60_000), JobRequest(kind="x", tenant="two")])
+    assert await is_left_to_the_whole_script(redis, pool, "w", 9, 1, lease.job_id, lease.token, "succeeded", "null", "")
+    _, more = await consumer.exchange([Succeeded(job_id=lease.job_id, token=lease.token)], 9)
+    assert len(more) == 4
+
+
+async def test_jobs_that_exceed_a_reply_stay_in_the_stream(redis, pool):
+    """The short exchange starts the jobs that fit, and the group has not delivered the rest."""
+    consumer, producer = Consumer(redis, pool, WorkerId("w")), Producer(redis, pool)
+    await consumer.register(slots=10, host="h")
+    (first,) = await producer.submit_many([JobRequest(kind="x")])
+    (lease,) = await consumer.claim(1)
+    for _ in range(5):
+        await producer.submit(JobRequest(kind="x", payload="x" * 900_000))
+    args = ("w", 9, 1, lease.job_id, lease.token, "succeeded", "null", "")
+    _, claimed = await scripts.EXCHANGE_PLAIN.run(redis, Keys(pool).conf, args)
+    assert (first.job_id, len(claimed)) == (lease.job_id, 5 + 6 * 5)
+    for _ in range(6):
+        await producer.submit(JobRequest(kind="x", payload="x" * 900_000))
+    leases = claimed[5::6]
+    args = ("w", 9, 1, leases[0], 1, "succeeded", "null", "")
+    _, claimed = await scripts.EXCHANGE_PLAIN.run(redis, Keys(pool).conf, args)
+    assert len(claimed) == 5 + 6 * 5
+    (group,) = await redis.xinfo_groups(Keys(pool).stream("default", Priority.TASK))
+    assert (group["pending"], group.get("lag", 1)) == (4 + 5, 1)
+    assert (await consumer.claim(10))[0].payload == "x" * 900_000
 
 
 async def test_a_kept_entry_is_deleted_by_the_next_short_exchange(redis, pool):

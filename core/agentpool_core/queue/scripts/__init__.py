@@ -1,9 +1,9 @@
 """The queue's transitions: a Lua file each, the only writers of a pool's keys.
 
 A file names its parts (`--- include: part`, from `lib/`), and a part those that it needs; `load` assembles them, once
-per process. A script begins with the part `pool`; each other part is a table of that name, whose functions the server
-creates at their first use. `Script.run` calls by digest and sends the source only if the server does not know it (first
-use, restart, failover, eviction).
+per process. A script begins with the part `pool`, unless it is a short script that does without; each other part is a
+table of that name, whose functions the server creates at their first use (`lib/on_demand.lua`). `Script.run` calls by
+digest and sends the source only if the server does not know it (first use, restart, failover, eviction).
 `producer`, `consumer` and `inspector` pass the arguments and read the replies. A new script needs its name in `ALL`
 and its roles in `agentpool_core.queue.acl`.
 """
@@ -31,6 +31,7 @@ Arg: TypeAlias = str | int | float | bytes
 
 _INCLUDE = re.compile(r"^--- include: (\w+)\n+", re.MULTILINE)
 _BEGINNING = "pool"
+_ON_DEMAND = "on_demand"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,7 +84,7 @@ def _parts_of(text: str, found: dict[str, str]) -> dict[str, str]:
 def _assemble(text: str) -> str:
     """Return a script's text with its parts, which are declared before any of them is defined."""
     parts = _parts_of(text, {})
-    beginning = parts.pop(_BEGINNING, "")
+    beginning = parts.pop(_BEGINNING, "") + (_read(f"lib/{_ON_DEMAND}.lua") if parts else "")
     declared = "".join(f"local {name} = setmetatable({{}}, on_demand)\n" for name in parts)
     defined = "".join(
         f"definitions[{name}] = function()\n{_INCLUDE.sub('', part)}end -- {name}\n" for name, part in parts.items()

@@ -196,7 +196,7 @@ end
 function jobs.append_event(change, job, detail)
   local events = collected.events
   local n = #events
-  events[n + 1] = n / 2
+  events[n + 1] = digits_of(n / 2 % EVENTS_AN_ENTRY)
   events[n + 2] = change .. ' ' .. job.id .. ' ' .. job.spec.label .. ' ' .. digits_of(job.attempt) .. ' ' .. job.worker .. ' ' .. (detail or '')
   if job.hooks then call_hooks(change, job) end
 end
