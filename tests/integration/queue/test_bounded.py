@@ -46,6 +46,15 @@ async def settle_one(consumer, make, **fields) -> SettleOutcome:
     return outcome
 
 
+async def test_many_jobs_expire_in_parts_at_once(redis, pool, ground):
+    """The maintenance goes on while more jobs have expired."""
+    producer, consumer, inspector = ground
+    await producer.submit_many([JobRequest(kind="k", ttl_ms=1_000) for _ in range(MANY)])
+    await redis.hset(Keys(pool).counters, "clock_offset_ms", 2_000)
+    assert await maintain(consumer) > 1
+    assert (await inspector.snapshot(pool)).queued == 0
+
+
 async def test_many_children_are_released_in_parts_each_once(redis, pool, ground):
     """The end of the parent releases a first part; maintenance releases the rest and deletes the set."""
     producer, consumer, inspector = ground

@@ -4,8 +4,8 @@
 -- KEYS   1 conf (hash, the pool's)
 -- ARGV   1 'waiting': no jobs are recovered, because the caller cannot distinguish lost workers from live workers yet;
 --        or none
--- Returns {recovered, promoted, expired, ms until the next due job or the end of a silent worker's lease (0: children are
---        left to release) | -1: no work in sight, number of schedules that are due,
+-- Returns {recovered, promoted, expired, ms until the next due job or the end of a silent worker's lease (0: more is due, or
+--        children are left to release) | -1: no work in sight, number of schedules that are due,
 --        then kind and job id or counter of each contradiction that was resolved (lib/audit.lua)}
 -- Events recovered, quarantined, queued, resumed, expired; failed or cancelled for jobs of lost workers; those of children.
 
@@ -23,7 +23,7 @@
 --- include: waiting
 --- include: workers
 
-local BATCH = 500 -- due or expired jobs in one script
+local BATCH = 200 -- due jobs, ended waits and expired jobs, each, in one script
 
 write_though_memory_is_full()
 clock.keep_time()
@@ -97,9 +97,9 @@ function duties.promote_due()
 end
 
 -- The time at which there is more to do; nil: nothing is in sight.
-function duties.next_work(more_children)
+function duties.next_work(more)
   local soon_ms = 2000 -- workers renew earlier: such a lease most likely belongs to a lost worker
-  local due = more_children and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
+  local due = more and now or tonumber(redis.call('ZRANGE', DUE, 0, 0, 'WITHSCORES')[2])
   local wait_ends = number_or(redis.call('ZRANGE', WAITING, 0, 0, 'WITHSCORES')[2], nil)
   if wait_ends then due = math.min(due or wait_ends, wait_ends) end
   local lease_ends = recovers and tonumber(redis.call('ZRANGE', WORKERS, 0, 0, 'WITHSCORES')[2])
@@ -129,11 +129,11 @@ local function maintain()
   redis.call('ZREMRANGEBYSCORE', LIMIT_TIMES, '-inf', now)
   redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
   duties.trim_ended()
-  local more_children = cancelling.continue()
-  more_children = children.continue() or more_children
-  more_children = downstream.continue() or more_children
+  local more = cancelling.continue()
+  more = children.continue() or more
+  more = downstream.continue() or more
   announce.conclude()
-  local next_at = duties.next_work(more_children)
+  local next_at = duties.next_work(more or expired == BATCH)
   local schedules_due = redis.call('ZCOUNT', PREFIX .. 'schedules-due', '-inf', now)
   return { recovered, promoted, expired, next_at and math.max(0, math.ceil(next_at - now)) or -1, schedules_due, unpack(resolved, 1, 200) }
 end
