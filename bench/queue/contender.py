@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -23,10 +24,10 @@ import redis
 import redis.asyncio
 
 from agentpool_local.errors import MissingPartError
-from agentpool_local.stack.redis_server import find_server
+from agentpool_local.stack.redis_server import find_server, server_environment
 from bench.peers import node
 from bench.peers.node import CHECKOUT, NODE_PEERS
-from bench.report import CannotRunError
+from bench.report import CannotRunError, own_server
 
 START_WITHIN_SECONDS = 20.0
 RUN_WITHIN_SECONDS = 300.0
@@ -38,9 +39,9 @@ Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """Yield the URL of a fresh server without persistence, on loopback TCP."""
+    """Yield the URL of a fresh server without persistence, on loopback TCP, with the chart's form of small hashes."""
     try:
-        server = find_server()
+        server = own_server() or find_server()
     except MissingPartError as error:
         raise CannotRunError(str(error)) from error
     with tempfile.TemporaryDirectory(prefix="ap-bench-") as directory:
@@ -48,7 +49,12 @@ def redis_server() -> Iterator[str]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        with (Path(directory) / "log").open("wb") as log, subprocess.Popen(command, stdout=log, stderr=log) as process:
+        command += ["--hash-max-ziplist-value", "1024"]
+        environment = {**os.environ, **server_environment()}
+        with (
+            (Path(directory) / "log").open("wb") as log,
+            subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
+        ):
             try:
                 _await_ping(port)
                 yield f"redis://127.0.0.1:{port}/0"
