@@ -22,7 +22,7 @@ SEED ?=
 RUNS ?= 1000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos specification kills mutants servers a2a-js tck release clean
+.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance specification kills mutants servers a2a-js tck release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -120,6 +120,12 @@ soak: setup ## Load one worker steadily for 15 minutes; writes its table, draws 
 chaos: setup ## Break a whole system for a while and judge what it did (SECONDS=120, SEED=any); needs libfaketime
 	@mkdir -p build
 	$(BIN)/python -m tests.chaos --seconds $(SECONDS) $(if $(SEED),--seed $(SEED)) --json build/chaos.json
+
+endurance: setup ## Use a whole system for two hours with a fault each minute, and see that nothing grows (SECONDS=7200)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(PINS) --editable devcluster --editable '.[bench]'
+	@mkdir -p build
+	$(BIN)/python -m tests.chaos --seconds $(if $(filter command,$(origin SECONDS)),$(SECONDS),7200) --every 60 \
+	  $(if $(SEED),--seed $(SEED)) --json build/endurance.json --plot build/endurance.png
 
 specification: setup ## Visit every state of small systems of the queue's protocol (ARGS=--large)
 	$(BIN)/python -m tests.specification $(ARGS)

@@ -28,6 +28,7 @@ from tests.fixtures.redis import wait_until
 CLOCK_STEPS_SECONDS = (1, 5, 60, 3600)
 CONFLICT = 409  # answered to writes only
 NOTICED_WITHIN_SECONDS = 20.0
+PAUSE_SECONDS = (0.4, 2.2)  # between two faults, shortest and longest
 
 _log = logging.getLogger("chaos")
 
@@ -40,7 +41,7 @@ class Faults:
         ground: Ground,
         seed: int,
         *,
-        pause_s: tuple[float, float] = (0.4, 2.2),
+        pause_s: tuple[float, float] = PAUSE_SECONDS,
         rolled_back: Callable[[Rollback], None] = lambda _: None,
     ) -> None:
         self._ground = ground

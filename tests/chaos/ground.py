@@ -47,6 +47,7 @@ LIMITS = {"code": 2, "text": 3}  # of routes with constant limits
 KINDS = {"code": ["code"], "text": ["text", "agent", "spend"]}  # of these routes
 BUDGET = 40  # of the tenant that spends money, until all other jobs have ended
 MONTH_SECONDS = 2_592_000
+DAY_SECONDS = 86_400
 ELASTIC = 4  # the maximum of the changing limit of the third route
 LEASE_SECONDS = 2  # the minimum of an AgentPool
 CLIENT_TIMEOUT_SECONDS = 5.0  # of the submitter's connection: a stalled connection is given up
@@ -60,7 +61,9 @@ def manifest(
     redis_url: str, environment: Mapping[str, str], changes: Mapping[str, object] | None = None
 ) -> dict[str, object]:
     """Return the AgentPool under test, with the workers' environment and all earlier changes of the spec."""
-    varied: dict[str, object] = {"concurrency": 4, "maxReplicas": 3, "elastic": ELASTIC, "task": 60, **(changes or {})}
+    varied: dict[str, object] = {
+        "concurrency": 4, "maxReplicas": 3, "elastic": ELASTIC, "task": 60, "retention": DAY_SECONDS, **(changes or {})
+    }  # fmt: skip
     container = {
         "name": "worker",
         "image": "chaos",
@@ -91,6 +94,7 @@ def manifest(
                 "leaseSeconds": LEASE_SECONDS,
                 "timeoutSeconds": 20,
                 "patienceSeconds": {"task": varied["task"]},
+                "retentionSeconds": {"results": varied["retention"], "dead": varied["retention"]},
                 "limits": [
                     {"name": "money", "by": "tenant", "budget": {"amount": BUDGET, "windowSeconds": MONTH_SECONDS}}
                 ],
@@ -152,7 +156,7 @@ class Machine:
 class Ground:
     """The whole system of one run."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, changes: Mapping[str, object] | None = None) -> None:
         self.directory = directory
         self.record = directory / "runs"
         self.clocks = {name: Clock(directory / f"clock-{name}") for name in ("redis", "workers", "operators")}
@@ -176,7 +180,7 @@ class Ground:
             for n in range(2)
         ]
         self._gateway_port = free_port()
-        self.changes: dict[str, object] = {}
+        self.changes: dict[str, object] = dict(changes or {})  # of the AgentPool, see `manifest`
         self.seen: set[psutil.Process] = set()  # every process of the run, past ones included
 
     @property

@@ -25,7 +25,8 @@ from agentpool_core.queue.usage import BILLION
 from agentpool_devcluster.kube.errors import KubeError
 from tests.chaos import checker
 from tests.chaos.doors import GatewayDoor, QueueDoor
-from tests.chaos.faults import Faults
+from tests.chaos.endurance import Endurance, Sample
+from tests.chaos.faults import PAUSE_SECONDS, Faults
 from tests.chaos.ground import BUDGET, ELASTIC, LIMITS, POOL, Ground
 from tests.chaos.history import History
 from tests.chaos.load import MOST_COST, SPENDER, Load
@@ -37,6 +38,7 @@ from tests.specification.trace import Submitted, refusals
 _log = logging.getLogger("chaos")
 
 REST_WITHIN_SECONDS = 240.0  # after the last fault, for all jobs to end
+SOON_SECONDS = 600  # of endurance: ended jobs leave Redis, so the number of keys can be flat
 WARM = 3  # workers, the maximum of all specs: after repeated bursts the operator keeps them for a while
 SMALL_WITHIN_SECONDS = 45.0  # after the last job, until the end of the last worker
 
@@ -62,23 +64,27 @@ class Outcome:
     longest_silence_s: float  # no job ended in this time, although jobs waited
     findings: tuple[str, ...]
     timeline: tuple[tuple[float, str], ...]
+    samples: tuple[Sample, ...]  # of processes that are old enough, see `endurance`
 
 
-async def run(seconds: float, seed: int, *, keep: Path | None = None) -> Outcome:
-    """Run once, with files in a temporary directory (or in `keep`, which stays)."""
+async def run(seconds: float, seed: int, *, keep: Path | None = None, every_s: float | None = None) -> Outcome:
+    """Run once, with files in a temporary directory (or in `keep`, which stays).
+
+    `every_s`: a run for endurance, with seconds between two faults; ended jobs leave Redis soon.
+    """
     with contextlib.ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ap-chaos-")))
-        ground = Ground(directory)
+        ground = Ground(directory, {} if every_s is None else {"retention": SOON_SECONDS})
         try:
             await ground.start()
-            outcome = await _live(ground, seconds, seed)
+            outcome = await _live(ground, seconds, seed, PAUSE_SECONDS if every_s is None else (every_s, every_s))
         finally:
             await ground.stop()
         left = [f"process {each} outlived the run" for each in ground.survivors()]
     return Outcome(**{**outcome, "findings": (*outcome["findings"], *left)})
 
 
-async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
+async def _live(ground: Ground, seconds: float, seed: int, pause_s: tuple[float, float]) -> dict[str, object]:
     gateway = GatewayDoor(ground.gateway_url)
     load = Load((QueueDoor(ground.client), gateway), seed)
     history = History(ground.direct, POOL)
@@ -89,12 +95,15 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         history.go_back(rollback.newest)
         load.ledger.go_back(rollback.since)
 
-    faults = Faults(ground, seed, rolled_back=rolled_back)
+    faults = Faults(ground, seed, pause_s=pause_s, rolled_back=rolled_back)
+    endurance = Endurance(ground)
     stop = asyncio.Event()
     reading, submitting = asyncio.create_task(history.run()), asyncio.create_task(load.run(stop))
+    watching = asyncio.create_task(endurance.run())
     try:
         await faults.run(seconds)
     finally:
+        watching.cancel()
         _log.info("the faults are over: %s", dict(faults.injected))
         stop.set()
         await submitting
@@ -137,6 +146,7 @@ async def _live(ground: Ground, seconds: float, seed: int) -> dict[str, object]:
         "longest_silence_s": history.longest_silence_s(),
         "findings": findings,
         "timeline": tuple(faults.log),
+        "samples": tuple(endurance.samples),
     }
 
 
