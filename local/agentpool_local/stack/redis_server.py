@@ -29,9 +29,7 @@ START_SECONDS = 10.0
 ANSWER_SECONDS = 3.0
 PORT_ATTEMPTS = 5  # the free port may be taken before the server binds it
 TUNABLES = "GLIBC_TUNABLES"  # of the wheel's server, which allocates with glibc; other servers have jemalloc
-KEPT_BLOCKS = (
-    "glibc.malloc.tcache_count=20000"  # of a size, not 7: merging freed blocks takes time
-)
+KEPT_BLOCKS = "glibc.malloc.tcache_count=20000"  # of a size, not 7: merging freed blocks takes time
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
