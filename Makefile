@@ -10,7 +10,7 @@ RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=
 # Empty: the newest versions that pyproject.toml allows (make test CONSTRAINTS= VENV=.venv-newest).
 CONSTRAINTS ?= constraints.txt
 PINS = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
-TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos tests/specification tests/judge tests/upgrades
+TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos tests/specification tests/judge tests/upgrades tests/simulation
 # Tests wait for processes and clocks: three at a time keep two cores busy.
 TEST_PROCESSES ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 DEMO_ARGS ?=
@@ -20,9 +20,10 @@ FUZZ ?= tests/fuzz tests/integration/gateway/test_openapi.py
 SECONDS ?= 120
 SEED ?=
 RUNS ?= 1000
+SCHEDULES ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance specification kills mutants servers a2a-js tck release clean
+.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance simulate specification kills mutants servers a2a-js tck release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -126,6 +127,9 @@ endurance: setup ## Use a whole system for two hours with a fault each minute, a
 	@mkdir -p build
 	$(BIN)/python -m tests.chaos --seconds $(if $(filter command,$(origin SECONDS)),$(SECONDS),7200) --every 60 \
 	  $(if $(SEED),--seed $(SEED)) --json build/endurance.json --plot build/endurance.png
+
+simulate: setup ## Run a schedule of the whole system on a virtual clock, and tell its story (SEED=7, SCHEDULES=1000)
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) --schedules $(SCHEDULES)
 
 specification: setup ## Visit every state of small systems of the queue's protocol (ARGS=--large)
 	$(BIN)/python -m tests.specification $(ARGS)
