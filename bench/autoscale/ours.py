@@ -12,10 +12,15 @@ from agentpool_core.queue.load import RouteLoad
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
-from agentpool_operator.scaling.policy import ScalingPolicy
+from agentpool_operator.scaling.patterns import LEAD_SECONDS, raised_minimum
+from agentpool_operator.scaling.policy import Minimum, ScalingPolicy
 
 if TYPE_CHECKING:
     from bench.autoscale.simulator import State
+
+QUARTER_SECONDS = 900.0
+QUARTERS_A_DAY = 96
+DAYS_AGO = (1, 2, 3, 7, 14)
 
 
 @dataclass(slots=True)
@@ -28,13 +33,18 @@ class Ours:
     keep: int = 0
     target_wait_s: float = 5.0  # the spec's default
     reason: str = ""  # of the last decision
+    learns_patterns: bool = False
+    _quarters: dict[int, list[int]] = field(default_factory=dict)  # running jobs, by number of the quarter of an hour
     _memory: PoolMemory = field(default_factory=PoolMemory)
 
     def size(self, state: State) -> int:
         """Decide and remember."""
         setup = state.setup
+        minimum = self._learned_minimum(state) if self.learns_patterns else Minimum(replicas=0)
         policy = ScalingPolicy(
             concurrency=setup.slots,
+            min_replicas=minimum.replicas,
+            pattern=minimum.pattern,
             max_replicas=setup.max_workers,
             target_wait_s=self.target_wait_s,
             learns_hold=True,
@@ -42,6 +52,15 @@ class Ours:
         decision = decide(self._observed(state), policy, self._memory, state.now)
         self._memory, self.keep, self.reason = decision.memory, decision.keep, decision.reason
         return decision.replicas
+
+    def _learned_minimum(self, state: State) -> Minimum:
+        """Return the minimum by the loads of past days, which `record.lua` keeps live."""
+        self._quarters.setdefault(int(state.now // QUARTER_SECONDS), []).append(state.running)
+        ahead_s = (self._memory.learned.startup_s or 0.0) + LEAD_SECONDS
+        quarter = int((state.now + ahead_s) // QUARTER_SECONDS)
+        seen = {days: self._quarters.get(quarter - days * QUARTERS_A_DAY) for days in DAYS_AGO}
+        loads = {days: sum(running) / len(running) for days, running in seen.items() if running}
+        return raised_minimum(Minimum(replicas=0), loads, slots=state.setup.slots, most=state.setup.max_workers)
 
     def _observed(self, state: State) -> Observation:
         route = RouteLoad(name="default", ready=len(state.waiting), running=state.running)

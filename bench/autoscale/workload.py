@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 TRACES = {"code": "AzureLLMInferenceTrace_code.csv", "conv": "AzureLLMInferenceTrace_conv.csv"}
 STEP_UP_SECONDS, STEP_DOWN_SECONDS = 1200.0, 2400.0
+DAY_SECONDS, BEGIN_SECONDS = 86_400.0, 32_400.0  # of `mornings`
 BASE_SECONDS = 0.2  # of each request
 CONTEXT_TOKENS_PER_SECOND = 8000.0
 GENERATED_TOKENS_PER_SECOND = 40.0
@@ -93,6 +94,48 @@ def diurnal(seed: int = 3) -> Workload:
         return middle - swing * math.cos(2 * math.pi * at / day_s)
 
     return _poisson("diurnal", day_s, rate, 3.0, seed)
+
+
+def long_jobs(seed: int = 4, *, busy: float = 35.0, mean_s: float = 90.0) -> Workload:
+    """Return an hour of long jobs on many slots; the rate jitters from minute to minute."""
+    return _jittered(f"long jobs {seed}", seed, busy=busy, mean_s=mean_s)
+
+
+def few_long_jobs(seed: int = 5, *, busy: float = 2.0, mean_s: float = 90.0) -> Workload:
+    """Return an hour of long jobs on few slots."""
+    return _jittered(f"few long jobs {seed}", seed, busy=busy, mean_s=mean_s)
+
+
+def levels(seed: int = 6) -> Workload:
+    """Return two hours at levels that change by chance every few minutes: each change finds too few or too many."""
+    draw = random.Random(seed)
+    mean_s, top, stay_s = draw.uniform(2, 12), draw.uniform(30, 70), draw.uniform(240, 720)
+    edges, heights, at = [0.0], [draw.uniform(0.1, 1.0)], 0.0
+    while (at := at + draw.expovariate(1 / stay_s)) < 7200.0:  # noqa: PLR2004 - the span
+        edges.append(at)
+        heights.append(draw.uniform(0.1, 1.0))
+
+    def rate(now: float) -> float:
+        return top / mean_s * heights[bisect.bisect(edges, now) - 1]
+
+    return _poisson(f"levels {seed}", 7200.0, rate, mean_s, seed, highest=top / mean_s)
+
+
+def _jittered(name: str, seed: int, *, busy: float, mean_s: float) -> Workload:
+    draw = random.Random(seed)
+    jitter = [draw.uniform(0.6, 1.4) for _ in range(61)]
+    highest = 1.4 * busy / mean_s
+    return _poisson(name, 3600.0, lambda now: busy / mean_s * jitter[int(now // 60)], mean_s, seed, highest=highest)
+
+
+def mornings(seed: int = 7) -> Workload:
+    """Return five days: jobs of 20 s for 40 busy slots from 9 to 10 o'clock, otherwise a job a minute."""
+    draw, jobs, at, mean_s = random.Random(seed), [], 0.0, 20.0
+    while at < 5 * DAY_SECONDS:
+        busy = BEGIN_SECONDS <= at % DAY_SECONDS < BEGIN_SECONDS + 3600.0
+        at += draw.expovariate(40.0 / mean_s if busy else 1 / 60.0)
+        jobs.append(Job(at, draw.expovariate(1 / mean_s)))
+    return Workload(name="mornings", jobs=tuple(jobs))
 
 
 def bursts(seed: int) -> Workload:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling import learning
 from agentpool_operator.scaling.demand import Demand, demand, whole_workers
+from agentpool_operator.scaling.headroom import cheapest_size, forecast
 from agentpool_operator.scaling.keep_warm import Load, is_sure, kept_warm, observe_gap
 from agentpool_operator.scaling.memory import Learned, PoolMemory, Recommendation, remember
 from agentpool_operator.scaling.reaction import Outlook, desired_slots
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Backlog, Observation
     from agentpool_operator.scaling.policy import ScalingPolicy
 
+ENDLESS_SECONDS = 1e9  # service time while no job has ended
+
 
 def assess(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
@@ -27,36 +30,78 @@ def assess(
     """Return the memory after this observation, and the demand."""
     before = memory.learned
     known = learning.learn(before, observation, backlog, now)
-    memory = replace(memory, learned=known)
     plain = demand(backlog, policy, known.service_s, draining=observation.draining)
-    startup_s = known.startup_s or _at_least(observation, policy)
-    load = _load(known, _count_arrivals(before, known), startup_s, policy, now)
-    shadow_queues = observe_gap(memory.shadow_queues, load)
+    load = _load(before, known, known.startup_s or _at_least(observation, policy), policy, now)
+    memory = replace(memory, learned=known, shadow_queues=observe_gap(memory.shadow_queues, load))
+    useful = _useful(backlog, policy)
+    foreseen = min(_foreseen(plain, known, load), useful)
     if known.startup_s is None:
-        return replace(memory, shadow_queues=shadow_queues), plain
+        return memory, _with_expected(plain, load, foreseen=foreseen)
     need = plain
     if known.service_s is not None:
         outlook = _outlook(observation, plain, known, policy, service_s=known.service_s, load=load)
         need = _look_ahead(plain, outlook, policy)
     if not policy.learns_hold:  # a window of the user's own says how long workers are kept, and nothing else does
-        return replace(memory, shadow_queues=shadow_queues), need
+        return memory, _with_expected(need, load, foreseen=foreseen)
     horizon_s = max(known.startup_s, policy.target_wait_s)
-    latest = Recommendation(at=now, replicas=need.reacting)
-    reactions = remember(memory.reactions, latest, horizon_s=horizon_s, exact=False)
-    reacting = max(reaction.replicas for reaction in reactions)
-    warm = (
-        min(kept_warm(shadow_queues, load), _useful(backlog, policy)) if known.startup_s > policy.target_wait_s else 0
+    reactions = _remember(memory.reactions, need.reacting, now, over_s=horizon_s)
+    forecasts = _remember(memory.forecasts, foreseen, now, over_s=policy.target_wait_s)
+    memory = replace(memory, reactions=reactions, forecasts=forecasts)
+    warm = min(kept_warm(memory.shadow_queues, load), useful) if known.startup_s > policy.target_wait_s else 0
+    recent = _most(reactions)
+    need = _with_expected(
+        replace(need, reacting=recent, recent=recent - need.reacting, recent_s=horizon_s),
+        load,
+        foreseen=_most(forecasts),
+        warm=warm,
+        warm_is_sure=warm == 0 or is_sure(memory.shadow_queues, warm),
     )
-    need = replace(
+    return memory, need
+
+
+def _with_expected(
+    need: Demand, load: Load, *, foreseen: int, warm: int = 0, warm_is_sure: bool = True
+) -> Demand:
+    """Return the demand with the workers beyond those of the present jobs, and the larger reason for them."""
+    workers = max(need.reacting, foreseen, warm)
+    return replace(
         need,
-        reacting=reacting,
-        workers=max(reacting, warm),
-        recent=reacting - need.reacting,
-        recent_s=horizon_s,
+        workers=workers,
+        startup_s=load.startup_s,
+        foreseen=foreseen if workers == foreseen > need.reacting else 0,
+        warm=warm if workers == warm > max(need.reacting, foreseen) else 0,
+        warm_is_sure=warm_is_sure,
     )
-    if warm > reacting:
-        need = replace(need, warm=warm, warm_is_sure=is_sure(shadow_queues, warm))
-    return replace(memory, shadow_queues=shadow_queues, reactions=reactions), need
+
+
+def _remember(
+    past: tuple[Recommendation, ...], replicas: int, now: float, *, over_s: float
+) -> tuple[Recommendation, ...]:
+    return remember(past, Recommendation(at=now, replicas=replicas), horizon_s=over_s, exact=False)
+
+
+def _most(past: tuple[Recommendation, ...]) -> int:
+    return max(recommendation.replicas for recommendation in past)
+
+
+def _foreseen(plain: Demand, known: Learned, load: Load) -> int:
+    """Return the workers for the forecast number of busy slots; while a limit holds jobs back, arrivals need none."""
+    limited = plain.held_back or plain.held
+    service_s = known.service_s or ENDLESS_SECONDS
+    ahead = forecast(
+        busy=plain.slots,
+        rate=0.0 if limited else learning.expected_rate(known),
+        service_s=service_s,
+        startup_s=load.startup_s,
+    )
+    return cheapest_size(
+        ahead,
+        service_s=service_s,
+        startup_s=load.startup_s,
+        target_s=load.target_s,
+        slots=load.slots,
+        most=load.most,
+    )
 
 
 def _look_ahead(plain: Demand, outlook: Outlook, policy: ScalingPolicy) -> Demand:
@@ -73,17 +118,11 @@ def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
     return max([policy.target_wait_s, *starting])
 
 
-def _count_arrivals(before: Learned, known: Learned) -> int:
-    """Return the number of jobs submitted since the last observation."""
-    if before.counters is None or known.counters is None:
-        return 0
-    return max(0, known.counters.submitted - before.counters.submitted)
-
-
-def _load(known: Learned, arrived: int, startup_s: float, policy: ScalingPolicy, now: float) -> Load:
+def _load(before: Learned, known: Learned, startup_s: float, policy: ScalingPolicy, now: float) -> Load:
+    first, last = before.counters, known.counters
     return Load(
         now=now,
-        arrived=arrived,
+        arrived=0 if first is None or last is None else max(0, last.submitted - first.submitted),
         service_s=known.service_s or policy.target_wait_s,
         startup_s=startup_s,
         target_s=policy.target_wait_s,

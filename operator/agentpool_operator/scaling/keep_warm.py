@@ -26,6 +26,7 @@ LATE_JOBS = 1.0  # jobs: a worker is not needed for less than a whole late job
 UNSURE_HOLD_SECONDS = 300.0  # beyond break-even, while too little is known: the HPA's default window
 SURE_AFTER = 3  # gaps
 SAMPLES = 20  # gaps and bursts that are remembered for each level
+SLACK = 1.2  # times a past gap: the next may be longer
 LEVELS = 64  # workers beyond which nothing is kept warm: the shadow of each costs a little
 
 
@@ -98,24 +99,22 @@ def hold_s(level: Level, load: Load) -> float:
     restart_s = load.startup_s
     if load.startup_s > load.target_s and level.avoided:
         mean = sum(level.avoided) / len(level.avoided)
-        restart_s += PRICE * mean * load.startup_s / load.slots
+        restart_s += PRICE * mean * load.startup_s / 2 / load.slots
     learned = _cheapest(level.gaps, restart_s)
-    unsure = len(level.gaps) < SURE_AFTER and load.startup_s > load.target_s
-    return learned + UNSURE_HOLD_SECONDS if unsure else learned
+    if len(level.gaps) >= SURE_AFTER or load.startup_s <= load.target_s:
+        return learned
+    used_s = 0.0 if level.needed_at is None else level.needed_at - level.burst_at
+    return max(0.0, learned + UNSURE_HOLD_SECONDS - used_s)
 
 
 def _cheapest(gaps: tuple[float, ...], restart_s: float) -> float:
-    """Return the hold of least cost over the gaps; the break-even point counts as a further, assumed gap."""
-    ordered = sorted((*gaps, restart_s))
-    best, best_cost = 0.0, len(ordered) * restart_s
-    idle = 0.0
-    for index, gap in enumerate(ordered):
-        longer = len(ordered) - index - 1
-        cost = idle + gap * (longer + 1) + longer * restart_s
-        idle += gap
-        if cost < best_cost:
-            best, best_cost = gap, cost
-    return best
+    """Return the hold of least cost over the gaps, and over a further gap that never ends: the load may be over."""
+
+    def cost(hold_s: float) -> float:
+        longer = 1 + sum(1 for gap in gaps if gap > hold_s)
+        return sum(gap for gap in gaps if gap <= hold_s) + longer * (hold_s + restart_s)
+
+    return min([0.0, *(SLACK * gap for gap in gaps)], key=cost)
 
 
 def _level(before: ShadowQueues, number: int) -> Level:

@@ -15,6 +15,9 @@ from agentpool_operator.scaling.keep_warm import ShadowQueues
 if TYPE_CHECKING:
     from agentpool_operator.scaling.observation import Counters
 
+LEAST_LOOKS = 2.0  # looks with arrivals, after decay
+SHORTEST_SECONDS = 10.0  # of a rate: the first jobs of a pool come together
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Recommendation:
@@ -41,6 +44,22 @@ class Arrival:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Rate:
+    """Arrivals with exponential decay, and the time with the same decay; a young rate is that of `SHORTEST_SECONDS`."""
+
+    jobs: float = 0.0
+    looks: float = 0.0  # with arrivals
+    seconds: float = 0.0
+
+    @property
+    def per_s(self) -> float:
+        """Jobs a second; 0 after a single batch, which is no rate."""
+        if self.looks < LEAST_LOOKS:
+            return 0.0
+        return self.jobs / max(self.seconds, SHORTEST_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Learned:
     """Figures estimated from the queue and the pods."""
 
@@ -50,11 +69,22 @@ class Learned:
     startup_s: float | None = None  # seconds from a pod's creation to ready; None = none seen yet
     counters: Counters | None = None  # the queue's counters at the last look
     arrivals: tuple[Arrival, ...] = ()  # of the last start-up time
+    arrived_at: float | None = None  # seconds: the last look with arrivals; None = none yet
+    recent: Rate = Rate()  # of about a minute
+    longer: Rate = Rate()  # of about ten minutes
 
     @property
     def service_s(self) -> float | None:
         """Mean seconds that a job runs; None = not known, for no job has ended yet."""
         return self.busy_s / self.ended if self.ended >= 1.0 and self.busy_s > 0 else None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PresentTarget:
+    """The target that the waiting jobs of all priorities have together."""
+
+    wait_s: float  # seconds
+    words: str  # the target of the priority that needs the most slots
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,7 +98,9 @@ class PoolMemory:
     last_replicas: int | None = None  # workers requested by the last decision
     learned: Learned = Learned()
     shadow_queues: ShadowQueues = field(default_factory=ShadowQueues)  # which workers are worth keeping
+    target: PresentTarget | None = None  # of the jobs that waited last; None = none has waited yet
     reactions: tuple[Recommendation, ...] = ()  # sizes that the backlog asked for within the last start-up time
+    forecasts: tuple[Recommendation, ...] = ()  # sizes that were foreseen within the last target wait
 
     def covers(self, now: float, window_s: float) -> bool:
         """Return whether the memory reaches back over the whole window."""

@@ -38,5 +38,5 @@ def desired_slots(outlook: Outlook) -> int:
     if left > in_time or outlook.slots_now == 0:
         steady = outlook.steady_rate * outlook.service_s
         ahead = steady + left * outlook.service_s / outlook.target_s
-        wanted = max(wanted, min(max(float(jobs), outlook.present_rate * outlook.service_s), ahead))
+        wanted = max(wanted, min(float(jobs), ahead))
     return math.ceil(wanted - 1e-9)

@@ -27,16 +27,17 @@ def clause(count: int, noun: str, verb: str) -> str:
     return f"{count_text(count, noun)} {verb}{'s' if count == 1 else ''}"
 
 
-def demand_words(need: Demand, concurrency: int) -> str:
-    """Describe the waiting and running jobs, and the workers that they need."""
+def demand_words(need: Demand, concurrency: int, *, target: str = "") -> str:
+    """Describe the waiting and running jobs, and the workers that they need for the target of a priority."""
     held = f"; {clause(need.held, 'job', 'wait')} for a limit, which no worker could start" if need.held else ""
     if need.ready == 0 and need.running == 0:
         found = f"no job is ready or runs{held}" if held else "no job waits or runs"
         return "; ".join((found, *_look_back(need)))
     waits, runs = clause(need.ready, "job", "wait"), clause(need.running, "job", "run")
     found = " and ".join(words for words, count in ((waits, need.ready), (runs, need.running)) if count)
-    workers = count_text(need.reacting - need.recent, "worker")
-    takes = f"{found}, which takes {workers} of {count_text(concurrency, 'slot')}{held}"
+    within = f" for the target of {target}" if target and need.ready else ""
+    workers = f"{count_text(need.reacting - need.recent, 'worker')} of {count_text(concurrency, 'slot')}"
+    takes = f"{found}, which takes {workers}{within}{held}"
     if need.out_of_service:
         takes += (
             f", {need.out_of_service} of them in place of {count_text(need.out_of_service, 'worker')} out of service"
@@ -50,6 +51,9 @@ def _look_back(need: Demand) -> Iterator[str]:
     """Yield the clauses about workers that only the past asks for."""
     if need.warm:
         yield _warm_words(need)
+    elif need.foreseen:
+        workers = count_text(need.foreseen, "worker")
+        yield f"{workers} in all for the jobs that are expected within a start of {need.startup_s:.0f} s"
     elif need.recent:
         yield f"{count_text(need.reacting, 'worker')} in all, because the last {need.recent_s:.0f} s needed them"
 
