@@ -25,7 +25,7 @@ PYODIDE_FILES = (
 )
 MODULES = {
     "operator": ["agentpool_operator/scaling/*.py"],
-    "core": ["agentpool_core/spec/rates.py", "agentpool_core/queue/load.py"],
+    "core": [f"agentpool_core/{name}.py" for name in ("errors", "jobs", "text", "spec/rates", "queue/load")],
     ".": [f"bench/autoscale/{name}.py" for name in ("jobs", "lab", "measures", "ours", "peers", "simulator")],
 }
 PACKAGES = (

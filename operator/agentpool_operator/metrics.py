@@ -46,7 +46,9 @@ class Metrics:
         self.queued = self._gauge("queued_jobs", "Jobs that wait for a slot.")
         self.running = self._gauge("running_jobs", "Jobs that run.")
         self.oldest = self._gauge("oldest_wait_seconds", "Wait of the oldest ready job.")
-        self.target = self._gauge("target_wait_seconds", "Target wait of the pool; none for a paused pool.")
+        self.target = self._gauge(
+            "target_wait_seconds", "Target wait of the pool, the longest of its priorities; none for a paused pool."
+        )
         self.placeable = self._gauge("placeable_workers", "Workers that fit on the nodes.")
         self.reachable = self._gauge("queue_reachable", "1 while the queue can be read.")
         self.capped = Gauge(
@@ -115,7 +117,11 @@ class Metrics:
 
 
 def _target_wait_s(pool: Pool) -> float | None:
-    return None if pool.spec is None or pool.spec.paused else pool.spec.scaling.target_wait_seconds
+    """Return the longest target of any priority: the oldest job is of any priority."""
+    if pool.spec is None or pool.spec.paused:
+        return None
+    scaling = pool.spec.scaling
+    return max([scaling.target_wait_seconds, *(target.wait_seconds for target in scaling.targets)])
 
 
 def _show(gauge: Gauge, names: tuple[str, str], value: float | None) -> None:

@@ -171,7 +171,9 @@ def check_readers(pools: Pools) -> None:
     """Check that the decision, the status schema and the page for Prometheus accept all pools."""
     for pool in pools:
         seen = observation_of(pool, now=time.monotonic(), at=time.time())
-        pool.scaling.decision = decide(seen, policy_of(pool.spec, time.time()), pool.scaling.memory, time.monotonic())
+        pool.scaling.decision = decide(
+            seen, policy_of(pool.spec, time.time(), {}), pool.scaling.memory, time.monotonic()
+        )
         status = status_of(pool, now=time.time())
         json.dumps(status, allow_nan=False)
         figures = [status[name] for name in ("queued", "running", "oldestWaitSeconds", "wantedReplicas")]

@@ -1,15 +1,17 @@
-"""A pool's last hour, a point each half minute: queue, throughput, workers.
+"""A pool's last hour, a point each half minute: queue, throughput, workers; and its load at the same time of past days.
 
-The operator records the points with its decisions (`scripts/record.lua`), so that every reader has them at once.
-`wait_estimate` and the console take over next.
+The operator records the points with its decisions (`scripts/record.lua`), so that every reader has them at once. Of a
+pool that learns patterns, the script also keeps the mean load of each quarter of an hour, for 15 days. `wait_estimate`,
+the console and the operator's `scaling.patterns` take over next.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import UnknownPoolError
+from agentpool_core.process.cancellation import results_of
 from agentpool_core.queue import scripts
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.connection.client import ask
@@ -19,7 +21,7 @@ from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.snapshots import HistoryPoint
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.connection.client import RedisClient
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 
 POINTS = 120  # kept by the script
 APART_MS = 30_000  # at least, between two points
+QUARTER_MS = 900_000  # the times of the quarters, as in the script
+DAY_MS = 86_400_000
+DAYS_AGO = (1, 2, 3, 7, 14)  # whose loads are read
 
 
 class PoolHistory:
@@ -36,9 +41,13 @@ class PoolHistory:
         self._redis = redis
         self._pool = pool
 
-    async def record(self, *, desired: int | None, ready: int | None) -> bool:
-        """Add a point with these workers; return False if the newest point is too recent. Raises QueueError."""
+    async def record(self, *, desired: int | None, ready: int | None, patterns: bool = False) -> bool:
+        """Add a point with these workers; return False if the newest point is too recent. Raises QueueError.
+
+        With `patterns`, the load of the last quarter of an hour is kept, too.
+        """
         args = ["" if number is None else str(number) for number in (desired, ready)]
+        args.append("1" if patterns else "")
         reply = await scripts.RECORD.run(self._redis, Keys(self._pool).conf, args)
         if reply == ["unknown_pool"]:
             raise UnknownPoolError(str(self._pool))
@@ -51,9 +60,25 @@ class PoolHistory:
             points = [_readable_point(str(row[0]), fields_of(row[1])) for row in rows]
         return tuple(point for point in points if point is not None)
 
+    async def past_loads(self, at_ms: int) -> dict[int, float]:
+        """Return the mean of the running jobs in the same quarter of an hour of past days, by days ago.
+
+        Days without a known load are absent. `at_ms` is a time on the pool's clock; the days are those of UTC. Raises
+        QueueError.
+        """
+        quarter = at_ms // QUARTER_MS * QUARTER_MS
+        ids = [f"{quarter - days * DAY_MS}-0" for days in DAYS_AGO]
+        found = await results_of(ask(self._redis, "XRANGE", Keys(self._pool).quarters, id_, id_) for id_ in ids)
+        with Reading("xrange"):
+            return {days: _running_of(rows) for days, rows in zip(DAYS_AGO, found, strict=True) if rows}
+
     async def snapshot(self) -> QueueSnapshot:
         """Return the pool's queue with its history, by which the estimate of a wait is one of the present work."""
         return replace(await Inspector(self._redis).snapshot(self._pool), history=await self.points())
+
+
+def _running_of(rows: Sequence[Any]) -> float:
+    return max(0.0, float(fields_of(rows[0][1])["running"]))
 
 
 def _readable_point(entry: str, fields: Mapping[str, str]) -> HistoryPoint | None:

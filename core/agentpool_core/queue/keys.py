@@ -52,6 +52,7 @@ idempotency key is named by its SHA-256. Scripts get `conf` as KEYS[1] and deriv
 | outbox | zset by ms | until delivered or given up | MESSAGEs to webhooks, by the time of the next try |
 | events | stream | the pool's, capped | events, in order |
 | history | stream | the pool's, capped | points of the last hour: queue, totals, workers |
+| quarters | stream | the pool's, capped | running jobs in each quarter of an hour, if the pool learns patterns |
 
 A MESSAGE is JOB NAME CHANGE MS: the webhook NAME of the job is to learn of that change, which happened at that time.
 
@@ -245,6 +246,7 @@ class Keys:
         self.ended = f"{prefix}ended:"
         self.outbox = f"{prefix}outbox"
         self.history = f"{prefix}history"
+        self.quarters = f"{prefix}quarters"
 
     def stream(self, route: str, priority: Priority) -> str:
         """Return the stream of a route's jobs of a priority."""

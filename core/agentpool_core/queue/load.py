@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from agentpool_core.jobs import Priority
     from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
 
 MS_PER_SECOND = 1000
@@ -30,6 +31,7 @@ class RouteLoad:
     paused: bool = False  # after a handler's overload: no job starts at present
     slots: int = 1  # of a worker, for each job
     gpu_memory_mib: int = 0  # of a worker, for each job
+    queued: Mapping[Priority, int] = field(default_factory=dict)  # of the ready jobs, those with a known priority
 
     @property
     def is_plain(self) -> bool:
@@ -64,6 +66,7 @@ def loads_of(snapshot: QueueSnapshot) -> tuple[RouteLoad, ...]:
             paused=r.paused_ms > 0,
             slots=r.slots,
             gpu_memory_mib=r.gpu_memory_mib,
+            queued=r.queued,
         )
         for r in snapshot.routes
     ]

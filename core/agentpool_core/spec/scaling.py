@@ -8,6 +8,7 @@ from typing import ClassVar
 from pydantic import Field, model_validator
 
 from agentpool_core.errors import InvalidJobError
+from agentpool_core.jobs import Priority
 from agentpool_core.queue.schedule import check_cron, zone_of
 from agentpool_core.spec.base import DAY_SECONDS, MAX_INT32, Rule, SpecModel
 from agentpool_core.spec.rates import PolicyType, SelectPolicy
@@ -84,6 +85,16 @@ class MinimumSchedule(SpecModel):
         return self
 
 
+class WaitTarget(SpecModel):
+    """Target wait of the jobs of a priority."""
+
+    priority: Priority = Field(description="Priority of the jobs.")
+    percentile: int = Field(
+        default=100, ge=1, le=100, description="Share of these jobs that should start within waitSeconds, in percent."
+    )
+    wait_seconds: int = Field(ge=1, le=DAY_SECONDS, description="Target for their wait, in seconds.")
+
+
 class Scaling(SpecModel):
     """Bounds, target and speed of scaling."""
 
@@ -111,12 +122,22 @@ class Scaling(SpecModel):
             message="the names of schedules must differ; rename one",
             field=".schedules",
         ),
+        Rule(
+            holds="!has(self.targets) || self.targets.all(t, self.targets.exists_one(u, u.priority == t.priority))",
+            message="a priority has one target; remove the others",
+            field=".targets",
+        ),
     )
 
     min_replicas: int = Field(default=0, ge=0, le=MAX_REPLICAS, description="Lowest number of workers, also when idle.")
     max_replicas: int = Field(default=20, ge=1, le=MAX_REPLICAS, description="Highest number of workers.")
     target_wait_seconds: int = Field(
         default=5, ge=1, le=DAY_SECONDS, description="Target for the longest wait of a ready job, in seconds."
+    )
+    targets: list[WaitTarget] = Field(
+        default_factory=list,
+        max_length=len(Priority),
+        description="Targets of priorities, in place of targetWaitSeconds, which applies to the remaining priorities.",
     )
     poll_seconds: int = Field(
         default=2,
@@ -134,6 +155,13 @@ class Scaling(SpecModel):
         default_factory=list,
         max_length=MAX_MINIMUMS,
         description="Higher minimums by timetable: the highest of minReplicas and the active schedules applies.",
+    )
+    learn_patterns: bool = Field(
+        default=False,
+        description=(
+            "Raise the minimum to the load of the same time of past days: the lowest of the same weekday in two weeks, "
+            "or at first of the last three days. Never lowers the minimum."
+        ),
     )
     behavior: Behavior = Field(
         default_factory=Behavior, description="Speed of changes, as in HorizontalPodAutoscaler v2."

@@ -112,7 +112,7 @@ class Placement:
         return Claim(
             pool=pool.ref,
             shape=shape,
-            wanted=demanded_workers(seen, policy_of(spec, at), pool.scaling.memory, now),
+            wanted=demanded_workers(seen, policy_of(spec, at, pool.queue.past_loads), pool.scaling.memory, now),
             current=seen.replicas,
             priority=gpu.priority,
             busy=Counter(h.node for h in own if h.name in busy_names),

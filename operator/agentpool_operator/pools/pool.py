@@ -22,6 +22,8 @@ from agentpool_core.redis_address import NOT_LABELLED
 from agentpool_operator.scaling.memory import PoolMemory
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from agentpool_core.jobs import PoolRef
     from agentpool_core.queue.snapshots import QueueSnapshot
     from agentpool_core.redis_address import Address
@@ -69,6 +71,7 @@ class QueueState:
     record_at: float = 0.0  # seconds, monotonic: earliest time of the next point of the history
     tenant_waits: dict[str, float] = field(default_factory=dict)  # seconds by tenant, read with that point
     known_tenants: set[str] = field(default_factory=set)  # tenants with names in `tenant_waits`; bounded
+    past_loads: Mapping[int, float] = field(default_factory=dict)  # running jobs at this time of past days, by days ago
     published: str = ""  # revision of the published settings; empty = publish again
 
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.kube.quantities import amount_of
 from agentpool_core.spec import concurrency_of
 from agentpool_operator.scaling.nodes import EXCLUSIVE, Requirement, Shape, Toleration
-from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules
+from agentpool_operator.scaling.patterns import raised_minimum
+from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules, WaitTarget
 from agentpool_operator.scaling.timetable import Period, minimum_at
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_core.spec.scaling import MinimumSchedule
@@ -27,19 +28,26 @@ UP_WINDOW_SECONDS = 0.0  # HPA's default for scaling up
 DOWN_WINDOW_SECONDS = 120.0  # documented default of the spec
 
 
-def policy_of(spec: AgentPoolSpec, at: float) -> ScalingPolicy:
-    """Return the scaling policy of a spec at a time, in seconds since 1970."""
+def policy_of(spec: AgentPoolSpec, at: float, past_loads: Mapping[int, float]) -> ScalingPolicy:
+    """Return the scaling policy of a spec at a time, in seconds since 1970; see `patterns` for the past loads."""
     scaling = spec.scaling
     minimum = minimum_at(scaling.min_replicas, map(_period, scaling.schedules), at)
+    if scaling.learn_patterns:
+        minimum = raised_minimum(minimum, past_loads, slots=concurrency_of(spec), most=scaling.max_replicas)
     return ScalingPolicy(
         concurrency=concurrency_of(spec),
         gpu_memory_mib=spec.worker.gpu_memory_mib or 0,
         min_replicas=minimum.replicas,
         schedule=minimum.schedule,
+        pattern=minimum.pattern,
         max_replicas=scaling.max_replicas,
         manual_replicas=spec.replicas,
         paused=spec.paused,
         target_wait_s=scaling.target_wait_seconds,
+        targets=tuple(
+            WaitTarget(priority=target.priority, percentile=target.percentile, wait_s=target.wait_seconds)
+            for target in scaling.targets
+        ),
         idle_s=scaling.idle_seconds,
         learns_hold=scaling.behavior.scale_down.stabilization_window_seconds is None,
         behavior=Behavior(

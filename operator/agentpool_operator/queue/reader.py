@@ -31,6 +31,7 @@ from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.queue import plausibility
 from agentpool_operator.scaling.observation import Backlog, Counters, WorkerLoad
+from agentpool_operator.scaling.patterns import LEAD_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -109,21 +110,29 @@ class QueueReader:
 
         A failure only leaves a gap.
         """
-        now, address, deployment = time.monotonic(), pool.queue.address, pool.deployment
-        snapshot = pool.queue.snapshot
+        now, address, snapshot = time.monotonic(), pool.queue.address, pool.queue.snapshot
         if address is None or snapshot is None or now < pool.queue.record_at or not self._leading():
             return
         pool.queue.record_at, pool.queue.tenant_waits = now + RECORD_SECONDS, {}
-        desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
         try:
             async with asyncio.timeout(self._timeout_s):
                 redis = self._connections.open(address).redis
-                await PoolHistory(redis, pool.ref).record(desired=desired, ready=ready)
+                await self._record_point(pool, PoolHistory(redis, pool.ref), snapshot)
                 waits = await longest_waits(redis, pool.ref, snapshot)
         except (QueueError, TimeoutError) as error:
             log.debug("a point is missing in the history of %s: %s", pool.ref, type(error).__name__)
         else:
             pool.queue.tenant_waits = by_known_tenant(waits, pool.queue.known_tenants)
+
+    async def _record_point(self, pool: Pool, history: PoolHistory, snapshot: QueueSnapshot) -> None:
+        """Add the point, and read the loads of past days if the pool learns patterns."""
+        deployment = pool.deployment
+        desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
+        learns = pool.spec is not None and pool.spec.scaling.learn_patterns
+        await history.record(desired=desired, ready=ready, patterns=learns)
+        if learns:
+            ahead_s = (pool.scaling.memory.learned.startup_s or 0.0) + LEAD_SECONDS
+            pool.queue.past_loads = await history.past_loads(snapshot.taken_at_ms + int(ahead_s * MS_PER_SECOND))
 
     async def _connection_of(self, pool: Pool) -> RedisConnection | None:
         if pool.spec is None:
@@ -253,6 +262,7 @@ def by_known_tenant(waits: Iterable[TenantWait], known: set[str]) -> dict[str, f
 
 def _set_unknown(pool: Pool, problem: Problem) -> None:
     pool.queue.backlog, pool.queue.snapshot, pool.queue.problem = None, None, problem
+    pool.queue.past_loads, pool.queue.record_at = {}, 0.0
     if pool.queue.unread_since is None:
         pool.queue.unread_since = time.monotonic()
 

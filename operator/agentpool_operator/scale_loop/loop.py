@@ -165,7 +165,7 @@ class ScalingLoop:
         deployment = pool.deployment
         now, at = time.monotonic(), time.time()
         seen = observation_of(pool, now=now, at=at)
-        decision = decide(seen, policy_of(pool.spec, at), pool.scaling.memory, now)
+        decision = decide(seen, policy_of(pool.spec, at, pool.queue.past_loads), pool.scaling.memory, now)
         decision, reached = await self._carry_out_as_allowed(pool, deployment, decision, now)
         if reached is None:
             self._pools.request_pass(pool.ref)

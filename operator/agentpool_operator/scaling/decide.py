@@ -18,6 +18,7 @@ from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import add_replacements, count_in_jobs
 from agentpool_operator.scaling.memory import Change, PoolMemory, Recommendation, remember
 from agentpool_operator.scaling.reason_text import clause, count_text, demand_words
+from agentpool_operator.scaling.targets import with_present_target
 
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
@@ -64,6 +65,7 @@ def demanded_workers(observation: Observation, policy: ScalingPolicy, memory: Po
         return _bounded_size(observation, policy).replicas
     if policy.paused:
         return observation.replicas
+    policy, memory = with_present_target(policy, observation.backlog, memory)
     _, need = assess(observation, observation.backlog, count_in_jobs(policy, observation.backlog), memory, now)
     need = add_replacements(need, observation.backlog.out_of_service)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
@@ -92,6 +94,7 @@ def _begin(memory: PoolMemory, observation: Observation, now: float) -> PoolMemo
 def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
+    policy, memory = with_present_target(policy, backlog, memory)
     memory, need = assess(observation, backlog, count_in_jobs(policy, backlog), memory, now)
     need = add_replacements(need, backlog.out_of_service)
     if backlog.ready or backlog.running:
@@ -111,7 +114,8 @@ def _automatic(
     step = _limit_to_room(step, observation, at_work=min(max(need.reacting, policy.min_replicas), policy.max_replicas))
     keep = step.replicas
     step = _protect_busy_pods(step, observation)
-    reason = demand_words(need, int(policy.concurrency)) + (f"; {step.note}" if step.note else "")
+    target = memory.target.words if policy.targets and memory.target is not None else ""
+    reason = demand_words(need, int(policy.concurrency), target=target) + (f"; {step.note}" if step.note else "")
     return _conclude(
         Mode.AUTOMATIC,
         observation,
@@ -157,6 +161,8 @@ def _limit_to_bounds(need: Demand, policy: ScalingPolicy) -> _Step:
 
 
 def _minimum_cap(policy: ScalingPolicy) -> Cap:
+    if policy.pattern:
+        return Cap.PATTERN
     return Cap.SCHEDULE if policy.schedule else Cap.MIN_REPLICAS
 
 

@@ -28,6 +28,7 @@ class Cap(StrEnum):
     NONE = "None"  # no limit: the size is the demand
     MIN_REPLICAS = "MinReplicas"  # spec.scaling.minReplicas asks for more
     SCHEDULE = "Schedule"  # one of spec.scaling.schedules asks for more
+    PATTERN = "Pattern"  # the load at this time of past days asks for more
     MAX_REPLICAS = "MaxReplicas"  # spec.scaling.maxReplicas allows no more
     GPU_CAPACITY = "GPUCapacity"  # no more fit on the cluster's nodes
     ROUTE_LIMIT = "RouteLimit"  # more workers would find no job that its route allows to run
@@ -43,6 +44,7 @@ LIMITS = frozenset(
     {
         Cap.MIN_REPLICAS,
         Cap.SCHEDULE,
+        Cap.PATTERN,
         Cap.MAX_REPLICAS,
         Cap.GPU_CAPACITY,
         Cap.ROUTE_LIMIT,

@@ -14,6 +14,8 @@ from zoneinfo import ZoneInfo
 
 from cronsim import CronSim
 
+from agentpool_operator.scaling.policy import Minimum
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -29,14 +31,6 @@ class Period:
     end: str  # cron expression
     time_zone: str  # IANA name
     min_replicas: int  # workers
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Minimum:
-    """The lowest number of workers, and its source."""
-
-    replicas: int
-    schedule: str = ""  # name of the schedule; empty: minReplicas
 
 
 def minimum_at(replicas: int, periods: Iterable[Period], at: float) -> Minimum:

@@ -382,6 +382,7 @@ def _cap_words(pool: Pool) -> str:
         "MaxReplicas": f"more than spec.scaling.maxReplicas ({spec.scaling.max_replicas}) workers are needed",
         "MinReplicas": f"spec.scaling.minReplicas ({spec.scaling.min_replicas}) keeps workers that no job needs",
         "Schedule": "one of spec.scaling.schedules keeps workers that no job needs",
+        "Pattern": "spec.scaling.learnPatterns keeps workers that no job needs yet",
         "RouteLimit": "jobs wait for a route at its maxRunning, or for one of spec.queue.limits",
         "ScaleUpPolicy": "spec.scaling.behavior.scaleUp slows the scale-out",
         "ScaleDownPolicy": "spec.scaling.behavior.scaleDown slows the scale-in",

@@ -7,7 +7,7 @@ import pytest
 from agentpool_core.errors import UnknownPoolError
 from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Producer
-from agentpool_core.queue.history import APART_MS, POINTS, PoolHistory
+from agentpool_core.queue.history import APART_MS, DAY_MS, POINTS, QUARTER_MS, PoolHistory
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 
@@ -69,3 +69,43 @@ async def test_an_entry_that_is_no_point_hides_no_other_point(redis, pool: PoolR
     await redis.xadd(Keys(pool).history, dict.fromkeys(("queued", "running", "slots"), "x"))
     assert await history.points() == (point,)
     assert (await history.snapshot()).history == (point,)
+
+
+async def test_a_pool_that_learns_keeps_the_load_of_each_quarter_of_an_hour(redis, pool: PoolRef):
+    """The mean of the running jobs is kept once for each quarter, if the operator has seen enough of it."""
+    history, worker = PoolHistory(redis, pool), Consumer(redis, pool, WorkerId("w"))
+    await Producer(redis, pool).submit_many([JobRequest(kind="greet") for _ in range(6)])
+    seconds, _ = await redis.time()
+    await later(redis, pool, QUARTER_MS - int(seconds) * 1000 % QUARTER_MS)  # the next quarter begins
+    for _ in range(10):
+        await history.record(desired=1, ready=1, patterns=True)
+        await later(redis, pool, APART_MS)
+    await worker.register(slots=8, host="h")
+    assert len(await worker.claim(6)) == 6
+    for _ in range(20):
+        await history.record(desired=1, ready=1, patterns=True)
+        await later(redis, pool, APART_MS)
+    begin_ms = (await history.points())[0].at_ms
+    assert not await redis.exists(Keys(pool).quarters), "the quarter has not ended"
+    for _ in range(2):
+        await history.record(desired=1, ready=1, patterns=True)
+        await later(redis, pool, APART_MS)
+    assert await redis.xlen(Keys(pool).quarters) == 1
+    assert await history.past_loads(begin_ms + DAY_MS) == {1: 4.0}
+    assert await history.past_loads(begin_ms + 14 * DAY_MS) == {14: 4.0}
+    assert await history.past_loads(begin_ms) == {}
+
+
+async def test_a_quarter_with_few_points_or_of_a_pool_that_does_not_learn_is_not_kept(redis, pool: PoolRef):
+    """An operator that was away has not seen the load."""
+    history = PoolHistory(redis, pool)
+    for _ in range(40):
+        await history.record(desired=1, ready=1)
+        await later(redis, pool, APART_MS)
+    assert not await redis.exists(Keys(pool).quarters)
+    for _ in range(10):
+        await later(redis, pool, QUARTER_MS // 4)
+        await history.record(desired=1, ready=1, patterns=True)
+    points = (await history.points())[-10:]
+    kept = [int(entry.partition("-")[0]) for entry, _ in await redis.xrange(Keys(pool).quarters)]
+    assert all(at_ms < points[1].at_ms for at_ms in kept), "only the first quarter can have its points"

@@ -9,7 +9,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from agentpool_core.spec.scaling import Scaling
-from agentpool_operator.scaling.timetable import Minimum, Period, minimum_at
+from agentpool_operator.scaling.policy import Minimum
+from agentpool_operator.scaling.timetable import Period, minimum_at
 
 OFFICE = Period(name="office", start="45 7 * * 1-5", end="0 18 * * 1-5", time_zone="Europe/Berlin", min_replicas=4)
 NIGHT = Period(name="night", start="0 22 * * *", end="0 6 * * *", time_zone="Europe/Berlin", min_replicas=2)

@@ -101,6 +101,11 @@ PERIOD = {"name": "office", "start": "45 7 * * 1-5", "end": "0 18 * * 1-5", "min
         (".spec.worker.adaptive", {"min": 3, "max": 2}, {"min": 2, "max": 2}),
         (".spec.scaling", {"minReplicas": 3, "maxReplicas": 2}, {"minReplicas": 0, "maxReplicas": 2}),
         (".spec.scaling", {"maxReplicas": 2, "schedules": [PERIOD]}, {"maxReplicas": 4, "schedules": [PERIOD]}),
+        (
+            ".spec.scaling",
+            {"targets": [{"priority": "info", "waitSeconds": 60}] * 2},
+            {"targets": [{"priority": "info", "waitSeconds": 60, "percentile": 90}]},
+        ),
         (".spec.scaling", {"schedules": [PERIOD, PERIOD]}, {"schedules": [PERIOD, {**PERIOD, "name": "night"}]}),
         (".spec.queue.retry", {"initialSeconds": 9, "maxSeconds": 1}, {"initialSeconds": 1, "maxSeconds": 1}),
         (".spec.queue.limits[].budget", {"amount": 0}, {"amount": 1}),

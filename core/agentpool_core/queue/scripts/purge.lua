@@ -111,7 +111,7 @@ local function delete_the_rest()
   for _, worker in ipairs(redis.call('ZRANGE', WORKERS, 0, -1)) do delete({ PREFIX .. 'ctl:' .. worker }) end
   for _, state in ipairs({ 'succeeded', 'cancelled', 'expired' }) do delete({ ENDED .. state }) end
   delete_usage()
-  delete({ schedules.defined, schedules.due, schedules.last, schedules.paused, PREFIX .. 'outbox', PREFIX .. 'history' })
+  delete({ schedules.defined, schedules.due, schedules.last, schedules.paused, PREFIX .. 'outbox', PREFIX .. 'history', PREFIX .. 'quarters' })
   delete({ COUNTERS, DUE, TTL, DEAD, BLOCKED, WAITING, RELEASING, PREFIX .. 'stopping', PREFIX .. 'restoring', YIELD, SUSPECTS, LIMITED, LIMIT_TIMES, LIMIT_OVERRIDES, WORKERS, WORKER_INFO, WORKER_KINDS, BELL, EVENTS })
 end
 
