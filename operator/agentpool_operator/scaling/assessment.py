@@ -59,9 +59,7 @@ def assess(
     return memory, need
 
 
-def _with_expected(
-    need: Demand, load: Load, *, foreseen: int, warm: int = 0, warm_is_sure: bool = True
-) -> Demand:
+def _with_expected(need: Demand, load: Load, *, foreseen: int, warm: int = 0, warm_is_sure: bool = True) -> Demand:
     """Return the demand with the workers beyond those of the present jobs, and the larger reason for them."""
     workers = max(need.reacting, foreseen, warm)
     return replace(

@@ -330,7 +330,7 @@ def test_the_reason_names_the_forecast_where_it_decides():
     busy = Observation(replicas=1, backlog=replace(backlog(20, 0), counters=counters))
     found = decide(busy, policy, memory, 1.0)
     assert found.reason == (
-        "20 jobs wait, which takes 8 workers of 5 slots, 7 of them for jobs that are expected within a start of 20 s"
+        "20 jobs wait, which takes 4 workers of 5 slots, 3 of them for jobs that are expected within a start of 20 s"
     )
     idle = decide(Observation(replicas=8, backlog=replace(backlog(0, 0), counters=counters)), policy, found.memory, 2.0)
-    assert idle.reason == "no job waits or runs; 8 workers in all, because the last 20 s needed them"
+    assert idle.reason == "no job waits or runs; 4 workers in all, because the last 20 s needed them"
