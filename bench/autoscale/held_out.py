@@ -34,6 +34,7 @@ CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
     (keep_warm, "LATE_JOBS"),
     (keep_warm, "UNSURE_HOLD_SECONDS"),
     (keep_warm, "SURE_AFTER"),
+    (keep_warm, "SLACK"),
     (learning, "HALF_LIFE_SECONDS"),
     (learning, "STARTS_REMEMBERED"),
 )

@@ -5,14 +5,15 @@ workers (a fluid model: arrivals, and departures at the observed service time). 
 fewer would make at least one job late. Whether to keep it until its next use is the ski-rental problem: keeping it
 costs its idle seconds, removing it costs its next start-up and the waiting of the jobs that it would have served
 meanwhile. The hold time minimises that cost over the observed gaps (https://en.wikipedia.org/wiki/Ski_rental_problem).
-Before enough gaps were observed, a worker stays for its break-even time, which never costs more than twice the best,
-and the HPA's default window on top. `reaction` handles the present backlog; `assessment` takes the larger.
+Before enough gaps were observed, a worker that served a short burst stays for the HPA's default window.
+`reaction` handles the present backlog, `headroom` the steady load; `assessment` takes the largest.
 
-Sources of the constants: `PRICE` 1 prefers neither side, a second of a waiting job costs as much as a second of an idle
-slot. `MARGIN` halves the target wait, because the mean service time of a burst may be twice that of the hour.
-`LATE_JOBS` is a single job, the minimum. `UNSURE_HOLD_SECONDS` is the default of the HPA's
+Sources of the constants: `PRICE` follows from the cost of `headroom`, `(wait + target) x hours`, with hours of three
+times the target for each job. `MARGIN` halves the target wait, because the mean service time of a burst may be twice
+that of the hour. `LATE_JOBS` is a single job, the minimum. `UNSURE_HOLD_SECONDS` is the default of the HPA's
 `--horizontal-pod-autoscaler-downscale-stabilization`. `SURE_AFTER` is the smallest number of gaps that outvotes a
-single outlier. `python -m bench autoscale` prints the results at half and at double of each.
+single outlier. `SLACK` allows a gap that is a fifth longer than a past one. `python -m bench autoscale` prints the
+results at half and at double of each.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-PRICE = 1.0  # idle slot-seconds that are worth a second of a job's waiting
+PRICE = 3.0  # idle slot time, in target waits, that is worth a wait that is e times as long
 MARGIN = 0.5  # of the target wait that the mean may use up
 LATE_JOBS = 1.0  # jobs: a worker is not needed for less than a whole late job
 UNSURE_HOLD_SECONDS = 300.0  # beyond break-even, while too little is known: the HPA's default window
@@ -95,23 +96,36 @@ def is_sure(shadow_queues: ShadowQueues, number: int) -> bool:
 
 
 def hold_s(level: Level, load: Load) -> float:
-    """Return the seconds for which the worker is kept after its last use."""
-    restart_s = load.startup_s
-    if load.startup_s > load.target_s and level.avoided:
-        mean = sum(level.avoided) / len(level.avoided)
-        restart_s += PRICE * mean * load.startup_s / 2 / load.slots
-    learned = _cheapest(level.gaps, restart_s)
-    if len(level.gaps) >= SURE_AFTER or load.startup_s <= load.target_s:
+    """Return the seconds for which the worker is kept after its last use.
+
+    Too few gaps are no evidence: the worker stays for a while after a short burst, and less after a long one, because a
+    load that has lasted comes back as late.
+    """
+    sure = len(level.gaps) >= SURE_AFTER
+    learned = _cheapest(level.gaps, _restart_s(level, load), ends=not sure)
+    if sure or load.startup_s <= load.target_s:
         return learned
     used_s = 0.0 if level.needed_at is None else level.needed_at - level.burst_at
     return max(0.0, learned + UNSURE_HOLD_SECONDS - used_s)
 
 
-def _cheapest(gaps: tuple[float, ...], restart_s: float) -> float:
-    """Return the hold of least cost over the gaps, and over a further gap that never ends: the load may be over."""
+def _restart_s(level: Level, load: Load) -> float:
+    """Return the idle seconds that a restart is worth: the start, and the waiting of the jobs that it would serve.
+
+    Waits count by their ratio to the target, as hours do: a wait of ten targets is not ten times as bad as one of one.
+    """
+    if load.startup_s <= load.target_s or not level.avoided:
+        return load.startup_s
+    jobs = sum(level.avoided) / len(level.avoided)
+    worth_s = PRICE * load.target_s * math.log1p(load.startup_s / load.target_s)
+    return load.startup_s + jobs * worth_s / load.slots
+
+
+def _cheapest(gaps: tuple[float, ...], restart_s: float, *, ends: bool) -> float:
+    """Return the hold of least cost over the gaps; `ends` adds a gap without an end, because the load may be over."""
 
     def cost(hold_s: float) -> float:
-        longer = 1 + sum(1 for gap in gaps if gap > hold_s)
+        longer = int(ends) + sum(1 for gap in gaps if gap > hold_s)
         return sum(gap for gap in gaps if gap <= hold_s) + longer * (hold_s + restart_s)
 
     return min([0.0, *(SLACK * gap for gap in gaps)], key=cost)

@@ -18,7 +18,7 @@ async def test_the_priority_that_needs_the_most_slots_is_named(start_operator, p
     """The size follows the waiting jobs, and the reason names the target of the priority that decides."""
     await pool_of(scaling=SCALING)
     start_operator()
-    await until(look.replicas, 0)
+    await until(lambda: look.condition("QueueReachable"), ("True", "Answering"))
     await Producer(redis, ref).submit(JobRequest(kind="work", priority=Priority.INFO))
     await until(look.replicas, 1)
 
