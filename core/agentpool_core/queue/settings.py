@@ -135,6 +135,8 @@ class PoolSettings:
 
     def schema_of(self, kind: str) -> JobSchema:
         """Return the schemas of a kind."""
+        if not self.schemas:  # called for each job that ends
+            return _NO_SCHEMA
         return next((schema for schema in self.schemas if kind in schema.kinds), _NO_SCHEMA)
 
     def find_route(self, name: str) -> Route:

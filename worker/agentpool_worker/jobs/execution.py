@@ -53,12 +53,14 @@ class Execution:
     """An attempt in progress. Created for every job, so small and passive."""
 
     __slots__ = (
-        "cost", "ctx", "lease", "overloaded", "recorded", "started_at", "stop", "stop_at", "task", "unfit",
+        "cost", "ctx", "is_traced", "lease", "overloaded", "recorded", "started_at", "stop", "stop_at", "task", "unfit",
         "yield_reason",
     )  # fmt: skip
 
-    def __init__(self, lease: Lease, calls: JobCalls, started_at: float) -> None:
+    def __init__(self, lease: Lease, calls: JobCalls, started_at: float, *, tracing: bool | None = None) -> None:
+        """`tracing`: whether the program has set up a tracer, found once for all jobs of a claim; None: find it."""
         self.lease = lease
+        self.is_traced = bool(lease.trace) or (is_tracing() if tracing is None else tracing)
         self.started_at = started_at  # time.monotonic()
         self.stop_at = started_at + lease.timeout_ms / 1000  # then, the next step of stopping is due
         self.ctx = Context(lease, calls, self.stop_at)
@@ -73,7 +75,7 @@ class Execution:
     async def run(self, run_job: RunJob, ended: Callable[[Execution, Completion], None]) -> None:
         """Await the handler and call `ended` once."""
         self.ctx.task = self.task
-        if self.lease.trace or is_tracing():
+        if self.is_traced:
             with attempt_span(self.lease) as describe:
                 completion = await self._completion_of(run_job)
                 describe(completion)

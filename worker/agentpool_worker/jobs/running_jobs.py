@@ -18,6 +18,7 @@ from agentpool_core.queue.completions import Completion, Failed, Returned, Retur
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.slots.recorder import Work
 from agentpool_worker.slots.semaphore import PLAIN
+from agentpool_worker.spans import is_tracing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -79,6 +80,7 @@ class RunningJobs:
         """Start an attempt at each claimed job; return jobs without a handler, fail unreadable jobs."""
         now = time.monotonic()
         earliest = _NEVER
+        tracing, rules = is_tracing(), self._wait_rules()  # the same for all, and too dear for each
         for lease in leases:
             if lease.fault is not None:
                 self._buffer.add(_as_undecodable(lease, lease.fault), lease)
@@ -87,8 +89,8 @@ class RunningJobs:
             if run_job is None:
                 self._buffer.add(self._as_unknown_kind(lease), lease)
                 continue
-            execution = Execution(lease, self._calls, now)
-            execution.ctx.suspend, execution.ctx.wait_rules = self._suspend, self._wait_rules()
+            execution = Execution(lease, self._calls, now, tracing=tracing)
+            execution.ctx.suspend, execution.ctx.wait_rules = self._suspend, rules
             self.running.add(execution)
             execution.cost = self._cost_of(lease.route)
             self._slots.take(execution.cost)

@@ -38,9 +38,14 @@ def leases_of(reply: list[Any]) -> list[Lease]:
     for _ in range(HEADER):
         next(values)
     found = []
+    token = attempt = leased_at = 0
+    parsed: str | None = None  # lease of the job before: fresh jobs of a claim share the text
     for job_id, held, entry, spec, payload, rare in zip(*[values] * VALUES_A_LEASE, strict=True):
         kind, route, priority, max_attempts, timeout_ms, preemptible = _form(spec, attempts, timeout)
-        token, attempt, leased_at, _ = held.split(" ", 3)
+        if held != parsed:
+            *numbers, _ = held.split(" ", 3)
+            token, attempt, leased_at = map(int, numbers)
+            parsed = held
         fault = None
         try:
             body, checkpoint, trace, parents = _bodies(payload, rare)
@@ -50,17 +55,17 @@ def leases_of(reply: list[Any]) -> list[Lease]:
         found.append(
             Lease(
                 job_id=job_id,
-                token=LeaseToken(int(token)),
+                token=LeaseToken(token),
                 kind=kind,
                 route=route,
                 priority=priority,
                 payload=body,
-                attempt=int(attempt),
+                attempt=attempt,
                 max_attempts=max_attempts,
                 timeout_ms=timeout_ms,
                 enqueued_at_ms=int(entry[: entry.index("-")]),
                 claimed_at_ms=clock,
-                leased_at_ms=int(leased_at),
+                leased_at_ms=leased_at,
                 checkpoint=checkpoint,
                 parents=parents,
                 trace=trace,
