@@ -84,6 +84,6 @@ local lease = '1 1 ' .. string.format('%.0f', now) .. ' ' .. worker
 redis.call('HSET', key, 'state', 'running', 'lease', lease)
 redis.call('HSET', counters_key, 'c' .. place, entry, 'queued', 0, 'q' .. place, 0, 'r:' .. route, running + 1,
   'running', (counters[6] or 0) + 1, 'started', (counters[7] or 0) + 1)
-redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0,
+redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', '0',
   'started ' .. id .. ' ' .. label .. ' 1 ' .. worker .. ' ')
 return { 'ok', conf[1], clock, setting_or(conf[3], 5), setting_or(conf[4], 900000), id, lease, entry, v[2], v[3], '' }

@@ -45,7 +45,7 @@ if not find(conf[1], WHOLE) or depth >= tonumber(conf[1]) then return OTHER end
 local label = kind .. '|' .. route .. '|' .. priority
 local entry = redis.call('XADD', prefix .. 's' .. place, '*', 'job', id)
 redis.call('HSET', key, 'state', 'queued', 'spec', label .. '|' .. ARGV[4], 'payload', ARGV[5], 'entry', entry)
-redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', 0, 'queued ' .. id .. ' ' .. label .. ' 0  ')
+redis.call('XADD', prefix .. 'events', 'MAXLEN', '~', EVENTS_MAX, '*', '0', 'queued ' .. id .. ' ' .. label .. ' 0  ')
 redis.call('HSET', counters, 'queued', queued + 1, 'q' .. place, (v[2] or 0) + 1, 'submitted', (v[3] or 0) + 1)
 if conf[3] == '1' then return depth end
 
