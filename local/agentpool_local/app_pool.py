@@ -92,9 +92,13 @@ class AppPool:
             },
         }
 
-    async def check(self) -> None:
-        """Import the App. Raises AppError for an App that no worker could serve."""
-        await read_routes(self.app, self.directory)
+    async def check(self) -> str | None:
+        """Import the App; return its first kind, or None if the import takes long.
+
+        Raises AppError for an App that no worker could serve.
+        """
+        routes = await read_routes(self.app, self.directory)
+        return str(routes[0]["kinds"][0]) if routes else None
 
     async def start(self, kubeconfig: Path, redis_url: str) -> None:
         """Apply the pool and wait until the pool takes jobs. Raises NotReadyError.

@@ -52,13 +52,12 @@ async def run_dev(
         stack = Stack(options, workspace, kept, sink=labels.line, progress=say)
         with Interrupts(hurry=stack.kill) as interrupts:
             try:
-                if app:
-                    await app.check()
+                kind = await app.check() if app else None
                 await stack.start()
                 if app:
                     await app.start(stack.kubeconfig, stack.redis_url)
                 labels.release()
-                say(next_steps(stack, app, seconds=time.monotonic() - began))
+                say(next_steps(stack, app, kind=kind, seconds=time.monotonic() - began))
                 async with following(app, stack, say):
                     raise await stack.died()
             except asyncio.CancelledError:
@@ -82,8 +81,8 @@ async def following(app: AppPool | None, stack: Stack, say: Callable[[str], None
             await asyncio.gather(task, return_exceptions=True)
 
 
-def next_steps(stack: Stack, app: AppPool | None = None, *, seconds: float) -> str:
-    """Return the next steps for the user; kubectl commands only if kubectl is installed."""
+def next_steps(stack: Stack, app: AppPool | None = None, *, kind: str | None = None, seconds: float) -> str:
+    """Return the next steps for the user; kubectl commands only if kubectl is installed. `kind` is one of the App."""
     lines = [
         "",
         f"AgentPool is up ({seconds:.1f} s). In another terminal:",
@@ -95,7 +94,7 @@ def next_steps(stack: Stack, app: AppPool | None = None, *, seconds: float) -> s
         *([f"  export AGENTPOOL_POOL={app.ref}"] if app else []),
         "",
     ]
-    lines += [f"  {line}".rstrip() for line in (_steps_of_app(app) if app else _steps_of_example())]
+    lines += [f"  {line}".rstrip() for line in (_steps_of_app(app, kind) if app else _steps_of_example())]
     lines += [
         "",
         f"In a browser: {stack.gateway_url}/console/#token={stack.token}",
@@ -107,9 +106,9 @@ def next_steps(stack: Stack, app: AppPool | None = None, *, seconds: float) -> s
     return "\n".join(lines)
 
 
-def _steps_of_app(app: AppPool) -> list[str]:
+def _steps_of_app(app: AppPool, kind: str | None) -> list[str]:
     return [
-        f"agentpool submit KIND '{{}}' --pool {app.name} --wait",
+        f"agentpool submit {kind or 'KIND'} '{{}}' --pool {app.name} --wait",
         f"agentpool top --pool {app.name}",
         "",
         f"Pool {app.name} runs {app.app}. A changed file replaces its workers.",

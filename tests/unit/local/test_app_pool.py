@@ -59,7 +59,9 @@ def test_the_second_terminal_knows_the_pool_of_an_app(directory):
     """Without an App there is no such pool, and no line."""
     stack = SimpleNamespace(kubeconfig="k", redis_url="r", gateway_url="g", token="t")
     app = AppPool.of("my_agent:app", directory)
-    assert "\n  export AGENTPOOL_POOL=default/my-agent\n" in next_steps(stack, app, seconds=1)
+    steps = next_steps(stack, app, kind="greet", seconds=1)
+    assert "\n  export AGENTPOOL_POOL=default/my-agent\n" in steps
+    assert "\n  agentpool submit greet '{}' --pool my-agent --wait\n" in steps
     assert "AGENTPOOL_POOL" not in next_steps(stack, seconds=1)
 
 
