@@ -24,7 +24,8 @@ from agentpool_core.errors import SettingError
 from agentpool_core.kube.client import Cluster
 from agentpool_core.kube.connection import open_cluster
 from agentpool_core.process import logs
-from agentpool_core.process.sockets import authority, listening_socket
+from agentpool_core.process.sockets import authority
+from agentpool_core.start import listener_at
 from agentpool_gateway.access.authority import AllowAll, Authority
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
@@ -192,7 +193,7 @@ def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Clus
 
 def _listen(field: str, host: str, port: int) -> socket.socket:
     try:
-        return listening_socket(host, port)
+        return listener_at(host, port)
     except OSError as error:
         raise SettingError(
             field=field,

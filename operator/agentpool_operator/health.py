@@ -6,6 +6,7 @@ with the reason.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING
 
@@ -13,13 +14,15 @@ from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from agentpool_core.errors import SettingError
-from agentpool_core.process.sockets import listening_socket
+from agentpool_core.start import listener_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from agentpool_operator.metrics import Metrics
 
+START_SECONDS = 4.0  # for the first answer of the API server; shorter than the timeout of a probe
+POLL_SECONDS = 0.05
 STALLED_SECONDS = 60.0  # without a pass of the scaling loop: longer than any pass may take
 
 
@@ -39,6 +42,7 @@ class Health:
         self._ready = ready
         self._refresh = refresh
         self._runner: web.AppRunner | None = None
+        self._patient_until = 0.0  # seconds, monotonic
 
     async def start(self, host: str, port: int) -> int:
         """Listen; return the port, which may have been 0. Raises SettingError if the port cannot be opened."""
@@ -49,7 +53,7 @@ class Health:
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:
-            site = web.SockSite(self._runner, listening_socket(host, port))
+            site = web.SockSite(self._runner, listener_at(host, port))
         except OSError as error:
             await self._runner.cleanup()
             raise SettingError(
@@ -58,6 +62,7 @@ class Health:
                 problem=f"cannot be listened on: {error.strerror or error}",
                 remedy="choose a free port, or 0 for any",
             ) from error
+        self._patient_until = time.monotonic() + START_SECONDS
         await site.start()
         return int(self._runner.addresses[0][1])
 
@@ -73,6 +78,10 @@ class Health:
         return web.Response(text="ok\n")
 
     async def _readyz(self, _request: web.Request) -> web.Response:
+        """Answer at once; at the start, wait a moment for the API, because a failed probe is a warning."""
+        until = self._patient_until
+        while not self._ready() and time.monotonic() < until:  # noqa: ASYNC110 - set by the thread of the watches
+            await asyncio.sleep(POLL_SECONDS)
         if not self._ready():
             return web.Response(status=503, text="the Kubernetes API has not answered yet\n")
         return web.Response(text="ok\n")

@@ -82,6 +82,8 @@ def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
     assert '"still": "here"' in everything
     assert "Rollback was a success" in everything
     helm_ground.shell("kubectl --namespace agents wait --for=delete pods --all --timeout 60s")
+    events = helm_ground.shell("kubectl --namespace agents get events --field-selector type=Warning")
+    assert not re.search("Liveness probe failed|Startup probe failed|statuscode: 503", events), events
     left = helm_ground.shell("kubectl --namespace agents get deployments,pods,networkpolicies --output name")
     assert [name for name in left.splitlines() if not name.startswith("No resources")] == []
     if helm_ground.record is not None:

@@ -82,11 +82,19 @@ ports:
   containerPort: {{ . | int64 }}
   protocol: TCP
 {{- end }}
+{{- /* The process listens at once and answers when ready: a slow start is no failed probe. */}}
+startupProbe:
+  httpGet:
+    path: /healthz
+    port: http
+  initialDelaySeconds: 2
+  periodSeconds: 1
+  timeoutSeconds: 60
+  failureThreshold: 60
 livenessProbe:
   httpGet:
     path: /healthz
     port: http
-  initialDelaySeconds: 5
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6

@@ -43,6 +43,7 @@ OPERATOR_STOP_SECONDS = 10.0
 GATEWAY_START_SECONDS = 30.0
 GATEWAY_STOP_SECONDS = 15.0  # requests in flight may end
 REDIS_STOP_SECONDS = 5.0
+ANSWER = aiohttp.ClientTimeout(total=5.0)  # of a probe: a starting part listens before it answers
 STEADY_SECONDS = 30.0  # a part that has run for longer did not end because of its options
 MOST_EARLY_ENDS = 5  # of an operator or gateway in a row, each after a second more, before everything ends
 QUIET_SECONDS = 1.0  # of stopping a part, before a message names the part
@@ -286,7 +287,7 @@ class Stack:
 
 async def _answers(url: str) -> bool:
     try:
-        async with aiohttp.ClientSession() as session, session.get(url) as response:
+        async with aiohttp.ClientSession(timeout=ANSWER) as session, session.get(url) as response:
             return response.ok
-    except (aiohttp.ClientError, OSError):
+    except (aiohttp.ClientError, OSError, TimeoutError):
         return False

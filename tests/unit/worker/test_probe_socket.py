@@ -60,6 +60,23 @@ def test_other_commands_open_no_socket(monkeypatch, environ, arguments):
     assert not listens(environ)
 
 
+@pytest.mark.parametrize(
+    ("command", "host", "port"), [("operator", "health-host", "health-port"), ("gateway", "host", "port")]
+)
+def test_operator_and_gateway_listen_before_their_imports(monkeypatch, environ, command, host, port):
+    """The flags of the chart name the address; a different port closes the early socket."""
+    number = int(environ["AGENTPOOL_HTTP_PORT"])
+    arguments = (command, "--log-level=info", f"--{host}=127.0.0.1", f"--{port}={number}")
+    run_until_imports(monkeypatch, *arguments)
+    assert listens(environ)
+    with start.listener_at("127.0.0.1", number) as opened:
+        assert opened.getsockname()[1] == number
+    run_until_imports(monkeypatch, *arguments)
+    with start.listener_at("127.0.0.1", 0) as opened:
+        assert opened.getsockname()[1] != number
+        assert not listens(environ)
+
+
 def test_flags_override_the_environment(monkeypatch, environ):
     """The early socket is closed, and the named port opened."""
     run_until_imports(monkeypatch, "worker", "--http-port", "0")
