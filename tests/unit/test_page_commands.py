@@ -32,6 +32,7 @@ RUN = {
     "docs/faq.md": OPERATING,
     "docs/first-agent.md": GUIDES,
     "docs/frameworks.md": "tests/acceptance/test_frameworks_page.py",
+    "docs/front-doors.md": "tests/acceptance/test_front_doors_page.py",
     "docs/from-bullmq.md": GUIDES,
     "docs/from-celery.md": GUIDES,
     "docs/from-fastapi.md": GUIDES,
