@@ -13,7 +13,14 @@ from fastapi.routing import APIRoute
 from agentpool_core.jobs import POOL_PART_PATTERN
 from agentpool_core.queue.codec.requests import ID_PATTERN
 from agentpool_core.queue.schedule import NAME_PATTERN
-from agentpool_gateway import agent_schemas, message_descriptions, schemas, usage_schemas, view_schemas
+from agentpool_gateway import (
+    agent_schemas,
+    message_descriptions,
+    schedule_schemas,
+    schemas,
+    usage_schemas,
+    view_schemas,
+)
 from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
@@ -72,7 +79,7 @@ SIGNAL_BODY = {
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
 CHANGE_BODY = _body(schemas.SELECTOR)
 WEBHOOK_BODY = _body(schemas.WEBHOOK_REQUEST)
-SCHEDULE_BODY = _body(schemas.SCHEDULE_REQUEST)
+SCHEDULE_BODY = _body(schedule_schemas.SCHEDULE_REQUEST)
 CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
 _VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
@@ -125,8 +132,8 @@ PUT_WEBHOOK: Responses = {**_BODY, **_read(schemas.WEBHOOK, "Stored.")}
 DELETED_WEBHOOK = _read(schemas.record(name=schemas.TEXT, outcome=schemas.TEXT), "Deleted.")
 REDELIVER: Responses = {**_COMMON, 200: _json(schemas.REDELIVERED, "Messages that are sent again.")}
 READ_SECRETS = _read(schemas.WEBHOOK_SECRETS, "Secrets that verify the webhooks of the pool.")
-READ_SCHEDULES = _read(schemas.SCHEDULES, "Schedules, with their next and last runs.")
-CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schemas.SCHEDULE_CHANGED, "Done.")}
+READ_SCHEDULES = _read(schedule_schemas.SCHEDULES, "Schedules, with their next and last runs.")
+CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schedule_schemas.SCHEDULE_CHANGED, "Done.")}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_KINDS = _read(schemas.KINDS, "The kinds that the routes list.")
 READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")
@@ -304,8 +311,8 @@ _NAMED = {
     "Chunk": schemas.CHUNK,
     "Step": schemas.STEP,
     "Delivery": schemas.DELIVERY,
-    "Schedule": schemas.SCHEDULE,
-    "ScheduleRequest": schemas.SCHEDULE_REQUEST,
+    "Schedule": schedule_schemas.SCHEDULE,
+    "ScheduleRequest": schedule_schemas.SCHEDULE_REQUEST,
     "Changed": schemas.APPLIED,
     "Outcome": schemas.OUTCOME,
     "Signalled": schemas.SIGNALLED,

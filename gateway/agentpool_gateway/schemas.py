@@ -26,7 +26,6 @@ from agentpool_core.queue.codec.requests import (
     MOST_ATTEMPTS,
     MOST_PARENTS,
 )
-from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
 from agentpool_core.queue.usage import MOST_TOKENS
 from agentpool_core.queue.webhooks import ENDS, Change, DeliveryOutcome
 
@@ -171,6 +170,7 @@ SELECTOR: Schema = {
     "type": "object",
     "additionalProperties": False,
     "description": "Conditions that a selected job meets, all of them; at least one.",
+    "minProperties": 1,
     "properties": {
         "state": rows(STATE) | {"description": "Any of these."},
         "kind": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
@@ -264,38 +264,6 @@ COUNTED = record(count=COUNT)
 APPLIED = record(
     changed=COUNT, cursor=nullable(TEXT | {"description": "Send it in the next request; null: all are done."})
 )
-_SCHEDULE: dict[str, Schema] = {
-    "kind": {"type": "string", "pattern": f"^{KIND_PATTERN}$"},
-    "cron": {"type": ["string", "null"], "description": "minute hour day month weekday"},
-    "every_ms": {"type": ["integer", "null"], "minimum": 1_000, "description": "An interval instead, in milliseconds."},
-    "time_zone": TEXT | {"description": "IANA name, for cron."},
-    "payload": ANYTHING,
-    "priority": PRIORITY,
-    "missed": {"type": "string", "enum": [choice.value for choice in Missed]},
-    "max_catch_up": COUNT | {"minimum": 1, "maximum": MOST_CATCH_UP},
-    "overlap": {"type": "string", "enum": [choice.value for choice in Overlap]},
-    "suspended": FLAG,
-}
-SCHEDULE_REQUEST: Schema = {
-    "type": "object",
-    "required": ["kind"],
-    "additionalProperties": False,
-    "description": "Exactly one of cron, every and every_ms.",
-    "properties": _SCHEDULE
-    | {"every": DURATION | {"description": "An interval instead: seconds, or a text such as 5m."}},
-}
-SCHEDULE = record(
-    name=TEXT,
-    **_SCHEDULE,
-    declared=FLAG | {"description": "By spec.schedules of the AgentPool."},
-    paused=FLAG,
-    next_due_ms=nullable(COUNT),
-    last_due_ms=nullable(COUNT),
-    last_outcome=nullable(TEXT),
-    last_job_id=nullable(TEXT),
-)
-SCHEDULES = record(schedules=rows(SCHEDULE))
-SCHEDULE_CHANGED = record(name=TEXT, outcome=TEXT)
 HISTORY = record(job_id=TEXT, history=rows(record(at_ms=COUNT, type=TEXT, attempt=COUNT, worker=nullable(TEXT))))
 SIGNALLED = record(job_id=TEXT, signal=TEXT, outcome=TEXT)
 OUTCOME = record(job_id=TEXT, outcome=TEXT)

@@ -240,3 +240,11 @@ def test_a_logger_is_named_after_its_package(folder: str):
     for path in (ROOT / folder).rglob("*.py"):
         package = path.relative_to(ROOT / folder).parts[0]
         assert set(named.findall(path.read_text())) <= {package}, path
+
+
+def test_ci_makes_the_tools_without_which_tests_are_skipped():
+    """A skip names its target of make, and CI makes the target before the tests: a skipped test protects nothing."""
+    workflow = (ROOT / ".github/workflows/ci.yaml").read_text()
+    made = {target for line in re.findall(r"run: make (.+)", workflow) for target in line.split()}
+    named = {target for path in suite() for target in re.findall(r"missing: make ([\w-]+)", path.read_text())}
+    assert {"api", "a2a-js"} <= named <= made

@@ -22,8 +22,8 @@ WAITING = (JobState.QUEUED, JobState.SCHEDULED, JobState.BLOCKED, JobState.WAITI
 UNENDED = (JobState.RUNNING, *WAITING)
 LISTED = (*UNENDED, JobState.FAILED)  # without a chosen state: jobs that still need something
 ENDED = (JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
-_MOST = 100  # kinds, routes or tenants
-_LATEST_MS = 2**53
+MOST_NAMES = 100  # kinds, routes or tenants
+LATEST_MS = 2**53  # of the Redis clock: a number that JSON keeps exact
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,9 +85,12 @@ class JobSelector:
 
 
 def _check_names(field: str, names: Sequence[object]) -> None:
-    if len(names) > _MOST:
+    if len(names) > MOST_NAMES:
         raise InvalidJobError(
-            field=field, value=f"{len(names)} names", problem=f"more than {_MOST}", remedy="select in several calls"
+            field=field,
+            value=f"{len(names)} names",
+            problem=f"more than {MOST_NAMES}",
+            remedy="select in several calls",
         )
     for name in names:
         if not isinstance(name, str) or not name or encodable(name) != name:
@@ -98,7 +101,7 @@ def _check_names(field: str, names: Sequence[object]) -> None:
 def _check_time(field: str, at_ms: object) -> None:
     if at_ms is None:
         return
-    if isinstance(at_ms, bool) or not isinstance(at_ms, int) or not 0 <= at_ms <= _LATEST_MS:
+    if isinstance(at_ms, bool) or not isinstance(at_ms, int) or not 0 <= at_ms <= LATEST_MS:
         raise InvalidJobError(
             field=field, value=at_ms, problem="not a time", remedy="use milliseconds since 1970 as a whole number"
         )

@@ -22,7 +22,7 @@ from agentpool_core.documents import Document
 from agentpool_core.queue import PoolSettings
 from agentpool_core.queue.settings import JobSchema
 from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_DAYS, MOST_DAYS
-from agentpool_gateway import schemas, usage_schemas
+from agentpool_gateway import schedule_schemas, schemas, usage_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.mcp import operations
@@ -240,7 +240,7 @@ _FIXED: tuple[Tool, ...] = (
         title="List schedules",
         description="Return the pool's schedules, which submit a job at due times, with their next and last runs.",
         arguments=_arguments(),
-        answer=schemas.SCHEDULES,
+        answer=schedule_schemas.SCHEDULES,
         call=operations.schedules,
     ),
     Tool(
@@ -248,8 +248,8 @@ _FIXED: tuple[Tool, ...] = (
         title="Create or replace a schedule",
         description="Store a schedule: a kind with either cron or every (seconds, or a text such as 5m). The "
         "schedules of the AgentPool itself cannot be replaced.",
-        arguments=_arguments("name", "kind", name=_NAMED, **schemas.SCHEDULE_REQUEST["properties"]),
-        answer=schemas.SCHEDULE_CHANGED,
+        arguments=_arguments("name", "kind", name=_NAMED, **schedule_schemas.SCHEDULE_REQUEST["properties"]),
+        answer=schedule_schemas.SCHEDULE_CHANGED,
         call=operations.put_schedule,
         idempotent=True,
     ),
@@ -258,7 +258,7 @@ _FIXED: tuple[Tool, ...] = (
         title="Delete a schedule",
         description="Delete a schedule that the AgentPool does not declare. The jobs that it has submitted stay.",
         arguments=_arguments("name", name=_NAMED),
-        answer=schemas.SCHEDULE_CHANGED,
+        answer=schedule_schemas.SCHEDULE_CHANGED,
         call=operations.delete_schedule,
         destructive=True,
     ),
@@ -267,7 +267,7 @@ _FIXED: tuple[Tool, ...] = (
         title="Pause or resume a schedule",
         description="Pause a schedule, or resume it; due times meanwhile are skipped.",
         arguments=_arguments("name", "paused", name=_NAMED, paused=FLAG),
-        answer=schemas.SCHEDULE_CHANGED,
+        answer=schedule_schemas.SCHEDULE_CHANGED,
         call=operations.pause_schedule,
         idempotent=True,
     ),

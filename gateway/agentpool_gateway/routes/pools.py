@@ -23,14 +23,14 @@ MOST_NAMES = 1_000  # of pools in a page
 async def pools(
     request: Request,
     caller: Known,
-    namespace: Annotated[list[str] | None, Query()] = None,
+    namespace: Annotated[Sequence[str], Query()] = (),
     limit: Annotated[int, Query(ge=1, le=MOST_NAMES)] = MOST_NAMES,
     cursor: str = "",
 ) -> JsonResponse:
     """List the pools that the caller may read, as namespace/name, sorted by name, at most `limit`."""
     gateway = gateway_of(request)
     found = sorted(await gateway.queues.names(), key=str)
-    wanted = [pool for pool in found if str(pool) > cursor and (namespace is None or pool.namespace in namespace)]
+    wanted = [pool for pool in found if str(pool) > cursor and (not namespace or pool.namespace in namespace)]
     names = [str(pool) for pool in await _readable(gateway, caller, wanted)]
     return JsonResponse({"pools": names[:limit], "cursor": names[limit - 1] if len(names) > limit else None})
 

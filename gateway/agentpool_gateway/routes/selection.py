@@ -7,17 +7,19 @@ caller sends the cursor again until it is null.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import StringConstraints
 
 from agentpool_core.document_fields import check_fields
 from agentpool_core.documents import Document, summary_document
 from agentpool_core.errors import InvalidJobError
-from agentpool_core.jobs import JobState
+from agentpool_core.jobs import MOST_TAGS, TAG_PATTERN, JobState
 from agentpool_core.queue.selection import Change
-from agentpool_core.queue.selector import LISTED, JobSelector
+from agentpool_core.queue.selector import LATEST_MS, LISTED, MOST_NAMES, JobSelector
 from agentpool_core.submission import choice_of
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
@@ -36,16 +38,17 @@ _LISTS = {
     "tags": "tag",
 }  # by field, its name in requests
 _SINGLE = ("submitted_after_ms", "submitted_before_ms", "error", "error_group")
-Texts = Annotated[list[str] | None, Query()]
-Moment = Annotated[int | None, Query(ge=0)]
+Names = Annotated[Sequence[Annotated[str, StringConstraints(min_length=1)]], Query(max_length=MOST_NAMES)]
+Tags = Annotated[Sequence[Annotated[str, StringConstraints(pattern=f"^{TAG_PATTERN}$")]], Query(max_length=MOST_TAGS)]
+Moment = Annotated[int | None, Query(ge=0, le=LATEST_MS)]
 ErrorText = Annotated[str | None, Query(min_length=1, max_length=2_000)]
 
 
 def conditions_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
-    kind: Texts = None,
-    route: Texts = None,
-    tenant: Texts = None,
-    tag: Texts = None,
+    kind: Names = (),
+    route: Names = (),
+    tenant: Names = (),
+    tag: Tags = (),
     submitted_after_ms: Moment = None,
     submitted_before_ms: Moment = None,
     error: ErrorText = None,
@@ -53,10 +56,10 @@ def conditions_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
 ) -> JobSelector:
     """Return the selector of a query without states."""
     return JobSelector(
-        kinds=tuple(kind or ()),
-        routes=tuple(route or ()),
-        tenants=tuple(tenant or ()),
-        tags=tuple(tag or ()),
+        kinds=tuple(kind),
+        routes=tuple(route),
+        tenants=tuple(tenant),
+        tags=tuple(tag),
         submitted_after_ms=submitted_after_ms,
         submitted_before_ms=submitted_before_ms,
         error=error,
@@ -67,9 +70,9 @@ def conditions_of(  # noqa: PLR0917  # FastAPI reads the parameters by name
 Conditions = Annotated[JobSelector, Depends(conditions_of)]
 
 
-def selector_of(conditions: Conditions, state: Annotated[list[JobState] | None, Query()] = None) -> JobSelector:
+def selector_of(conditions: Conditions, state: Annotated[Sequence[JobState], Query()] = ()) -> JobSelector:
     """Return the selector of a query."""
-    return replace(conditions, states=tuple(state or ()))
+    return replace(conditions, states=tuple(state))
 
 
 Selected = Annotated[JobSelector, Depends(selector_of)]

@@ -33,7 +33,9 @@ CHECKS: tuple[Callable[..., Any], ...] = (
     openapi_checks.response_headers_conformance,
     openapi_checks.response_schema_conformance,
     openapi_checks.ignored_auth,
+    openapi_checks.missing_required_header,
     openapi_checks.unsupported_method,
+    openapi_checks.allow_header_conformance,
 )
 STREAMS = (
     "/events",
@@ -90,8 +92,11 @@ def _fuzz(operation: Any, mode: Any, pool: PoolRef, jobs: list[str]) -> int:
         if (case.query or {}).get("durability") in {"fsync", "replica"}:
             del case.query["durability"]  # this Redis has neither a file nor a replica, and says so with 503
         headers = {"Authorization": f"Bearer {tokens.ADMIN}"}
-        wrong_body = case.meta is not None and _mode_of(case, "BODY") is schemathesis.GenerationMode.NEGATIVE
-        refusing = [openapi_checks.negative_data_rejection] if wrong_body and "/a2a" not in operation.path else []
+        wrong = case.meta is not None and schemathesis.GenerationMode.NEGATIVE in {
+            _mode_of(case, "BODY"),
+            _mode_of(case, "QUERY"),
+        }
+        refusing = [openapi_checks.negative_data_rejection] if wrong and "/a2a" not in operation.path else []
         case.call_and_validate(headers=headers, checks=[*CHECKS, *refusing], timeout=30)
 
     with contextlib.suppress(hypothesis.errors.Unsatisfiable):  # an operation without input accepts no wrong input
@@ -100,7 +105,7 @@ def _fuzz(operation: Any, mode: Any, pool: PoolRef, jobs: list[str]) -> int:
 
 
 def _mode_of(case: Any, part: str) -> Any:
-    """Return whether a part of the request conforms to the description; unknown parameters are no error."""
+    """Return whether a part of the request conforms to the description."""
     found = case.meta.components.get(ParameterLocation[part])
     return found.mode if found else None
 
