@@ -61,6 +61,7 @@ ELSEWHERE = {
     "pip install -r requirements.txt": "the tests' environment has these packages",
     "agentpool limits ": "docs/limits-and-schedules.md and docs/usage.md have the same commands",
     "npm install ./clients/typescript": "tests/integration/gateway/test_typescript.py",
+    "npm install CHECKOUT/clients/typescript": "tests/acceptance/test_front_doors_page.py",
     "docker ": "needs Docker: `make kind`",
     "REGISTRY=": "needs Docker: `make kind`",
     "helm install agentpool charts/agentpool --namespace agents": "tests/chart/test_install_page.py, with a Redis",
