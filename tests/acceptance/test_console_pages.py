@@ -351,19 +351,23 @@ async def write_history(redis, pool: PoolRef, *, gap: range = range(0)) -> None:
 async def test_jobs_are_found_by_filters_and_replayed_by_error(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
 ):
-    """A failure group leads to its jobs and replays all of them; text of a job is never markup."""
-    jobs = await client.submit_many([{"kind": "call", "payload": {"n": n}} for n in range(3)])
+    """A failure group leads to exactly its jobs and replays all of them; text of a job is never markup."""
+    jobs = await client.submit_many([{"kind": "call", "payload": {"n": n}} for n in range(4)])
     for seconds in (20, 31):
         await consumer.serve_one(error=f"TimeoutError: no <b>answer</b> within {seconds} s")
-    await consumer.serve_one(error="ValueError: bad JSON")
+    for error in ("TimeoutError: no <b>answer</b> within 20 s of the mirror", "ValueError: bad JSON"):
+        await consumer.serve_one(error=error)
     await signed_in(page, console, f"{pool}/failures")
     rows = "[...document.querySelectorAll('#errors tbody tr')].map(row => row.cells[0].textContent)"
-    await page.until("document.querySelectorAll('#errors tbody tr').length === 2", "two groups")
-    assert await page.run(rows) == ["TimeoutError: no <b>answer</b> within … s", "ValueError: bad JSON"]
+    await page.until("document.querySelectorAll('#errors tbody tr').length === 3", "three groups")
+    group = "TimeoutError: no <b>answer</b> within … s"
+    found = await page.run(rows)
+    assert (found[0], sorted(found)) == (group, [group, f"{group} of the mirror", "ValueError: bad JSON"])
     await photograph(page, "console-failures")
     await page.run("document.querySelector('#errors a').click()")
     await page.until("document.querySelectorAll('#jobs tbody tr').length === 2", "the jobs of the group are listed")
     assert await page.run("document.querySelectorAll('#jobs b').length") == 0
+    assert await page.run("document.querySelector('#group b').textContent") == group
     await page.run("document.querySelector('#replay').click()")
     await page.until(BUTTON.format("Replay 2 jobs"), "it asks first, with the number")
     await page.run(f"{BUTTON.format('Replay 2 jobs')}.click()")
@@ -372,7 +376,7 @@ async def test_jobs_are_found_by_filters_and_replayed_by_error(
         return (await client.queue()).queued
 
     await wait_until(waiting, "the jobs of the group wait again")
-    assert [(await client.job(each.job_id)).state.value for each in jobs].count("failed") == 1
+    assert [(await client.job(each.job_id)).state.value for each in jobs].count("failed") == 2
     assert not page.errors, page.errors
 
 

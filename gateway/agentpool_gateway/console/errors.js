@@ -18,9 +18,9 @@ export function errors(pool, root, signal, report, verbs) {
   }
 
   function row(group) {
-    const jobs = `#/${pool}/jobs?state=failed${group.match ? `&error=${encodeURIComponent(group.match)}` : ""}`;
-    const body = { state: ["failed"], error: group.match };
-    const replay = verbs.has("manage") && group.match
+    const jobs = `#/${pool}/jobs?state=failed${group.error ? `&error_group=${encodeURIComponent(group.error)}` : ""}`;
+    const body = { state: ["failed"], error_group: group.error };
+    const replay = verbs.has("manage") && group.error
       ? make("button", { class: "primary", click: () => change(pool, "replay", body, "run again, with all attempts", false).then(read) }, "Replay all") : "";
     return [make("a", { class: "line error", href: jobs, title: group.error }, group.error || "no error given"), number(group.count), group.kinds.join(", "),
       make("a", { href: `#/${pool}/jobs/${encodeURIComponent(group.job_id)}` }, moment(group.latest_at_ms)), replay];

@@ -9,11 +9,12 @@ const UNENDED = ["running", "queued", "scheduled", "blocked", "waiting"];
 export const ENDED = ["failed", "succeeded", "cancelled", "expired"];
 const AGES = { "": "any time", 900000: "the last 15 minutes", 3600000: "the last hour", 86400000: "the last day", 604800000: "the last week" };
 const TEXTS = [["kind", "Kind"], ["route", "Route"], ["tenant", "Tenant"], ["tag", "Tag"], ["error", "Error contains"]];
+const GROUP = "error_group"; // exactly the jobs of a group of failures, whose page leads here
 
 // The conditions of an address that the server knows, as pairs of a query.
 export function conditions(query, now = Date.now()) {
   const pairs = query.getAll("state").filter(Boolean).map((name) => ["state", name]);
-  for (const [name] of TEXTS) if (query.get(name)) pairs.push([name, query.get(name)]);
+  for (const name of [...TEXTS.map(([name]) => name), GROUP]) if (query.get(name)) pairs.push([name, query.get(name)]);
   if (query.get("age")) pairs.push(["submitted_after_ms", String(now - Number(query.get("age")))]);
   return pairs;
 }
@@ -22,7 +23,7 @@ export function conditions(query, now = Date.now()) {
 function selector(query, states) {
   const body = { state: states };
   for (const [name, value] of conditions(query)) {
-    if (name === "error") body.error = value;
+    if (["error", GROUP].includes(name)) body[name] = value;
     else if (name === "submitted_after_ms") body[name] = Number(value);
     else if (name !== "state") body[name] = [value];
   }
@@ -120,7 +121,9 @@ function form(pool, query) {
   const field = ([name, label]) => make("input", { "aria-label": label, placeholder: label, name, value: query.get(name) ?? "", change: (event) => go(name, event.target.value.trim()) });
   const open = make("form", { class: "bar", submit: (event) => { event.preventDefault(); const id = event.target.elements.id.value.trim(); if (id) location.hash = `#/${pool}/jobs/${encodeURIComponent(id)}`; } },
     make("input", { type: "search", name: "id", "aria-label": "Open the job of this id", placeholder: "Job id; Enter opens it" }), make("button", null, "Open"));
+  const group = query.get(GROUP);
   return make("div", null, open, make("div", { class: "bar filters" }, states, ages, TEXTS.map(field)),
+    group ? make("p", { id: "group", class: "soft" }, "Errors of the group ", make("b", null, group), " ", make("button", { class: "link", click: () => go(GROUP, "") }, "All errors")) : null,
     query.get("worker") ? make("p", { class: "soft" }, `On worker ${query.get("worker")} (of this page). `, make("a", { href: `#/${pool}/jobs?state=running` }, "All workers")) : null);
 }
 
