@@ -89,12 +89,15 @@ function turns.rest(at, digests, tags)
   end
 end
 
--- Whether all lines that have had all their turns are empty now: one command for all, because tenants often have as many jobs
--- as each other. An empty line that is not noticed here loses its turn later.
+-- Whether all lines that have had all their turns are empty now. Tenants often have as many jobs as each other, so the first
+-- line decides whether to look at the others. An empty line that is not noticed here loses its turn later.
 local function are_empty(at, next_turns)
   local keys = {}
   for i, popped in pairs(next_turns.taken) do
-    if #popped == 2 * next_turns.starts[i] then keys[#keys + 1] = at.line .. next_turns.digests[i] end
+    if #popped == 2 * next_turns.starts[i] then
+      keys[#keys + 1] = at.line .. next_turns.digests[i]
+      if #keys == 1 and redis.call('EXISTS', keys[1]) == 1 then return false end
+    end
   end
   return keys[1] and redis.call('EXISTS', unpack(keys)) == 0
 end
