@@ -2,7 +2,8 @@
 
 A reader first takes the missed chunks from the store by itself, in pages, and then joins the shared reads. A reader
 that falls behind takes pages by itself again: it loses nothing, and no other reader waits for it. Reads that end
-within `GATHER_SECONDS` continue as a single read, so a busy pool costs one call for the new chunks of all its jobs.
+within a few hundredths of a second continue as a single read, so a busy pool costs one call for the new chunks of all
+its jobs.
 """
 
 from __future__ import annotations
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 GATHER_SECONDS = 0.01  # in which jobs gather for the next read; it delays a chunk by as much
+GATHER_SECONDS_A_JOB = (
+    0.0002  # in addition: a delivery costs more than its chunks, so busy jobs' come two or three at once
+)
+LONGEST_GATHER_SECONDS = 0.05
 JOBS_AT_ONCE = 250  # in one read
 SHARE = 16  # entries of a job in a read; a reader of a job with more takes pages by itself
 BACKLOG_BYTES = 1_048_576  # that a reader may be behind, and at least a page
@@ -162,7 +167,7 @@ class OutputHub:
             self._gathering = asyncio.create_task(self._start(), name=f"output of {self._pool}")
 
     async def _start(self) -> None:
-        await asyncio.sleep(GATHER_SECONDS)
+        await asyncio.sleep(gather_seconds(len(self._places)))
         self._gathering = None
         jobs = [job for job in self._places if job not in self._reading]
         for begin in range(0, len(jobs), JOBS_AT_ONCE):
@@ -193,6 +198,11 @@ class OutputHub:
         for reader in [reader for job in jobs for reader in self._readers.get(job, ())]:
             reader.error = error
             reader.wake()
+
+
+def gather_seconds(jobs: int) -> float:
+    """Return for how long that many followed jobs gather for their next read."""
+    return min(GATHER_SECONDS + jobs * GATHER_SECONDS_A_JOB, LONGEST_GATHER_SECONDS)
 
 
 def _page(entries: Sequence[OutputEntry], place: str, count: int) -> Page:

@@ -103,6 +103,12 @@ async def test_a_reader_that_joins_between_two_reads_misses_nothing(hub, consume
             await wait_until(lambda: first == second == [1, 2], "both chunks")
 
 
+@pytest.mark.parametrize(("jobs", "seconds"), [(1, 0.0102), (100, 0.03), (10_000, 0.05)])
+def test_the_more_jobs_are_followed_the_longer_they_gather(jobs, seconds):
+    """A lone reader waits for 10 ms; chunks of many jobs come a few at once, and never later than 50 ms."""
+    assert output_hub.gather_seconds(jobs) == pytest.approx(seconds)
+
+
 async def test_a_page_of_the_largest_chunks_is_small(hub, consumer, leases):
     """A reader that takes nothing holds 2 MiB of a large output, not all of it."""
     (lease,) = await leases(1)

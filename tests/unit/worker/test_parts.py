@@ -19,7 +19,7 @@ from agentpool_worker import App
 from agentpool_worker.handlers import selection
 from agentpool_worker.handlers.http import _retry_after
 from agentpool_worker.handlers.stream import EventParser, PartName, parse_ndjson
-from agentpool_worker.jobs.queue_calls import QueueCalls
+from agentpool_worker.jobs.queue_calls import QueueCalls, gather_seconds
 from agentpool_worker.lease.heartbeat import Heartbeat
 from agentpool_worker.lease.side_loop import SideLoop
 from agentpool_worker.lease.watchdog import Watchdog
@@ -303,6 +303,12 @@ async def test_output_of_all_jobs_shares_a_write(monkeypatch):
     assert [isinstance(outcome, StaleLeaseError) for outcome in outcomes] == [False, False, True, False, False]
     first, rest = [("a", 1, "1"), ("b", 1, "1"), ("lost", 1, "1")], [("c", 1, "1"), ("a", 2, "2")]
     assert consumer.saved == [first, rest]
+
+
+@pytest.mark.parametrize(("chunks", "seconds"), [(0, 0), (1, 0), (5, 0.002), (1_000, 0.01)])
+def test_output_of_many_jobs_gathers_for_a_write(chunks, seconds):
+    """A job that emits alone is not held up; a write of many chunks is followed by a pause of at most 10 ms."""
+    assert gather_seconds(chunks) == pytest.approx(seconds)
 
 
 async def test_a_child_waits_for_redis_and_is_submitted_once(monkeypatch):

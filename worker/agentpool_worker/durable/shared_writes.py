@@ -17,8 +17,12 @@ T = TypeVar("T")
 class SharedWrites(Generic[T]):
     """A write of many items at once, shared by callers that wait for one item each."""
 
-    def __init__(self, write: Callable[[list[T]], Awaitable[None]]) -> None:
+    def __init__(
+        self, write: Callable[[list[T]], Awaitable[None]], *, gather: Callable[[int], float] = lambda _items: 0.0
+    ) -> None:
         self._write = write
+        self._gather = gather  # seconds in which items gather for a write, from the number of items of the last one
+        self._written = 0  # items of the last write
         self._pending: list[T] = []
         self._running: asyncio.Task[None] | None = None  # the latest write that has begun
         self._next: asyncio.Task[None] | None = None  # the write that takes the pending items
@@ -34,9 +38,9 @@ class SharedWrites(Generic[T]):
     async def _send(self, earlier: asyncio.Task[None] | None) -> None:
         if earlier is not None and not earlier.done():
             await asyncio.wait({earlier})
-        else:
-            await asyncio.sleep(0)  # further items may come in this turn
+        await asyncio.sleep(self._gather(self._written))  # further items come in this turn, or in the pause
         items, self._pending = self._pending, []
+        self._written = len(items)
         self._running, self._next = self._next, None
         await self._write(items)
 

@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 _T = TypeVar("_T")
 
 MAX_WRITE_BYTES = 512 * 1024  # output in one write, and at most a chunk more
+GATHER_SECONDS_A_CHUNK = 0.0005  # of the last write: the more jobs emit, the more of these share the next write
+LONGEST_GATHER_SECONDS = 0.01
 _FIRST_RETRY_SECONDS = 0.1
 _LONGEST_RETRY_SECONDS = 1.0  # the job continues within a second after Redis
 
@@ -48,7 +50,7 @@ class QueueCalls:
         self._consumer = consumer
         self._producer = producer
         self._used = used  # with the kind of the job
-        self._output = SharedWrites(self._write_output)  # of all jobs
+        self._output = SharedWrites(self._write_output, gather=gather_seconds)  # of all jobs
 
     async def checkpoint(self, lease: Lease, state: Any) -> None:
         """Save the job's state, however long Redis is away or full: the job's own timeout ends the wait.
@@ -148,6 +150,11 @@ class QueueCalls:
             f"job {lease.job_id} changes its children",
             waits_for=(QueueUnreachableError, QueueMemoryError),
         )
+
+
+def gather_seconds(chunks: int) -> float:
+    """Return for how long output gathers after a write of so many chunks; a job that emits alone waits for nothing."""
+    return min(max(0, chunks - 1) * GATHER_SECONDS_A_CHUNK, LONGEST_GATHER_SECONDS)
 
 
 def _parts_of(items: Sequence[tuple[Emission, list[str]]]) -> Iterator[Sequence[tuple[Emission, list[str]]]]:
