@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from agentpool_core.doctor.cluster import CRD_PATH
-from agentpool_core.jobs import PoolRef
+from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.queue import Inspector
 from agentpool_core.queue.audit import audit
 from tests.fixtures.redis import wait_until
@@ -148,5 +148,5 @@ async def test_jobs_survive_a_change_of_release_under_load(
         await wait_until(load.has_ended, "the client has all results", within_s=WITHIN_SECONDS)
         assert load.outcome()[0] == 0, load.outcome()
     pool = PoolRef(namespace, "agents")
-    assert await Inspector(redis).dead(pool) == []
+    assert await Inspector(redis).jobs(pool, JobState.FAILED) == []
     assert await audit(redis, pool) == []

@@ -14,7 +14,7 @@ from agentpool_core.cli.groups import Group
 from agentpool_core.cli.output import EXIT_CODES, say
 from agentpool_core.cli.target import Target, pool_argument_options, pool_options
 from agentpool_core.errors import ClusterError, UnknownPoolError
-from agentpool_core.jobs import JobId, PoolRef
+from agentpool_core.jobs import JobId, JobState, PoolRef
 
 if TYPE_CHECKING:
     from agentpool_core.kube.client import Object
@@ -73,7 +73,7 @@ async def _pool(target: Target) -> str:
         inspector = Inspector(redis)
         queue = await PoolHistory(redis, target.pool).snapshot()
         settings = await inspector.settings(target.pool)
-        dead = await inspector.dead(target.pool, limit=MOST_DEAD, bodies=False)
+        dead = await inspector.jobs(target.pool, JobState.FAILED, limit=MOST_DEAD, bodies=False)
         events = islice(await inspector.newest_events(target.pool, limit=EVENTS), EVENTS)
         reading = PoolReading(pool=target.pool, queue=queue, resource=resource)
         return describe_pool(reading, queue, settings, dead, events)

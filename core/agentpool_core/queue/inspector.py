@@ -258,10 +258,6 @@ class Inspector:
         """Return jobs in a state; see `find`."""
         return list((await self.find(pool, JobSelector(states=(state,)), limit=limit, bodies=bodies)).jobs)
 
-    async def dead(self, pool: PoolRef, *, limit: int = 100, bodies: bool = True) -> list[Job]:
-        """Return dead letters, oldest first; see `jobs`."""
-        return await self.jobs(pool, JobState.FAILED, limit=limit, bodies=bodies)
-
     def chunks(self, pool: PoolRef, job_id: JobId, *, after: str = "0") -> AsyncIterator[Chunk]:
         """Yield the output of a job as it comes, until the job has ended. Raises UnknownJobError."""
         return follow_chunks(self._redis, self, pool, job_id, after=after)

@@ -155,7 +155,7 @@ async def test_a_failed_job_is_retried_and_then_dead(redis, pool):
     assert await consumer.settle([Failed(job_id=again.job_id, token=again.token, error="boom2")]) == [
         SettleOutcome.DEAD
     ]
-    (dead,) = await Inspector(redis).dead(pool)
+    (dead,) = await Inspector(redis).jobs(pool, JobState.FAILED)
     assert (dead.job_id, dead.error, dead.attempt) == (receipt.job_id, "boom2", 2)
     await Inspector(redis).replay(pool, receipt.job_id)
     (replayed,) = await consumer.claim(1)

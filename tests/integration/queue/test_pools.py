@@ -122,7 +122,7 @@ async def test_a_retired_pool_replays_no_dead_letter_until_its_next_setup(redis,
     await inspector.configure(pool, replace(await inspector.settings(pool), retired=True))
     with pytest.raises(RetiredPoolError, match="apply the AgentPool again"):
         await inspector.replay(pool, receipt.job_id)
-    assert [job.job_id for job in await inspector.dead(pool)] == [receipt.job_id]
+    assert [job.job_id for job in await inspector.jobs(pool, JobState.FAILED)] == [receipt.job_id]
     await inspector.configure(pool, PoolSettings())
     await inspector.replay(pool, receipt.job_id)
     assert (await inspector.job(pool, receipt.job_id)).state is JobState.QUEUED

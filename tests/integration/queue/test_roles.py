@@ -90,7 +90,7 @@ async def test_every_role_does_its_work(users):
     await client.delete_schedule("s")
     await consumer.wait(10)
     assert (await reader.snapshot(POOL)).finished_total == 4
-    assert [job.job_id for job in await reader.dead(POOL)] == [doomed.job_id]
+    assert [job.job_id for job in await reader.jobs(POOL, JobState.FAILED)] == [doomed.job_id]
     assert await reader.select(POOL, JobSelector(states=(JobState.SUCCEEDED, JobState.CANCELLED))).count() == 3
     assert (await reader.job(POOL, first.job_id)).result == 1
     assert await reader.events(POOL)

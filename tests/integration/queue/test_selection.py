@@ -162,7 +162,7 @@ async def test_a_replay_queues_the_selected_dead_letters_once(redis, pool, worke
     assert sum([number async for number in selection.steps(Change.REPLAY)]) == EACH
     queued = await Inspector(redis).jobs(pool, JobState.QUEUED, limit=1_000)
     assert {(job.kind, job.attempt) for job in queued} == {("a", 0)}
-    assert {job.kind for job in await Inspector(redis).dead(pool, limit=1_000)} == {"b"}
+    assert {job.kind for job in await Inspector(redis).jobs(pool, JobState.FAILED, limit=1_000)} == {"b"}
 
 
 @pytest.mark.parametrize("state", ENDS)

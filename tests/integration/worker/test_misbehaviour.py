@@ -155,7 +155,7 @@ async def test_an_unreadable_record_fails_its_own_job_only(workers, submit, ende
     if field != "expires":
         assert (record.state, record.reason) == (JobState.FAILED, "undecodable")
         assert record.error.startswith("undecodable: ")
-        assert [job.job_id for job in await Inspector(redis).dead(pool)] == [bent]
+        assert [job.job_id for job in await Inspector(redis).jobs(pool, JobState.FAILED)] == [bent]
         assert await Inspector(redis).discard(pool, [bent]) == 1
     else:
         assert record.state is JobState.EXPIRED
