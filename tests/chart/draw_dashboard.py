@@ -62,6 +62,7 @@ WAVES = (
     ("text", 80, "task"),
     ("plan", 40, "task"),
 )
+TENANTS = ("acme", "zeta")
 WAVE_GAP_SECONDS = 15.0
 QUIET_SECONDS = 25.0  # until the end of the workers, within the picture
 
@@ -75,7 +76,7 @@ def test_draw_the_picture_of_the_documents(helm_ground: Ground, prometheus: Prom
     while waves or time.monotonic() < next_at + QUIET_SECONDS:
         if waves and time.monotonic() >= next_at:
             kind, count, priority = waves.pop(0)
-            submit(helm_ground, "studio", kind, count, priority)
+            submit(helm_ground, "studio", kind, count, priority, tenant=TENANTS[len(waves) % len(TENANTS)])
             next_at = time.monotonic() + WAVE_GAP_SECONDS
         prometheus.targets.write_text(json.dumps(targets(helm_ground)))
         time.sleep(0.5)  # the interval of the search for new workers to scrape

@@ -60,6 +60,8 @@ TELLING = {
     "dead letters": f'agentpool_pool_dead_jobs{{pool="crunch"}} == {DOOMED}',
     "what a budget has spent": 'agentpool_pool_budget_spent{pool="crunch",limit="today"} >= 0.25',
     "what a budget allows": 'agentpool_pool_budget_amount{pool="crunch",limit="today"} == 1000',
+    "the wait of a tenant": 'agentpool_pool_tenant_oldest_wait_seconds{pool="crunch",tenant="acme"} > 0',
+    "slots in use": 'max_over_time(agentpool_pool_slots_used{pool="crunch"}[5m]) == 4',
     "the target": 'agentpool_pool_target_wait_seconds{pool="crunch"} == 5',
     "the size that the page gives to KEDA": KEDA[1].replace("summarizer", "crunch") if KEDA else "",
     "a pass that failed": 'agentpool_operator_failures_total{error="ForbiddenError"} > 0',
@@ -83,9 +85,9 @@ def install(ground: Ground, pool: str, name: str, more: str = "") -> None:
     )
 
 
-def submit(ground: Ground, pool: str, kind: str, count: int, priority: str = "task") -> None:
+def submit(ground: Ground, pool: str, kind: str, count: int, priority: str = "task", tenant: str = "") -> None:
     """Submit this many jobs of a kind; each payload is a number."""
-    to = f'--pool agents/{pool} --redis "$REDIS_URL" --priority {priority}'
+    to = f'--pool agents/{pool} --redis "$REDIS_URL" --priority {priority}' + (f" --tenant {tenant}" if tenant else "")
     ground.shell(f'seq {count} > "$HOME/payloads"; agentpool submit {kind} --file "$HOME/payloads" {to}')
 
 
@@ -113,7 +115,7 @@ def test_every_query_of_the_dashboard_has_data(helm_ground: Ground, prometheus: 
     eventually(lambda: seen(TELLING["a pass that failed"]), "a pass has failed", within_s=60)
     helm_ground.shell("helm upgrade agentpool charts/agentpool --namespace agents --reset-then-reuse-values --wait")
     helm_ground.shell(f"kubectl get {BINDING}")
-    submit(helm_ground, "crunch", "code", 50)
+    submit(helm_ground, "crunch", "code", 400, tenant="acme")  # they wait until the next reading of tenants
     missing = without_data(prometheus)
     deadline = time.monotonic() + 60
     while missing and time.monotonic() < deadline:

@@ -74,12 +74,13 @@ class _Reader:
     async def heads(self, places: Sequence[Place]) -> list[_Head]:
         """Return the first entries of the lines of tenants."""
         turns = await self._ask([("ZRANGE", self._keys.turns(*place), 0, MOST_LINES - 1) for place in places])
-        lines = [
-            (place, digest)
-            for place, digests in zip(places, turns, strict=True)
-            for digest in digests
-            if digest != NO_TENANT
-        ]
+        with Reading("zrange"):
+            lines = [
+                (place, str(digest))
+                for place, digests in zip(places, turns, strict=True)
+                for digest in digests
+                if digest != NO_TENANT
+            ]
         first = await self._ask([("ZRANGE", self._keys.line(*place, digest), 0, 0) for place, digest in lines])
         with Reading("zrange"):
             return [
@@ -95,7 +96,8 @@ class _Reader:
         with Reading("xrange"):
             ids = [next(iter(fields_of(rows[0][1]).values()), "") if rows else "" for rows in entries]
         found = await self._ask([("HMGET", self._keys.job(JobId(job_id)), "tenant") for job_id in ids])
-        return [tenant for (tenant,) in found]
+        with Reading("hmget"):
+            return [tenant if tenant is None else str(tenant) for (tenant,) in found]
 
     async def ahead_ms(self) -> int:
         """Return how far the pool's time is ahead of the clock of entries."""
