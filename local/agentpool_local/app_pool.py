@@ -103,7 +103,7 @@ class AppPool:
     async def start(self, kubeconfig: Path, redis_url: str) -> None:
         """Apply the pool and wait until the pool takes jobs. Raises NotReadyError.
 
-        A pool whose queue is paused, since an earlier run, stays paused.
+        A pool with a queue that an earlier run has paused stays paused.
         """
         deadline = asyncio.get_running_loop().time() + READY_SECONDS
         async with open_kubeconfig(kubeconfig) as cluster:
