@@ -3,7 +3,7 @@
 import { at, call, follow, poll } from "./api.js";
 import { history } from "./charts.js";
 import { asked, figure, make, refused, table, unready } from "./page.js";
-import { counted, moment, number, span } from "./words.js";
+import { counted, moment, number, plural, span } from "./words.js";
 
 const RECENT = 12; // events shown
 const RECENT_READ = 100; // at first: some are the progress of jobs, which is not shown
@@ -73,9 +73,9 @@ export function overview(pool, root, signal, report, verbs) {
 
 function figures(queue) {
   return make("div", { class: "figures" },
-    figure("queued", queue.queued), figure("running", queue.running), figure(`of ${counted(queue.slots, "slot")} used`, queue.slots_used), figure("workers", queue.workers.length),
+    figure("queued", queue.queued), figure("running", queue.running), figure(`of ${counted(queue.slots, "slot")} used`, queue.slots_used), figure(plural(queue.workers.length, "worker"), queue.workers.length),
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("a new task waits", span(queue.estimated_wait_ms)),
-    figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("waiting", queue.waiting), figure("dead letters", queue.dead),
+    figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("waiting", queue.waiting), figure(plural(queue.dead, "dead letter"), queue.dead),
     queue.held ? figure("held by limits", queue.held) : null,
     queue.quarantined ? figure("in quarantine", queue.quarantined) : null,
     queue.paused ? figure("starts no jobs", "paused") : null);

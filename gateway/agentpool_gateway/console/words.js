@@ -4,8 +4,11 @@ const whole = new Intl.NumberFormat("en");
 
 export const number = (value) => (typeof value === "number" ? whole.format(value) : "–");
 
+// `job` for one, `jobs` for any other number.
+export const plural = (value, noun) => `${noun}${value === 1 ? "" : "s"}`;
+
 // `1 job`, `2 jobs`, `12,000 jobs`.
-export const counted = (value, noun) => `${number(value)} ${noun}${value === 1 ? "" : "s"}`;
+export const counted = (value, noun) => `${number(value)} ${plural(value, noun)}`;
 
 export function span(ms) {
   if (ms === null || ms === undefined) return "–";
