@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from bench.autoscale.measures import Measures
 
 NEAR = 1.1  # times the lowest cost: within 10 %
+NEAR_SHARE = "cases at most a tenth above the lowest cost / cases"
+NOT_BEATEN_SHARE = "cases without a peer that is better in both / cases"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,6 +67,14 @@ class Case:
 def cost(measures: Measures) -> float:
     """Return the cost of a run in seconds times hours."""
     return (measures.p99_s + TARGET_WAIT_SECONDS) * measures.worker_hours
+
+
+def shares(cases: Sequence[Case]) -> dict[str, float]:
+    """Return the shares of the cases that hold."""
+    return {
+        NEAR_SHARE: sum(case.is_near for case in cases) / len(cases),
+        NOT_BEATEN_SHARE: sum(not case.beaten_by for case in cases) / len(cases),
+    }
 
 
 def table(cases: Sequence[Case]) -> str:

@@ -6,6 +6,7 @@ better.
 
 from __future__ import annotations
 
+import random
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ from bench.autoscale.measures import measured
 from bench.autoscale.ours import Ours
 from bench.autoscale.peers import Keda, lag_and_pending
 from bench.autoscale.simulator import Setup, Simulation
-from bench.autoscale.workload import bursts, day, on_off
+from bench.autoscale.workload import bursts, day, few_long_jobs, levels, long_jobs, on_off, spikes, step
 from bench.report import Figure
 
 if TYPE_CHECKING:
@@ -51,6 +52,18 @@ def held_out() -> dict[str, Figure]:
         figures |= {f"{name}, p99 wait": Figure(unit="x", runs=waits)}
         figures |= {f"{name}, worker-hours": Figure(unit="x", runs=hours)}
     return figures
+
+
+def unseen_loads() -> list[Workload]:
+    """Return loads of each kind with new seeds, mean run times and numbers of busy slots."""
+    draw = random.Random(SEEDS[0])
+    loads = [step(seed=SEEDS[0]), spikes(seed=SEEDS[1])]
+    for seed in SEEDS[:2]:
+        mean_s = draw.uniform(30, 240)
+        loads.append(long_jobs(seed, busy=draw.uniform(15, 60), mean_s=mean_s))
+        loads.append(few_long_jobs(seed, busy=draw.uniform(0.7, 5), mean_s=mean_s))
+        loads += [make(seed) for make in (levels, bursts, on_off, day)]
+    return loads
 
 
 def sensitivity(loads: Sequence[Workload]) -> dict[str, Figure]:

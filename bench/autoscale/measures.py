@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+import statistics
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -46,3 +48,9 @@ def quantile(ordered: list[float], share: float) -> float:
     if not ordered:
         return 0.0
     return ordered[max(0, math.ceil(share * len(ordered)) - 1)]
+
+
+def middle(rounds: Sequence[Measures]) -> Measures:
+    """Return the median of each figure."""
+    columns = [asdict(measures) for measures in rounds]
+    return Measures(**{name: statistics.median_low(column[name] for column in columns) for name in columns[0]})

@@ -15,18 +15,26 @@ import matplotlib as mpl
 mpl.use("Agg")
 from matplotlib import pyplot as plt
 
-LOADS = ("code", "conv", "step", "spikes", "diurnal")
-POLICIES = {"AgentPool": "o", "KEDA lag": "s", "KEDA lag+pending": "D", "Knative KPA": "^", "oracle": "*"}
+LOADS = ("code", "conv", "step", "spikes", "diurnal", "long jobs 4", "few long jobs 5", "levels 6")
+POLICIES = {
+    "AgentPool": "o",
+    "KEDA lag": "s",
+    "KEDA lag+pending": "D",
+    "KEDA tuned": "d",
+    "Knative KPA": "^",
+    "oracle": "*",
+}
 
 
 def main(report: Path, picture: Path) -> None:
     """Draw."""
     figures = json.loads(report.read_text(encoding="utf-8"))["figures"]
-    canvas, axes = plt.subplots(1, len(LOADS), figsize=(4 * len(LOADS), 4.2))
-    for load, axis in zip(LOADS, axes, strict=True):
+    canvas, axes = plt.subplots(2, len(LOADS) // 2, figsize=(2 * len(LOADS), 8.4))
+    for load, axis in zip(LOADS, axes.flat, strict=True):
         _draw(axis, load, figures)
-    axes[0].set_ylabel("p99 wait, s")
-    axes[0].legend(fontsize=8)
+    axes[0, 0].set_ylabel("p99 wait, s")
+    axes[1, 0].set_ylabel("p99 wait, s")
+    axes[0, 0].legend(fontsize=8)
     canvas.suptitle("30 s start-up, 5 slots a worker: further down and further left is better")
     canvas.tight_layout()
     canvas.savefig(picture, dpi=110)
