@@ -41,8 +41,9 @@ class Submitter:
             receipts = await self._producer.submit_many(requests, durability=durability)
         except QueueError as error:
             kept: Sequence[Any] = error.accepted
-            order = range(len(requests)) if len(kept) == len(requests) else parents_first(requests)
-            await self._put([submissions[index] for index in order[: len(kept)]], kept)
+            if kept:  # in the order of their storage, or all of them in the given order
+                order = range(len(requests)) if len(kept) == len(requests) else parents_first(requests)
+                await self._put([submissions[index] for index in order[: len(kept)]], kept)
             raise
         await self._put(submissions, receipts)
         return receipts

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
+import traceback
 
 import pytest
 
 from agentpool_core.client import Client
 from agentpool_core.errors import (
     AgentPoolError,
+    DependencyCycleError,
     InvalidJobError,
     JobEndedError,
     QueueFullError,
@@ -206,3 +208,6 @@ async def test_many_jobs_bring_their_webhooks_also_if_the_call_is_refused_midway
         with pytest.raises(InvalidJobError, match="changes") as refused:
             await client.submit_many([{"kind": "x"}, wrong])
         assert refused.value.index == 1
+        with pytest.raises(DependencyCycleError) as cycle:
+            await client.submit_many([{"kind": "x", "job_id": "own", "after": ["own"]}])
+        assert "During handling" not in "".join(traceback.format_exception(cycle.value))
