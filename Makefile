@@ -20,7 +20,7 @@ FUZZ ?= tests/fuzz tests/integration/gateway/test_openapi.py
 SECONDS ?= 120
 SEED ?=
 RUNS ?= 1000
-SCHEDULES ?= 1
+SCHEDULES ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance simulate specification kills mutants servers a2a-js tck release clean
@@ -129,7 +129,7 @@ endurance: setup ## Use a whole system for two hours with a fault each minute, a
 	  $(if $(SEED),--seed $(SEED)) --json build/endurance.json --plot build/endurance.png
 
 simulate: setup ## Run a schedule of the whole system on a virtual clock, and tell its story (SEED=7, SCHEDULES=1000)
-	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) --schedules $(SCHEDULES)
+	$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(SCHEDULES),--schedules $(SCHEDULES))
 
 specification: setup ## Visit every state of small systems of the queue's protocol (ARGS=--large)
 	$(BIN)/python -m tests.specification $(ARGS)

@@ -1,53 +1,106 @@
-"""`python -m tests.simulation --seed N [--schedules M]`: run one schedule and print its story, or many."""
+"""`python -m tests.simulation --seed N [--schedules M | --mutants [--write]]`: tell a story, run many, or hunt mutants.
+
+`--write` writes the table of docs/simulation.md.
+"""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
 import time
 from multiprocessing import get_context
+from pathlib import Path
 
 import click
 
+from tests.mutants.catalogue import CATALOGUE
 from tests.simulation.grounds import simulated_server
+from tests.simulation.hunt import Catch, hunt
 from tests.simulation.schedule import simulate
 
-REPORT_SECONDS = 5.0
-
-
-def _run(task: tuple[int, int, int]) -> list[tuple[int, list[str]]]:
-    """Run every `step`-th of the schedules; return those with findings."""
-    first, last, step = task
-    with simulated_server() as server:
-        found = [(seed, simulate(seed, server).findings) for seed in range(first, last, step)]
-    return [(seed, findings) for seed, findings in found if findings]
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
+BEGIN, END = "<!-- table: python -m tests.simulation --mutants --write -->", "<!-- end of table -->"
+SLICE = 50  # schedules between two lines of progress
+MUTANT_SCHEDULES = 30
 
 
 @click.command()
 @click.option("--seed", default=1, help="The first seed.")
-@click.option("--schedules", default=1, help="How many; a single one prints its story.")
+@click.option("--schedules", type=int, help="How many; a single one, the default, tells its story.")
 @click.option("--calls", is_flag=True, help="Tell each call of the server, too.")
 @click.option("--processes", default=os.cpu_count() or 1, help="At once.")
-def main(*, seed: int, schedules: int, calls: bool, processes: int) -> None:
+@click.option("--mutants", is_flag=True, help=f"Hunt each mutant, for {MUTANT_SCHEDULES} schedules unless --schedules.")
+@click.option("--write", is_flag=True, help="Write the mutants' table into docs/simulation.md.")
+def main(*, seed: int, schedules: int | None, calls: bool, processes: int, mutants: bool, write: bool) -> None:
     """Run schedules; exit with 1 if one has a finding."""
-    began = time.monotonic()
-    if schedules == 1:
-        with simulated_server() as server:
-            outcome = simulate(seed, server, calls=calls)
-        for line in outcome.story.lines():
-            click.echo(line)
-        click.echo(f"seed {seed}: {len(outcome.findings)} findings; history {outcome.story.digest()}")
-        sys.exit(bool(outcome.findings))
-    failed = 0
+    if mutants:
+        _hunt_all(schedules or MUTANT_SCHEDULES, processes, write=write)
+    elif (schedules or 1) == 1:
+        sys.exit(_tell(seed, calls=calls))
+    else:
+        sys.exit(_run_many(range(seed, seed + (schedules or 1)), processes))
+
+
+def _tell(seed: int, *, calls: bool) -> bool:
+    """Tell the story of a schedule; return whether it has findings."""
+    with simulated_server() as server:
+        outcome = simulate(seed, server, calls=calls)
+    for line in outcome.story.lines():
+        click.echo(line)
+    click.echo(f"seed {seed}: {len(outcome.findings)} findings; history {outcome.story.digest()}")
+    return bool(outcome.findings)
+
+
+def _run_many(seeds: range, processes: int) -> bool:
+    """Run schedules on all cores; return whether any has findings."""
+    began, done, failed = time.monotonic(), 0, 0
+    slices = [seeds[first : first + SLICE] for first in range(0, len(seeds), SLICE)]
     with get_context("spawn").Pool(processes) as pool:
-        tasks = [(seed + number, seed + schedules, processes) for number in range(processes)]
-        for found in pool.imap_unordered(_run, tasks):
+        for part, found in zip(slices, pool.imap(_run, slices), strict=True):
+            done, failed = done + len(part), failed + len(found)
             for number, findings in found:
-                failed += 1
                 click.echo(f"seed {number}: {findings[0]} ({len(findings)} findings)")
-    seconds = time.monotonic() - began
-    click.echo(f"{schedules} schedules in {seconds:.0f} s ({schedules / seconds:.1f} a second): {failed} with findings")
-    sys.exit(bool(failed))
+            seconds = time.monotonic() - began
+            click.echo(f"{done} schedules in {seconds:.0f} s ({done / seconds:.1f} a second): {failed} with findings")
+    return failed > 0
+
+
+def _run(seeds: range) -> list[tuple[int, list[str]]]:
+    """Run schedules on one server; return those with findings."""
+    with simulated_server() as server:
+        found = [(seed, simulate(seed, server).findings) for seed in seeds]
+    return [(seed, findings) for seed, findings in found if findings]
+
+
+def _hunt_all(schedules: int, processes: int, *, write: bool) -> None:
+    catches = []
+    for catch in hunt([mutant.name for mutant in CATALOGUE], schedules, processes):
+        catches.append(catch)
+        click.echo(f"{catch.mutant:40} {catch.seed or '-':>4} {catch.finding}")
+    click.echo(_sum(catches, schedules))
+    if write:
+        head, _, rest = PAGE.read_text().partition(BEGIN)
+        PAGE.write_text(f"{head}{BEGIN}\n{table(catches, schedules)}\n{END}{rest.partition(END)[2]}")
+
+
+def _sum(catches: list[Catch], schedules: int) -> str:
+    caught = sum(catch.seed is not None for catch in catches)
+    return f"{caught} of {len(catches)} mutants found within {schedules} schedules"
+
+
+def table(catches: list[Catch], schedules: int) -> str:
+    """Return the outcomes as Markdown: the mutants that were found, by schedules, then the names of the others."""
+    found = sorted((catch for catch in catches if catch.seed), key=lambda catch: (catch.seed or 0, catch.mutant))
+    rows = [f"| `{catch.mutant}` | {catch.seed} | {_cell(catch.finding)} |" for catch in found]
+    missed = ", ".join(f"`{catch.mutant}`" for catch in catches if not catch.seed)
+    head = "| mutant | schedules | first finding |\n|---|---|---|"
+    return "\n".join([f"{_sum(catches, schedules)}.\n", head, *rows, f"\nNot found: {missed or 'none'}."])
+
+
+def _cell(finding: str) -> str:
+    text = re.sub(r"[{}|<>]", " ", " ".join(finding.split()))
+    return text if len(text) <= 90 else f"{text[:88]}…"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from agentpool_core.errors import (
 )
 from agentpool_core.jobs import Priority
 from agentpool_core.queue import PoolSettings, Route
-from agentpool_core.queue.limits import Limit, LimitBy
+from agentpool_core.queue.limits import Limit, LimitBy, Rate
 from tests.simulation.fleet import URL
 from tests.simulation.program import KINDS
 
@@ -34,7 +35,11 @@ LEASE_MS = 2_000
 AGAIN_SECONDS = 0.5  # between two submits of a job with an unknown outcome
 SETTINGS = PoolSettings(
     routes=(Route(name="narrow", kinds=("narrow",), max_running=1),),
-    limits=(Limit(name="one-a-key", by=LimitBy.KEY, max_running=1),),
+    limits=(
+        Limit(name="one-a-key", by=LimitBy.KEY, max_running=1),
+        Limit(name="two-a-tenant", by=LimitBy.TENANT, max_running=2),
+        Limit(name="slowly", kinds=("flaky",), rate=Rate(count=4, period_ms=1_000)),
+    ),
     concurrency=3,
     lease_ms=LEASE_MS,
     timeout_ms=6_000,
@@ -60,6 +65,11 @@ class Plan:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def is_limited(self) -> bool:
+        """Whether more than slots and order decide on the start."""
+        return self.kind in {"narrow", "flaky"} or not {"limit_key", "tenant"}.isdisjoint(self.options)
+
+    @property
     def payload(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "fails": self.fails}
 
@@ -76,6 +86,10 @@ def plans(chance: random.Random, *, until: float) -> Iterator[Plan]:
             options["limit_key"] = chance.choice("kl")
         if chance.random() < 0.2:
             options["tenant"] = chance.choice("st")
+        if chance.random() < 0.15:
+            options["ttl"] = chance.uniform(0.1, 2.0)
+        if chance.random() < 0.2:
+            options["idempotency_key"] = f"key-{number}"
         if earlier and chance.random() < 0.25:
             options["after"] = [chance.choice(earlier)]
         yield Plan(
@@ -98,10 +112,15 @@ class Load:
         self._story, self._pool, self.jobs = story, pool, jobs
         self.acknowledged: dict[str, str | None] = {}  # job: the first state, where the receipt is of a new job
         self.cancelled: set[str] = set()  # acknowledged, while the job had not started
+        self.broken: list[str] = []  # promises that a call has seen broken
+        self.forgotten = False  # Redis has lost writes
+        self.submitted_ms: dict[str, int] = {}  # virtual time of the receipts
+        self.told_ms: dict[str, int] = {}  # virtual time of the answers to those that wait
         self.results: dict[str, str] = {}  # job: how the client saw it end
 
     def forget(self) -> None:
         """Expect nothing of what was acknowledged so far."""
+        self.forgotten = True
         self.acknowledged.clear()
         self.cancelled.clear()
 
@@ -119,6 +138,8 @@ class Load:
         if plan.cancel_after is not None:
             also.append(asyncio.create_task(self._cancel(client, plan)))
         await self._await_end(client, plan)
+        if "idempotency_key" in plan.options and not self.forgotten:
+            await self._submit_twice(client, plan)
         await asyncio.gather(*also)
 
     async def _await_end(self, client: Client, plan: Plan) -> None:
@@ -135,6 +156,7 @@ class Load:
 
     def _end(self, plan: Plan, how: str) -> None:
         self.results[plan.job_id] = how
+        self.told_ms.setdefault(plan.job_id, round(time.time() * 1000))
         self._story.add("client", f"{plan.job_id} has ended: {how}")
 
     async def _submit(self, client: Client, plan: Plan) -> bool:
@@ -149,9 +171,21 @@ class Load:
             except AgentPoolError as error:  # such as an unknown parent, whose submit has not come through yet
                 self._story.add("client", f"{plan.job_id} is refused: {error}")
                 return False
+            self.submitted_ms.setdefault(plan.job_id, round(time.time() * 1000))
             self.acknowledged[plan.job_id] = None if receipt.duplicate else receipt.state.value
             self._story.add("client", f"{plan.job_id} is {receipt.state.value}{' already' * receipt.duplicate}")
             return True
+
+    async def _submit_twice(self, client: Client, plan: Plan) -> None:
+        """Submit again under the key, without the id: the answer is the first job, or a conflict for a new body."""
+        for payload in (plan.payload, {"other": True}):
+            try:
+                receipt = await client.submit(plan.kind, payload, **plan.options)
+            except (AgentPoolError, SubmitUnknownError) as error:
+                self._story.add("client", f"{plan.job_id} again: {type(error).__name__}")
+                continue
+            if receipt.job_id != plan.job_id or payload != plan.payload:
+                self.broken.append(f"a submit under the key of {plan.job_id} gave {receipt.job_id}")
 
     async def _cancel(self, client: Client, plan: Plan) -> None:
         await asyncio.sleep(plan.cancel_after or 0.0)

@@ -25,6 +25,7 @@ class Facts:
     saved: dict[str, Any] = field(default_factory=dict)  # the last acknowledged checkpoint
     committed: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))  # acknowledged steps
     emitted: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))  # acknowledged output
+    tried: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))  # output, acknowledged or not
     parents: dict[str, dict[str, Any]] = field(default_factory=dict)  # results that the last run got
     broken: list[str] = field(default_factory=list)  # promises that a run has seen broken
     forgotten: bool = False  # Redis has lost writes, so the record may tell of more than the queue
@@ -54,6 +55,9 @@ class Program:
         job, facts = str(ctx.job_id), self.facts
         self._story.add(f"job {job}", f"runs (attempt {ctx.attempt})")
         facts.starts[job].append(ctx.state)
+        saved = facts.saved.get(job)
+        if ctx.state is None and saved is not None and saved["attempt"] < ctx.attempt:
+            facts.broken.append(f"{job} has lost its checkpoint {saved}")
         facts.parents[job] = {str(parent): result for parent, result in ctx.parents.items()}
 
     async def work(self, payload: Any, ctx: Context) -> Any:
@@ -126,5 +130,6 @@ class Program:
         self.facts.saved[str(ctx.job_id)] = state
 
     async def _emit(self, ctx: Context, value: Any) -> None:
+        self.facts.tried[str(ctx.job_id)].append(value)
         await ctx.emit(value)
         self.facts.emitted[str(ctx.job_id)].append(value)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.jobs import PoolRef
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Inspector, connect
-from tests.simulation.autoscaler import Autoscaler
+from tests.simulation.autoscaler import MOST, Autoscaler
 from tests.simulation.faults import Faults
 from tests.simulation.fleet import URL, Fleet
 from tests.simulation.load import SETTINGS, Load, plans
@@ -81,7 +81,6 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     scaler = Autoscaler(fleet, story, POOL, replicas=2)
     controlling = asyncio.create_task(scaler.control())
     client, operator = Machine(loop, "client"), Machine(loop, "operator")
-    operator.start(scaler.run())
     load = Load(story, POOL, list(plans(chance, until=TROUBLE_SECONDS)))
     faults = Faults(
         f"{seed}/faults",
@@ -92,6 +91,10 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
         until=TROUBLE_SECONDS,
         forget=lambda: (load.forget(), facts.forget()),
     )
+    if faults.calm:
+        scaler.replicas = MOST
+    else:
+        operator.start(scaler.run())
     submitting = client.start(load.run())
     await faults.run()
     try:
@@ -101,7 +104,7 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
         outcome.findings.append(f"no rest within {REST_SECONDS:g} s")
     await asyncio.sleep(SETTLE_SECONDS)
     network.server.heard = lambda *_: None
-    outcome.findings += [finding async for finding in findings(redis, POOL, load, facts)]
+    outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, calm=faults.calm)]
     operator.end()
     await end(controlling)
     for name in list(fleet.machines):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING
 
 from agentpool_core.documents import event_document, job_document
 from agentpool_core.queue import Inspector
 from agentpool_core.queue.audit import audit
+from agentpool_core.queue.connection.client import call
+from agentpool_core.queue.keys import Keys
 from tests.fixtures.redis import leaked_keys
 from tests.judge.bounds import judge_bounds
 from tests.judge.histories import judge_histories
 from tests.judge.record import read
+from tests.simulation.promises import broken_for_handlers, broken_in_history, broken_times
 from tests.specification.trace import Submitted, refusals
 
 if TYPE_CHECKING:
@@ -24,11 +26,13 @@ if TYPE_CHECKING:
 LIMITS = (
     {"name": "narrow", "routes": ["narrow"], "maxRunning": 1},
     {"name": "one-a-key", "by": "key", "maxRunning": 1},
+    {"name": "two-a-tenant", "by": "tenant", "maxRunning": 2},
+    {"name": "slowly", "kinds": ["flaky"], "rate": {"count": 4, "periodSeconds": 1}},
 )
 
 
-async def findings(redis, pool: PoolRef, load: Load, facts: Facts) -> AsyncIterator[str]:
-    """Yield the broken promises."""
+async def findings(redis, pool: PoolRef, load: Load, facts: Facts, *, calm: bool) -> AsyncIterator[str]:
+    """Yield the broken promises; `calm`: the schedule had no faults."""
     inspector = Inspector(redis)
     events = await inspector.events(pool, limit=100_000)
     jobs = [await inspector.job(pool, job_id) for job_id in dict.fromkeys(event.job_id for event in events)]
@@ -37,10 +41,16 @@ async def findings(redis, pool: PoolRef, load: Load, facts: Facts) -> AsyncItera
         yield f"judge: {finding}"
     for refusal in refusals(events, _submitted(load, jobs)):
         yield f"specification: {refusal}"
-    for finding in _answers(jobs, load):
+    for finding in (*load.broken, *_answers(jobs, load)):
         yield f"client: {finding}"
-    for finding in (*facts.broken, *_runs(events, jobs, load, facts)):
+    by_id = {str(job.job_id): job for job in jobs}
+    output = {name: [chunk.value async for chunk in inspector.chunks(pool, name)] for name in facts.emitted}
+    for finding in broken_for_handlers(events, by_id, load, facts, output):
         yield f"handlers: {finding}"
+    for finding in (*broken_in_history(events, by_id, load), *(broken_times(events, load) if calm else ())):
+        yield f"history: {finding}"
+    async for finding in _rest(redis, pool, by_id):
+        yield f"rest: {finding}"
     for contradiction in await audit(redis, pool):
         yield f"audit: {contradiction.kind.value} {contradiction.what}"
     for key in sorted(await leaked_keys(redis, pool)):
@@ -83,15 +93,13 @@ def _answers(jobs: list[Job], load: Load) -> Iterator[str]:
             yield f"{job_id} is {states.get(job_id, 'gone')}, and the client was told {told}"
 
 
-def _runs(events: list[JobEvent], jobs: list[Job], load: Load, facts: Facts) -> Iterator[str]:
-    """Each run of a handler has a claim, a checkpoint is not lost, and results reach the children."""
-    by_id = {str(job.job_id): job for job in jobs}
-    claims = Counter(str(event.job_id) for event in events if event.type == "started")
-    for job_id, starts in facts.starts.items():
-        if len(starts) > claims[job_id] and not facts.forgotten:
-            yield f"{job_id} ran {len(starts)} times with {claims[job_id]} claims"
-    for plan in load.jobs:
-        after = plan.options.get("after", ())
-        wanted = {parent: by_id[parent].result for parent in after if parent in by_id}
-        if plan.job_id in facts.parents and facts.parents[plan.job_id] != wanted:
-            yield f"{plan.job_id} got the results {facts.parents[plan.job_id]} of its parents, not {wanted}"
+async def _rest(redis, pool: PoolRef, jobs: dict[str, Job]) -> AsyncIterator[str]:
+    """Nothing is left in a stream, and each job is in the list of its state."""
+    for key in sorted(await call(redis, "KEYS", f"{Keys(pool).prefix}s:*")):
+        if (left := await call(redis, "XLEN", key)) != 0:
+            yield f"{left} entries in {key}"
+    for state in sorted({job.state for job in jobs.values()}):
+        listed = {str(job.job_id) for job in await Inspector(redis).jobs(pool, state, limit=1_000)}
+        ended = {name for name, job in jobs.items() if job.state is state}
+        if listed != ended:
+            yield f"the list of {state.value} jobs lacks {sorted(ended - listed)}, and has {sorted(listed - ended)}"

@@ -1,0 +1,111 @@
+"""Promises that a history shows beyond those of the judge and the specification. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from agentpool_core.jobs import Job, JobEvent
+    from tests.simulation.load import Load, Plan
+    from tests.simulation.program import Facts
+
+PLAIN_LIVES = frozenset({"queued", "started", "returned", "preempted", "recovered", "succeeded", "failed", "cancelled"})
+ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})
+LATE_MS = 2_500  # for a job whose time to live has passed: a round of maintenance, and the outage of a server
+PROMPT_MS = 1_000  # for whatever nothing hinders
+
+
+def broken_in_history(events: list[JobEvent], jobs: Mapping[str, Job], load: Load) -> Iterator[str]:
+    """Yield the promises that the events break."""
+    plans = {plan.job_id: plan for plan in load.jobs}
+    yield from _order(events, jobs, plans)
+    yield from _parents(events, plans)
+    cancelling: set[str] = set()
+    for event in events:
+        if event.type == "cancelling":
+            cancelling.add(event.job_id)
+        elif event.type == "started" and event.job_id in cancelling:
+            yield f"{event.job_id} started again after it was cancelled"
+
+
+def _order(events: list[JobEvent], jobs: Mapping[str, Job], plans: Mapping[str, Plan]) -> Iterator[str]:
+    """Among ready jobs of a route and priority, the job that has been ready for longest starts first."""
+    types: dict[str, set[str]] = {}
+    for event in events:
+        types.setdefault(event.job_id, set()).add(event.type)
+    simple = {
+        name: (job.route, job.priority)
+        for name, job in jobs.items()
+        if types[name] <= PLAIN_LIVES and name in plans and not plans[name].is_limited
+    }
+    ready: dict[str, int] = {}
+    for event in events:
+        name = event.job_id
+        if name not in simple:
+            continue
+        if event.type == "started":
+            since = ready.pop(name, 0)
+            for other, earlier in ready.items():
+                if simple[other] == simple[name] and earlier < since:
+                    yield f"{name} started before {other}, which was ready first"
+        elif event.type in {"queued", "returned", "preempted", "recovered"}:
+            ready[name] = jobs[name].enqueued_at_ms or 0
+        else:
+            ready.pop(name, None)
+
+
+def _parents(events: list[JobEvent], plans: Mapping[str, Plan]) -> Iterator[str]:
+    """A job starts when all its parents have succeeded."""
+    ends: dict[str, str] = {}
+    for event in events:
+        if event.type in ENDS:
+            ends[event.job_id] = event.type
+        after = plans[event.job_id].options.get("after", ()) if event.job_id in plans else ()
+        if event.type == "started":
+            for parent in after:
+                if ends.get(parent) != "succeeded":
+                    yield f"{event.job_id} started, and its parent {parent} is {ends.get(parent, 'not at its end')}"
+
+
+def broken_times(events: list[JobEvent], load: Load) -> Iterator[str]:
+    """Yield delays of a schedule without faults, in which slots are always free and clocks agree."""
+    plans = {plan.job_id: plan for plan in load.jobs}
+    since: dict[tuple[str, str], int] = {}
+    for event in events:
+        name = event.job_id
+        for begun, ends in (("queued", {"started"}), ("resumed", {"started"}), ("cancelling", ENDS)):
+            if event.type == begun:
+                since[name, begun] = event.at_ms
+            elif event.type in ends or event.type in ENDS:
+                waited = event.at_ms - since.pop((name, begun), event.at_ms)
+                if waited > PROMPT_MS and name in plans and not plans[name].is_limited:
+                    yield f"{name} was {event.type} {waited} ms after it was {begun}"
+        if event.type in ENDS and name in load.told_ms and load.told_ms[name] > event.at_ms + PROMPT_MS:
+            yield f"the client was told of the end of {name} {load.told_ms[name] - event.at_ms} ms later"
+        if event.type == "started" and name in plans and (ttl := plans[name].options.get("ttl")) is not None:
+            waited = event.at_ms - load.submitted_ms.get(name, event.at_ms)
+            if waited > ttl * 1000 + LATE_MS:
+                yield f"{name} started {waited} ms after its submit, and may wait {ttl} s"
+
+
+def broken_for_handlers(
+    events: list[JobEvent], jobs: Mapping[str, Job], load: Load, facts: Facts, output: Mapping[str, list[object]]
+) -> Iterator[str]:
+    """Yield the promises that the handlers' own record shows broken."""
+    yield from facts.broken
+    claims = Counter(str(event.job_id) for event in events if event.type == "started")
+    for name, starts in facts.starts.items():
+        if len(starts) > claims[name] and not facts.forgotten:
+            yield f"{name} ran {len(starts)} times with {claims[name]} claims"
+    for plan in load.jobs:
+        wanted = {parent: jobs[parent].result for parent in plan.options.get("after", ()) if parent in jobs}
+        if plan.job_id in facts.parents and facts.parents[plan.job_id] != wanted:
+            yield f"{plan.job_id} got the results {facts.parents[plan.job_id]} of its parents, not {wanted}"
+    for name, emitted in facts.emitted.items():
+        missing = Counter(map(str, emitted)) - Counter(map(str, output.get(name, [])))
+        if missing:
+            yield f"{name} has lost the output {sorted(missing)}"
+        if doubled := Counter(map(str, output.get(name, []))) - Counter(map(str, facts.tried[name])):
+            yield f"{name} has the output {sorted(doubled)} twice"
