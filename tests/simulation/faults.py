@@ -36,6 +36,7 @@ class Faults:
         self._chance = random.Random(seed)
         self._fleet, self._network, self._server, self._story = fleet, network, server, story
         self._until, self._forget = until, forget
+        self.clock_set = False
         self.calm = self._chance.random() < CALM_SHARE
 
     async def run(self) -> None:
@@ -104,5 +105,6 @@ class Faults:
 
     async def _step(self, seconds: float) -> None:
         step = self._chance.choice((-1.0, 1.0)) * self._chance.choice((seconds, 60.0))
+        self.clock_set = True
         self._server.offset += step
         self._story.add("server", f"its clock is set by {step:+.2f} s")

@@ -1,120 +1,37 @@
-"""The jobs of a schedule, and a client that submits, cancels, signals and awaits them; `program` has their handlers.
+"""A client that submits, cancels, signals and awaits the jobs of a schedule, by Python or over HTTP.
 
-Each job's plan comes from the seed. The client gives every job an id, so it may repeat a submit whose answer was lost.
+The client gives every job an id, so it may repeat a submit whose answer was lost. `verdict` judges what it was told.
 """
 
 from __future__ import annotations
 
 import asyncio
-import random
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from agentpool_core.client import Client
-from agentpool_core.errors import (
-    AgentPoolError,
-    JobEndedError,
-    QueueError,
-    SignalRefusedError,
-    SubmitUnknownError,
-    UnknownJobError,
-)
-from agentpool_core.jobs import Priority
-from agentpool_core.queue import PoolSettings, Route
-from agentpool_core.queue.limits import Limit, LimitBy, Rate
+from agentpool_core.errors import AgentPoolError, JobEndedError, QueueError, SubmitUnknownError, UnknownJobError
 from tests.simulation.fleet import URL
-from tests.simulation.program import KINDS
+from tests.simulation.front import NoAnswerError
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
+    from tests.simulation.front import Front
     from tests.simulation.story import Story
+    from tests.simulation.workload import Plan
 
-LEASE_MS = 2_000
 AGAIN_SECONDS = 0.5  # between two submits of a job with an unknown outcome
-SETTINGS = PoolSettings(
-    routes=(Route(name="narrow", kinds=("narrow",), max_running=1),),
-    limits=(
-        Limit(name="one-a-key", by=LimitBy.KEY, max_running=1),
-        Limit(name="two-a-tenant", by=LimitBy.TENANT, max_running=2),
-        Limit(name="slowly", kinds=("flaky",), rate=Rate(count=4, period_ms=1_000)),
-    ),
-    concurrency=3,
-    lease_ms=LEASE_MS,
-    timeout_ms=6_000,
-    max_attempts=4,
-    retry_initial_ms=200,
-    retry_max_ms=1_000,
-    keep_wait_ms=100,
-    drain_ms=1_000,
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """A job of the schedule."""
-
-    job_id: str
-    kind: str
-    at: float  # seconds: the submit
-    seconds: float  # of the handler's work
-    fails: int = 0  # attempts
-    cancel_after: float | None = None  # seconds from the submit
-    signal_after: float = 0.0
-    options: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_limited(self) -> bool:
-        """Whether more than slots and order decide on the start."""
-        return self.kind in {"narrow", "flaky"} or not {"limit_key", "tenant"}.isdisjoint(self.options)
-
-    @property
-    def payload(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "fails": self.fails}
-
-
-def plans(chance: random.Random, *, until: float) -> Iterator[Plan]:
-    """Yield the jobs of a schedule."""
-    earlier: list[str] = []
-    for number in range(1, chance.randint(5, 9)):
-        kind = chance.choice(("work", *KINDS))
-        options: dict[str, Any] = {"priority": chance.choice(list(Priority)), "preemptible": chance.random() < 0.3}
-        if chance.random() < 0.2:
-            options["delay"] = chance.uniform(0.1, 2.0)
-        if chance.random() < 0.3:
-            options["limit_key"] = chance.choice("kl")
-        if chance.random() < 0.2:
-            options["tenant"] = chance.choice("st")
-        if chance.random() < 0.15:
-            options["ttl"] = chance.uniform(0.1, 2.0)
-        if chance.random() < 0.2:
-            options["idempotency_key"] = f"key-{number}"
-        if earlier and chance.random() < 0.25:
-            options["after"] = [chance.choice(earlier)]
-        yield Plan(
-            job_id=f"j{number}",
-            kind=kind,
-            at=chance.uniform(0.0, until),
-            seconds=chance.choice((0.0, 0.05, 0.5, chance.uniform(0.5, 3.0))),
-            fails=chance.randint(1, 4) if kind == "flaky" else 0,
-            cancel_after=chance.uniform(0.0, 3.0) if chance.random() < 0.15 else None,
-            signal_after=chance.uniform(0.0, 3.0),
-            options=options,
-        )
-        earlier.append(f"j{number}")
 
 
 class Load:
     """The client's side of a schedule, and what it was told."""
 
-    def __init__(self, story: Story, pool: PoolRef, jobs: list[Plan]) -> None:
-        self._story, self._pool, self.jobs = story, pool, jobs
+    def __init__(self, story: Story, pool: PoolRef, jobs: list[Plan], front: Front) -> None:
+        self._story, self._pool, self.jobs, self._front = story, pool, jobs, front
         self.acknowledged: dict[str, str | None] = {}  # job: the first state, where the receipt is of a new job
         self.cancelled: set[str] = set()  # acknowledged, while the job had not started
         self.broken: list[str] = []  # promises that a call has seen broken
         self.forgotten = False  # Redis has lost writes
-        self.submitted_ms: dict[str, int] = {}  # virtual time of the receipts
         self.told_ms: dict[str, int] = {}  # virtual time of the answers to those that wait
         self.results: dict[str, str] = {}  # job: how the client saw it end
 
@@ -145,7 +62,7 @@ class Load:
     async def _await_end(self, client: Client, plan: Plan) -> None:
         while True:
             try:
-                self._end(plan, f"succeeded {await client.result(plan.job_id)!r}")
+                self._end(plan, await self._result(client, plan))
             except JobEndedError as error:
                 self._end(plan, error.state)
             except UnknownJobError as error:  # Redis has lost it
@@ -153,6 +70,12 @@ class Load:
                 if await self._submit(client, plan):
                     continue
             return
+
+    async def _result(self, client: Client, plan: Plan) -> str:
+        if not plan.by_http:
+            return f"succeeded {await client.result(plan.job_id)!r}"
+        found = await self._front.result(plan.job_id)
+        return f"{found['state']} {found['result']!r}"
 
     def _end(self, plan: Plan, how: str) -> None:
         self.results[plan.job_id] = how
@@ -163,25 +86,33 @@ class Load:
         while True:
             self._story.add("client", f"submits {plan.job_id} ({plan.kind})")
             try:
-                receipt = await client.submit(plan.kind, plan.payload, job_id=plan.job_id, **plan.options)
-            except SubmitUnknownError as error:
+                state, duplicate = await self._send(client, plan)
+            except (SubmitUnknownError, NoAnswerError) as error:
                 self._story.add("client", f"{plan.job_id}: {error}")
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue
             except AgentPoolError as error:  # such as an unknown parent, whose submit has not come through yet
                 self._story.add("client", f"{plan.job_id} is refused: {error}")
                 return False
-            self.submitted_ms.setdefault(plan.job_id, round(time.time() * 1000))
-            self.acknowledged[plan.job_id] = None if receipt.duplicate else receipt.state.value
-            self._story.add("client", f"{plan.job_id} is {receipt.state.value}{' already' * receipt.duplicate}")
+            self.acknowledged[plan.job_id] = None if duplicate else state
+            self._story.add("client", f"{plan.job_id} is {state}{' already' * duplicate}")
             return True
+
+    async def _send(self, client: Client, plan: Plan) -> tuple[str, bool]:
+        """Submit a job; return its state, and whether it was there before."""
+        if plan.by_http:
+            named = {"kind": plan.kind, "payload": plan.payload, "job_id": plan.job_id}
+            answer = await self._front.submit({**named, **plan.options})
+            return answer["state"], answer["duplicate"]
+        receipt = await client.submit(plan.kind, plan.payload, job_id=plan.job_id, **plan.options)
+        return receipt.state.value, receipt.duplicate
 
     async def _submit_twice(self, client: Client, plan: Plan) -> None:
         """Submit again under the key, without the id: the answer is the first job, or a conflict for a new body."""
         for payload in (plan.payload, {"other": True}):
             try:
                 receipt = await client.submit(plan.kind, payload, **plan.options)
-            except (AgentPoolError, SubmitUnknownError) as error:
+            except AgentPoolError as error:
                 self._story.add("client", f"{plan.job_id} again: {type(error).__name__}")
                 continue
             if receipt.job_id != plan.job_id or payload != plan.payload:
@@ -202,7 +133,7 @@ class Load:
         await asyncio.sleep(plan.signal_after)
         try:
             outcome = await client.signal(plan.job_id, "go", "now", id="once")
-        except (QueueError, SignalRefusedError) as error:
+        except QueueError as error:
             self._story.add("client", f"signal to {plan.job_id}: {error}")
             return
         self._story.add("client", f"signal to {plan.job_id}: {outcome.value}")

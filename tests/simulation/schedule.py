@@ -13,13 +13,15 @@ from agentpool_core.queue import Inspector, connect
 from tests.simulation.autoscaler import MOST, Autoscaler
 from tests.simulation.faults import Faults
 from tests.simulation.fleet import URL, Fleet
-from tests.simulation.load import SETTINGS, Load, plans
+from tests.simulation.front import Front
+from tests.simulation.load import Load
 from tests.simulation.network import Network
 from tests.simulation.program import Facts, Program
 from tests.simulation.story import Story
 from tests.simulation.surroundings import surroundings
 from tests.simulation.verdict import findings
 from tests.simulation.virtual_loop import Machine, VirtualLoop
+from tests.simulation.workload import SETTINGS, Mixture
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
@@ -81,7 +83,8 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     scaler = Autoscaler(fleet, story, POOL, replicas=2)
     controlling = asyncio.create_task(scaler.control())
     client, operator = Machine(loop, "client"), Machine(loop, "operator")
-    load = Load(story, POOL, list(plans(chance, until=TROUBLE_SECONDS)))
+    front = Front(Machine(loop, "gateway"), POOL)
+    load = Load(story, POOL, list(Mixture(chance, until=TROUBLE_SECONDS).plans()), front)
     faults = Faults(
         f"{seed}/faults",
         fleet=fleet,
@@ -102,9 +105,9 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
             await asyncio.shield(submitting)
     except TimeoutError:
         outcome.findings.append(f"no rest within {REST_SECONDS:g} s")
-    await asyncio.sleep(SETTLE_SECONDS)
+    await _rest(Inspector(redis))
     network.server.heard = lambda *_: None
-    outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, calm=faults.calm)]
+    outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, faults)]
     operator.end()
     await end(controlling)
     for name in list(fleet.machines):
@@ -113,7 +116,18 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     for finding in outcome.findings:
         story.add("FINDING", finding)
     story.add("-", f"the end, after {network.server.calls} calls and {loop.turns} turns")
+    await front.close()
     await redis.aclose()
+
+
+async def _rest(inspector: Inspector) -> None:
+    """Wait until no job is left, also of those that the client knows nothing of, and no worker's loss is unnoticed."""
+    for _ in range(int(REST_SECONDS)):
+        seen = await inspector.snapshot(POOL)
+        if not seen.queued + seen.running + seen.waiting + seen.scheduled + seen.blocked:
+            break
+        await asyncio.sleep(1.0)
+    await asyncio.sleep(SETTLE_SECONDS)
 
 
 async def _left(fleet: Fleet) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from agentpool_core.documents import event_document, job_document
@@ -20,6 +20,7 @@ from tests.specification.trace import Submitted, refusals
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent, PoolRef
+    from tests.simulation.faults import Faults
     from tests.simulation.load import Load
     from tests.simulation.program import Facts
 
@@ -27,16 +28,17 @@ LIMITS = (
     {"name": "narrow", "routes": ["narrow"], "maxRunning": 1},
     {"name": "one-a-key", "by": "key", "maxRunning": 1},
     {"name": "two-a-tenant", "by": "tenant", "maxRunning": 2},
-    {"name": "slowly", "kinds": ["flaky"], "rate": {"count": 4, "periodSeconds": 1}},
 )
+RATE = {"name": "slowly", "kinds": ["flaky"], "rate": {"count": 4, "periodSeconds": 1}}  # while no one sets the clock
 
 
-async def findings(redis, pool: PoolRef, load: Load, facts: Facts, *, calm: bool) -> AsyncIterator[str]:
-    """Yield the broken promises; `calm`: the schedule had no faults."""
+async def findings(redis, pool: PoolRef, load: Load, facts: Facts, faults: Faults) -> AsyncIterator[str]:
+    """Yield the broken promises."""
     inspector = Inspector(redis)
     events = await inspector.events(pool, limit=100_000)
     jobs = [await inspector.job(pool, job_id) for job_id in dict.fromkeys(event.job_id for event in events)]
-    record = read(_lines(pool, events, jobs, load))
+    limits = LIMITS if faults.clock_set else (*LIMITS, RATE)
+    record = read(_lines(pool, events, jobs, load, limits))
     for finding in (*judge_histories(record), *judge_bounds(record)):
         yield f"judge: {finding}"
     for refusal in refusals(events, _submitted(load, jobs)):
@@ -47,7 +49,7 @@ async def findings(redis, pool: PoolRef, load: Load, facts: Facts, *, calm: bool
     output = {name: [chunk.value async for chunk in inspector.chunks(pool, name)] for name in facts.emitted}
     for finding in broken_for_handlers(events, by_id, load, facts, output):
         yield f"handlers: {finding}"
-    for finding in (*broken_in_history(events, by_id, load), *(broken_times(events, load) if calm else ())):
+    for finding in (*broken_in_history(events, by_id, load), *(broken_times(events, load) if faults.calm else ())):
         yield f"history: {finding}"
     async for finding in _rest(redis, pool, by_id):
         yield f"rest: {finding}"
@@ -57,7 +59,9 @@ async def findings(redis, pool: PoolRef, load: Load, facts: Facts, *, calm: bool
         yield f"audit: key {key} has no owner and no lifetime"
 
 
-def _lines(pool: PoolRef, events: list[JobEvent], jobs: list[Job], load: Load) -> Iterator[str]:
+def _lines(
+    pool: PoolRef, events: list[JobEvent], jobs: list[Job], load: Load, limits: Iterable[object]
+) -> Iterator[str]:
     for event in events:
         yield json.dumps({"event": event_document(event)})
     for job in jobs:
@@ -66,7 +70,7 @@ def _lines(pool: PoolRef, events: list[JobEvent], jobs: list[Job], load: Load) -
         yield json.dumps({"acknowledged": {"job_id": job_id, "call": "submit", **({"state": state} if state else {})}})
     for job_id in sorted(load.cancelled):
         yield json.dumps({"acknowledged": {"job_id": job_id, "call": "cancel"}})
-    for limit in LIMITS:
+    for limit in limits:
         yield json.dumps({"limit": limit})
 
 
