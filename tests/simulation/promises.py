@@ -72,6 +72,8 @@ def _parents(events: list[JobEvent], plans: Mapping[str, Plan]) -> Iterator[str]
 
 def broken_times(events: list[JobEvent], load: Load) -> Iterator[str]:
     """Yield delays of a schedule without faults, in which slots are always free and clocks agree."""
+    losses = [event for event in events if event.type in {"recovered", "quarantined"}]
+    yield from (f"{event.job_id} was {event.type}, and no worker was lost" for event in losses)
     plans = {plan.job_id: plan for plan in load.jobs}
     since: dict[tuple[str, str], int] = {}
     ready_ms: dict[str, int] = {}  # for the first time

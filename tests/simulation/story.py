@@ -30,6 +30,10 @@ class Story:
         if not self.closed:
             self._lines.append((self._clock(), place, text))
 
+    def mentions(self, text: str) -> Iterator[str]:
+        """Yield the lines with a text."""
+        return (line for _, _, line in self._lines if text in line)
+
     def lines(self) -> Iterator[str]:
         """Yield the lines as text."""
         for at, place, text in self._lines:

@@ -74,7 +74,7 @@ class RunningJobs:
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
-        self.running: set[Execution] = set()
+        self.running: dict[Execution, None] = {}  # in the order of their start, in which they are stopped
 
     def start(self, leases: Iterable[Lease]) -> None:
         """Start an attempt at each claimed job; return jobs without a handler, fail unreadable jobs."""
@@ -91,7 +91,7 @@ class RunningJobs:
                 continue
             execution = Execution(lease, self._calls, now, tracing=tracing)
             execution.ctx.suspend, execution.ctx.wait_rules = self._suspend, rules
-            self.running.add(execution)
+            self.running[execution] = None
             execution.cost = self._cost_of(lease.route)
             self._slots.take(execution.cost)
             execution.recorded = self._recorder.begin(lease.kind, execution.ctx)
@@ -125,8 +125,9 @@ class RunningJobs:
 
         An attempt that is already stopping for a different reason gets this grace period at most.
         """
-        asked = [execution for execution in self.running if execution.stop in (None, Stop.DRAIN)]
-        hastened = self.running.difference(asked) if grace_seconds is not None else ()
+        unasked = (None, Stop.DRAIN)
+        asked = [execution for execution in self.running if execution.stop in unasked]
+        hastened = [each for each in self.running if grace_seconds is not None and each.stop not in unasked]
         for execution in asked:
             self.stop(execution, stop, grace_seconds=grace_seconds)
         for execution in hastened:
@@ -174,7 +175,7 @@ class RunningJobs:
         if execution not in self.running:
             log.info("job %s has ended after it was abandoned", execution.lease.job_id)
             return
-        self.running.discard(execution)
+        del self.running[execution]
         self._slots.release(execution.cost)
         self._metrics.record_end(execution.lease.kind, time.monotonic() - execution.started_at)
         self._recorder.end(execution.recorded, _work_of(execution, completion))
