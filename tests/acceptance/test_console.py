@@ -121,6 +121,8 @@ async def test_a_pool_is_seen_at_work(page: Page, studio: DevSystem, pool: str, 
     assert int(await page.run("document.querySelector('[data-count=wanted_replicas]').textContent")) > 2
     await page.until("document.querySelector('[data-count=ready_replicas]').textContent === '2'", "both are ready")
     await page.until("document.querySelectorAll('.chart').length === 3", "the operator has recorded the history")
+    waits = "[...document.querySelectorAll('.figure')].find(f => f.textContent.endsWith('a new task waits'))"
+    await page.until(rf"/^[\d.]+ (s|m)$/.test({waits}.querySelector('b').textContent)", "the estimate is of these jobs")
     await photograph(page, "console-pool")
     await page.press("w")
     await page.until("document.querySelectorAll('.cell.busy').length === 8", "all slots of both workers are filled")
