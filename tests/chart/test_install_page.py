@@ -82,12 +82,17 @@ def test_the_page_leads_from_nothing_to_a_result_and_back(helm_ground: Ground):
     assert '"still": "here"' in everything
     assert "Rollback was a success" in everything
     helm_ground.shell("kubectl --namespace agents wait --for=delete pods --all --timeout 60s")
-    events = helm_ground.shell("kubectl --namespace agents get events --field-selector type=Warning")
-    assert not re.search("Liveness probe failed|Startup probe failed|statuscode: 503", events), events
+    assert_no_failed_start(helm_ground)
     left = helm_ground.shell("kubectl --namespace agents get deployments,pods,networkpolicies --output name")
     assert [name for name in left.splitlines() if not name.startswith("No resources")] == []
     if helm_ground.record is not None:
         assert unlawful(asked(helm_ground), allowed({})) == set()
+
+
+def assert_no_failed_start(ground: Ground) -> None:
+    """Check that no probe of a starting pod was a warning."""
+    events = ground.shell("kubectl --namespace agents get events --field-selector type=Warning")
+    assert not re.search("Liveness probe failed|Startup probe failed|statuscode: 503", events), events
 
 
 def block(mark: str) -> str:
@@ -110,6 +115,7 @@ def test_a_shared_installation_serves_callers_of_the_gateway(helm_ground: Ground
     helm_ground.shell(f"{secret}\nkubectl create namespace research\n{block('shared')}\n{echo}")
     answer = helm_ground.shell(gateway.replace("--set gateway.enabled", f"{ports} --set gateway.enabled"))
     assert '"result":{"over":"http"}' in answer
+    assert_no_failed_start(helm_ground)
 
 
 @pytest.mark.timeout(400)
