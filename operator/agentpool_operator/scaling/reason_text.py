@@ -63,6 +63,6 @@ def _warm_words(need: Demand) -> str:
     if need.warm_is_sure:
         return f"{kept}, because bursts have come back sooner than a new start would pay"
     return (
-        f"{kept} for more than {UNSURE_HOLD_SECONDS:g} s, idleSeconds or not, because too few bursts have come back to "
+        f"{kept} for about {UNSURE_HOLD_SECONDS:g} s, idleSeconds or not, because too few bursts have come back to "
         "know how soon they do; behavior.scaleDown.stabilizationWindowSeconds sets a time instead"
     )

@@ -292,7 +292,7 @@ def test_workers_kept_on_little_history_have_a_reason():
     need = Demand(running=0, ready=0, slots=0, reacting=0, workers=2, warm=2, held_back=0)
     assert "bursts have come back sooner" in demand_words(need, 5)
     words = demand_words(replace(need, warm_is_sure=False), 5)
-    assert words.startswith("no job waits or runs; 2 workers kept warm for more than 300 s, idleSeconds or not")
+    assert words.startswith("no job waits or runs; 2 workers kept warm for about 300 s, idleSeconds or not")
     assert "stabilizationWindowSeconds" in words
 
 
@@ -311,7 +311,7 @@ def test_a_single_burst_does_not_predict_the_next():
         memory = found.memory
     assert found is not None
     assert found.replicas == 1
-    assert "1 worker kept warm for more than 300 s" in found.reason
+    assert "1 worker kept warm for about 300 s" in found.reason
 
 
 def test_the_reason_is_a_sentence_that_names_jobs_and_workers():
