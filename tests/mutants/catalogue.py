@@ -252,6 +252,12 @@ CATALOGUE = (
         new="math.min(room.left, OPEN_MAX))",
     ),
     Mutant(
+        name="a-shut-route-keeps-the-key",
+        wrong="a job that was let go, and whose route has filled since, keeps its key from jobs of other routes",
+        old="limits.forget_shut(bucket)\n    collected",
+        new="collected",
+    ),
+    Mutant(
         name="tokens-are-not-corrected",
         wrong="the tokens that a job has not used never return to their rate",
         old="limits.correct(bucket, -number_or(left, 0))",

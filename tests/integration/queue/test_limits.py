@@ -559,3 +559,27 @@ async def test_a_pause_beyond_the_longest_counts_as_none(limited):
     assert ids(await worker.claim(10)) == acme
     await worker.maintain()
     assert await limited.redis.hget(f"{limited.prefix}counters", "p:default") == "0"
+
+
+async def test_a_job_let_go_keeps_no_key_from_others_when_its_route_has_filled(limited):
+    """The key let the job go while its route had room; a more urgent job took that. A lap of the audit frees the key."""
+    await limited.limit(
+        Limit(name="one", by=LimitBy.KEY, max_running=1), routes=(Route(name="a", kinds=("a",), max_running=1),)
+    )
+    worker = await limited.worker()
+    await limited.submit(1, limit_key="acme")
+    (lease,) = await worker.claim(9)
+    (shut,) = await limited.submit(1, kind="a", limit_key="acme")
+    (other,) = await limited.submit(1, limit_key="acme")
+    assert await worker.claim(9) == []
+    await worker.settle([done(lease)])
+    urgent = await limited.submit(1, kind="a", priority=Priority.CRITICAL)
+    (first,) = await worker.claim(1)
+    assert [first.job_id] == urgent
+    assert await worker.claim(9) == []
+    await limited.pass_time(20_000)
+    await worker.maintain()
+    (second,) = await worker.claim(9)
+    assert second.job_id == other
+    await worker.settle([done(first), done(second)])
+    assert ids(await worker.claim(9)) == [shut]

@@ -227,7 +227,10 @@ local function check_bucket(bucket)
       if audit.repairs then redis.call('ZREM', held, id) end
     end
   end
-  if audit.repairs then collected.freed[bucket] = true end
+  if audit.repairs then
+    limits.forget_shut(bucket)
+    collected.freed[bucket] = true
+  end
 end
 
 local function check_limited(from)

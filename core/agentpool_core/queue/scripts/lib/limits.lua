@@ -508,6 +508,20 @@ local function open_bucket(bucket)
   end
 end
 
+-- Stops counting the jobs that a bucket has let go, and whose route has filled since: they would keep its room from jobs of other routes.
+function limits.forget_shut(bucket)
+  local key, left_of = held_key(bucket), {}
+  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(0', 'LIMIT', 0, OPEN_MAX)) do
+    local job = jobs.load(id)
+    local route = job and job.spec.route
+    if job then left_of[route] = left_of[route] or left_of_route(route) end
+    if job and left_of[route] <= 0 then
+      redis.call('ZREM', key, id)
+      redis.call('HDEL', job.key, 'opened')
+    end
+  end
+end
+
 -- Opens the buckets that jobs have left in this script.
 function limits.open_freed()
   local bucket = next(collected.freed)
