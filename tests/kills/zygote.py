@@ -21,6 +21,12 @@ from pathlib import Path
 
 MODULE = "tests.kills.zygote"
 ROOT = Path(__file__).parents[2]
+COMMAND_LINE = (
+    "agentpool_core.cli.root",
+    "agentpool_worker.commands",
+    "agentpool_worker.runner",
+    "agentpool_worker.worker",
+)
 
 
 class Fork:
@@ -84,8 +90,8 @@ class Zygote:
 
 def main() -> None:
     """Import what a worker imports, then fork a worker for each line."""
-    for module in ("agentpool_worker.runner", "agentpool_worker.worker", "tests.kills.killed_app"):
-        importlib.import_module(module)  # the last one has the example, with its framework
+    for module in (*COMMAND_LINE, "tests.kills.killed_app"):  # which has the example, with its framework
+        importlib.import_module(module)
     for line in os.fdopen(os.dup(0)):  # `sys.stdin` stays as the command line of a worker expects it
         order = json.loads(line)
         pid = os.fork()
