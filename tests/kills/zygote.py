@@ -19,6 +19,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from agentpool_core.process.parent_death import signal_on_parent_death
+
 MODULE = "tests.kills.zygote"
 ROOT = Path(__file__).parents[2]
 COMMAND_LINE = (
@@ -61,6 +63,7 @@ class Zygote:
             process = await asyncio.create_subprocess_exec(
                 sys.executable, "-m", MODULE, cwd=ROOT, env={**os.environ, **environment},
                 stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=errors,
+                preexec_fn=signal_on_parent_death(signal.SIGKILL),
             )  # fmt: skip
         return cls(process)
 
@@ -94,8 +97,11 @@ def main() -> None:
         importlib.import_module(module)
     for line in os.fdopen(os.dup(0)):  # `sys.stdin` stays as the command line of a worker expects it
         order = json.loads(line)
+        tie = signal_on_parent_death(signal.SIGKILL)
         pid = os.fork()
         if pid == 0:
+            if tie is not None:
+                tie()
             become_worker(**order)
         os.write(1, b"%d\n" % pid)
         os.waitpid(pid, 0)
