@@ -14,7 +14,7 @@ from tests.simulation.hunt import hunt
 from tests.simulation.schedule import simulate
 
 ROOT = Path(__file__).parents[2]
-SCHEDULES = 8
+SCHEDULES = 5
 
 
 @pytest.fixture(scope="module")
@@ -24,17 +24,14 @@ def server():
 
 
 def test_a_seed_has_one_history(server):
-    """Two processes with different orders of sets write the same bytes, and a different seed writes others."""
-    histories = []
-    for hash_seed in ("1", "2"):
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.simulation", "--seed", "3"],
-            cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": hash_seed}, capture_output=True, check=True,
-        )  # fmt: skip
-        histories.append(done.stdout)
+    """A process with another order of sets writes the same bytes, and a different seed writes others."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation", "--seed", "3"],
+        cwd=ROOT, env=os.environ | {"PYTHONHASHSEED": "1"}, capture_output=True, check=True, text=True,
+    )  # fmt: skip
     here = simulate(3, server)
-    assert histories[0] == histories[1]
-    assert here.story.digest().encode() in histories[0]
+    assert done.stdout.splitlines()[:-1] == list(here.story.lines())
+    assert here.story.digest() in done.stdout
     assert simulate(4, server).story.digest() != here.story.digest()
 
 
@@ -45,6 +42,6 @@ def test_no_schedule_breaks_a_promise(server):
 
 
 def test_a_wrong_queue_is_found():
-    """A queue in which the loss of a worker costs no attempt has a finding within some schedules."""
-    (caught,) = hunt(["lost-worker-is-free"], schedules=SCHEDULES, processes=1)
+    """A queue in which an ended job's entry stays pending has a finding within some schedules."""
+    (caught,) = hunt(["deleted-not-acknowledged"], schedules=SCHEDULES, processes=1)
     assert caught.seed is not None
