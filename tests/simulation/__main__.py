@@ -16,12 +16,12 @@ import click
 
 from tests.mutants.catalogue import CATALOGUE
 from tests.simulation.grounds import simulated_server
-from tests.simulation.hunt import Catch, hunt
+from tests.simulation.hunt import Catch, findings_of, hunt
 from tests.simulation.schedule import simulate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
 BEGIN, END = "<!-- table: python -m tests.simulation --mutants --write -->", "<!-- end of table -->"
-SLICE = 50  # schedules between two lines of progress
+SLICE = 25  # schedules between two lines of progress
 MUTANT_SCHEDULES = 30
 
 
@@ -57,20 +57,13 @@ def _run_many(seeds: range, processes: int) -> bool:
     began, done, failed = time.monotonic(), 0, 0
     slices = [seeds[first : first + SLICE] for first in range(0, len(seeds), SLICE)]
     with get_context("spawn").Pool(processes) as pool:
-        for part, found in zip(slices, pool.imap(_run, slices), strict=True):
+        for part, found in zip(slices, pool.imap(findings_of, slices), strict=True):
             done, failed = done + len(part), failed + len(found)
             for number, findings in found:
                 click.echo(f"seed {number}: {findings[0]} ({len(findings)} findings)")
             seconds = time.monotonic() - began
             click.echo(f"{done} schedules in {seconds:.0f} s ({done / seconds:.1f} a second): {failed} with findings")
     return failed > 0
-
-
-def _run(seeds: range) -> list[tuple[int, list[str]]]:
-    """Run schedules on one server; return those with findings."""
-    with simulated_server() as server:
-        found = [(seed, simulate(seed, server).findings) for seed in seeds]
-    return [(seed, findings) for seed, findings in found if findings]
 
 
 def _hunt_all(schedules: int, processes: int, *, write: bool) -> None:

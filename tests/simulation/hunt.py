@@ -1,4 +1,4 @@
-"""Hunt the queue's mutants by simulation alone: schedules of consecutive seeds until one has a finding."""
+"""Many schedules, each process with a server of its own: consecutive seeds, or a mutant's until one has a finding."""
 
 from __future__ import annotations
 
@@ -18,6 +18,13 @@ class Catch:
     mutant: str
     seed: int | None  # of the first schedule with a finding; None: the mutant survived
     finding: str = ""
+
+
+def findings_of(seeds: range) -> list[tuple[int, list[str]]]:
+    """Run schedules on one server; return those with findings."""
+    with simulated_server() as server:
+        found = [(seed, simulate(seed, server).findings) for seed in seeds]
+    return [(seed, findings) for seed, findings in found if findings]
 
 
 def hunt(names: Iterable[str], schedules: int, processes: int) -> Iterator[Catch]:

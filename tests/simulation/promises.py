@@ -79,7 +79,7 @@ def broken_times(events: list[JobEvent], load: Load) -> Iterator[str]:
     ready_ms: dict[str, int] = {}  # for the first time
     for event in events:
         name = event.job_id
-        if event.type == "queued":
+        if event.type == "queued" and event.attempt == 0:
             ready_ms.setdefault(name, event.at_ms)
         for begun, ends in (("queued", {"started"}), ("resumed", {"started"}), ("cancelling", ENDS)):
             if event.type == begun:
@@ -91,7 +91,7 @@ def broken_times(events: list[JobEvent], load: Load) -> Iterator[str]:
         if event.type in ENDS and name in load.told_ms and load.told_ms[name] > event.at_ms + PROMPT_MS:
             yield f"the client was told of the end of {name} {load.told_ms[name] - event.at_ms} ms later"
         if event.type == "started" and name in plans and (ttl := plans[name].options.get("ttl")) is not None:
-            waited = event.at_ms - ready_ms.get(name, event.at_ms)
+            waited = event.at_ms - ready_ms.pop(name, event.at_ms)  # no more after the first start
             if waited > ttl * 1000 + LATE_MS:
                 yield f"{name} started {waited} ms after it was ready, and may wait {ttl} s"
 
