@@ -112,6 +112,8 @@ def _deep(levels: int) -> dict[str, Any]:
         ({"properties": []}, "#/properties"),
         ({"allOf": {}}, "#/allOf"),
         ({"unevaluatedProperties": False}, "additionalProperties"),
+        ({"default": float("nan")}, "JSON cannot express it"),
+        ({"description": "\ud800"}, "half of a surrogate pair"),
         ([], "not a JSON object"),
         (True, "not a JSON object"),
     ],

@@ -44,6 +44,8 @@ class Checker:
         except jsonschema_rs.ValidationError as error:
             place = "/".join(["#", *map(str, error.instance_path)])
             raise SchemaError(f"{place}: {_line(error.message)}; {_remedy(error.message)}") from None
+        except ValueError as error:
+            raise SchemaError("#: a text holds half of a surrogate pair; write complete characters") from error
 
     def check(self, field: str, value: Any) -> None:
         """Raise SchemaMismatchError with the path of the first part of `value` that does not fit."""

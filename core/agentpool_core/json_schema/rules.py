@@ -56,10 +56,18 @@ def check_rules(schema: Any) -> int:
         raise SchemaError(f"{_ROOT}: not a JSON object; write a JSON Schema such as {{type: object}}")
     if _levels(schema) > MOST_LEVELS:
         raise SchemaError(f"{_ROOT}: nested more than {MOST_LEVELS} levels deep; put inner parts into $defs")
-    size = len(json.dumps(schema))
+    size = _size(schema)
     if size > MOST_BYTES:
         raise SchemaError(f"{_ROOT}: {size} bytes as JSON, more than {MOST_BYTES}; describe less, or split the kind")
     return _Rules(schema).count()
+
+
+def _size(schema: Schema) -> int:
+    """Return the bytes of a schema as JSON."""
+    try:
+        return len(json.dumps(schema, allow_nan=False))
+    except (ValueError, TypeError) as error:  # of a program: a default of NaN, a name that is no text
+        raise SchemaError(f"{_ROOT}: JSON cannot express it ({error}); use finite numbers and names of text") from error
 
 
 class _Rules:

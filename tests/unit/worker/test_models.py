@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -125,6 +126,82 @@ def test_names_for_type_checkers_and_other_types_are_no_models():
     app.handler("plain")(plain)
     app.handler("text")(text)
     assert app.schemas() == ()
+
+
+class Rows(BaseModel):
+    """A payload with as many places as its sender likes, and names that he chooses."""
+
+    rows: list[int] = []
+    named: dict[str, int] = {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "error"),
+    [
+        ({"rows": [None] * 1_001}, "payload: 1001 differences (the payload does not fit Rows)"),
+        ({"named": {"\x1b\n" + "k" * 10_000: None}}, "payload.named.\\u001b\\n"),
+    ],
+)
+async def test_an_error_of_a_hostile_payload_is_short(payload, error):
+    """The list of all differences would take hundreds of bytes for each two of the payload."""
+
+    def count(payload: Rows) -> int:
+        return len(payload.rows)
+
+    job = JobUnderTest(count, payload)
+    assert await job.run() == "failed"
+    assert error in job.error
+    assert len(job.error) < 1_000
+
+
+def test_an_annotation_that_cannot_be_evaluated_is_no_model():
+    """A text as annotation may be any expression, which so far nobody has evaluated."""
+
+    def odd(payload):
+        return payload
+
+    odd.__annotations__ = {"payload": "{}['k']", "return": "1 / 0"}
+
+    app = App()
+    app.handler("odd")(odd)
+    assert app.schemas() == ()
+
+
+class Endless(BaseModel):
+    """A default that JSON cannot express."""
+
+    share: float = math.nan
+
+
+class Broken(BaseModel):
+    """A schema that the model's own method fails to write."""
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, *_: Any) -> dict[str, Any]:
+        raise KeyError("no schema")
+
+
+class Half(BaseModel):
+    """A text that UTF-8 cannot express."""
+
+    name: str = Field(description="\ud800")
+
+
+@pytest.mark.parametrize("model", [Endless, Broken, Half])
+async def test_a_model_without_a_schema_ends_no_worker(model):
+    """The error is one that a worker reports and continues; its jobs get instances as before."""
+
+    def odd(payload) -> str:
+        return type(payload).__name__
+
+    odd.__annotations__["payload"] = model
+    app = App()
+    app.handler("odd")(odd)
+    with pytest.raises(HandlerError, match=f"cannot check {model.__name__}"):
+        app.schemas()
+    job = JobUnderTest(odd, {"name": "x"})
+    assert await job.run() == "succeeded", job.error
+    assert job.result == model.__name__
 
 
 def test_a_payload_that_is_a_model_in_part_is_refused():

@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 from agentpool_core.errors import HandlerError
 from agentpool_core.queue.codec.json_text import encode
 from agentpool_core.queue.settings import JobSchema
-from agentpool_core.text import one_line
+from agentpool_core.text import one_line, render_error
 from agentpool_worker.exceptions import Permanent
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
+    from pydantic import BaseModel, ValidationError
 
-_UNRESOLVED = (NameError, AttributeError, TypeError, SyntaxError)  # of a name that exists for type checkers only
+MOST_DIFFERENCES = 1_000  # of a payload whose first one is named: pydantic lists all, some KiB each
+_PATH_CHARS = 300
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,9 +44,7 @@ class Models:
         try:
             return self.payload.model_validate_json(encode("payload", payload))
         except sys.modules["pydantic"].ValidationError as error:
-            first = error.errors(include_url=False, include_context=False, include_input=False)[0]
-            path = "payload" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
-            raise Permanent(f"{path}: {first['msg']} (the payload does not fit {self.payload.__name__})") from None
+            raise Permanent(f"{_first_difference(error)} (the payload does not fit {self.payload.__name__})") from None
 
     def schema_of(self, kind: str) -> JobSchema | None:
         """Return the schemas of a kind with these models; None without models.
@@ -59,6 +58,15 @@ class Models:
             input=None if self.payload is None else _schema_text(self.payload, "validation"),
             output=None if self.result is None else _schema_text(self.result, "serialization"),
         )
+
+
+def _first_difference(error: ValidationError) -> str:
+    """Return path and problem of the first difference; only their number if there are very many."""
+    if error.error_count() > MOST_DIFFERENCES:
+        return f"payload: {error.error_count()} differences"
+    first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+    path = "payload" + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return f"{one_line(path[:_PATH_CHARS])}: {first['msg']}"
 
 
 def models_of(function: Any, name: str) -> Models:
@@ -81,7 +89,7 @@ def models_of(function: Any, name: str) -> Models:
 
 
 def _resolve(function: Any, annotation: Any) -> Any:
-    """Return an annotation as an object; None for a name that does not exist at run time."""
+    """Return an annotation as an object; None for one that exists for type checkers only."""
     while isinstance(function, functools.partial):
         function = function.func
     function = inspect.unwrap(function)
@@ -89,7 +97,7 @@ def _resolve(function: Any, annotation: Any) -> Any:
     holder: Any = SimpleNamespace(__annotations__={"it": annotation})
     try:
         return get_type_hints(holder, globalns=getattr(found, "__globals__", {}))["it"]
-    except _UNRESOLVED:
+    except Exception:  # noqa: BLE001 - a text that is an annotation may be any expression
         return None
 
 
@@ -107,9 +115,10 @@ def _schema_text(model: type[BaseModel], mode: Any) -> str:
     try:
         schema = model.model_json_schema(mode=mode)
         Checker(schema)
-    except (SchemaError, sys.modules["pydantic"].PydanticUserError) as error:
+    except Exception as error:  # one of pydantic, or one of the model's own methods
+        problem = str(error) if isinstance(error, SchemaError) else render_error(error)
         raise HandlerError(
-            f"the queue cannot check {model.__name__}: {one_line(error)}",
+            f"the queue cannot check {model.__name__}: {one_line(problem)}",
             remedy="describe the field by pydantic.WithJsonSchema, or take the annotation away",
         ) from error
     return json.dumps(schema, separators=(",", ":"), sort_keys=True)
