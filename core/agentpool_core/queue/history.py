@@ -7,6 +7,7 @@ the console and the operator's `scaling.patterns` take over next.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -70,15 +71,21 @@ class PoolHistory:
         ids = [f"{quarter - days * DAY_MS}-0" for days in DAYS_AGO]
         found = await results_of(ask(self._redis, "XRANGE", Keys(self._pool).quarters, id_, id_) for id_ in ids)
         with Reading("xrange"):
-            return {days: _running_of(rows) for days, rows in zip(DAYS_AGO, found, strict=True) if rows}
+            loads = {days: _running_of(rows) for days, rows in zip(DAYS_AGO, found, strict=True) if rows}
+        return {days: load for days, load in loads.items() if load is not None}
 
     async def snapshot(self) -> QueueSnapshot:
         """Return the pool's queue with its history, by which the estimate of a wait is one of the present work."""
         return replace(await Inspector(self._redis).snapshot(self._pool), history=await self.points())
 
 
-def _running_of(rows: Sequence[Any]) -> float:
-    return max(0.0, float(fields_of(rows[0][1])["running"]))
+def _running_of(rows: Sequence[Any]) -> float | None:
+    """Return the load of a quarter; None for an entry of a different version or program, which hides no other day."""
+    try:
+        running = float(fields_of(rows[0][1])["running"])
+    except (KeyError, ValueError):
+        return None
+    return max(0.0, running) if math.isfinite(running) else None
 
 
 def _readable_point(entry: str, fields: Mapping[str, str]) -> HistoryPoint | None:

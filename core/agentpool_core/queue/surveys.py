@@ -64,8 +64,7 @@ async def surveyed(redis: RedisClient, pool: PoolRef, snapshot: QueueSnapshot) -
         return snapshot
     reply = await scripts.SURVEY.run(redis, Keys(pool).conf, (SAMPLE,))
     with Reading("survey"):
-        survey = survey_of(reply)
-    found = startable(survey, {route.name: route.backlog for route in snapshot.routes})
+        found = startable(survey_of(reply), {route.name: route.backlog for route in snapshot.routes})
     routes = [replace(route, startable=found.get(route.name)) for route in snapshot.routes]
     return replace(snapshot, routes=tuple(routes))
 

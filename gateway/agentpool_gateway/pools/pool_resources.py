@@ -14,7 +14,7 @@ from agentpool_core.errors import UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
 from agentpool_core.kube.client import Cluster, Object
-from agentpool_core.kube.errors import NotThereError
+from agentpool_core.kube.errors import InvalidObjectError, NotThereError
 from agentpool_core.pausing import set_queue_paused, set_spec_paused
 from agentpool_core.process.cancellation import results_of
 
@@ -61,7 +61,7 @@ class PoolResources:
             await set_queue_paused(pool, paused=paused, inspector=inspector)
 
     async def worker_log(self, pool: PoolRef, worker: str, *, lines: int) -> str | None:
-        """Return the newest lines of the log of a worker's pod; None: no such pod of the pool is known here.
+        """Return the newest lines of the log of a worker's pod; None: no such pod of the pool has a log here.
 
         Raises ForbiddenError if the gateway may not read logs, or another ClusterError; SettingError for a name that no
         pod can have.
@@ -72,9 +72,8 @@ class PoolResources:
             pod = await self._cluster.get(paths.pods(pool.namespace, worker))
             if (pod["metadata"].get("labels") or {}).get(POOL_LABEL) != pool.name:
                 return None
-            query = {"container": CONTAINER, "tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
-            return await self._cluster.text(paths.pods(pool.namespace, worker, "log"), **query)
-        except NotThereError:
+            return await _newest_lines(self._cluster, paths.pods(pool.namespace, worker, "log"), lines)
+        except (NotThereError, InvalidObjectError):  # invalid: the container has not started
             return None
 
     async def _find(self, pool: PoolRef) -> Object | None:
@@ -84,6 +83,16 @@ class PoolResources:
             return await self._cluster.agentpool(pool)
         except UnknownPoolError:
             return None
+
+
+async def _newest_lines(cluster: Cluster, path: str, lines: int) -> str:
+    """Return the newest lines of a log; fewer if they are long, because the API server cuts a log at its new end."""
+    while True:
+        limits = {"tailLines": str(lines), "limitBytes": str(LOG_BYTES)}
+        text = await cluster.text(path, container=CONTAINER, **limits)
+        if lines == 1 or len(text.encode()) < LOG_BYTES:
+            return text
+        lines //= 2
 
 
 def _ref_of(found: Object) -> PoolRef:

@@ -33,7 +33,7 @@ async def worker_log(
     admission: Admitted, name: str, lines: Annotated[int, Query(ge=1, le=MOST_LINES)] = 200
 ) -> JsonResponse:
     """Return the newest lines of the log of a worker's pod, where the gateway may read it."""
-    pool, why = admission.pool, "the cluster has no such pod of the pool, or the gateway no cluster"
+    pool, why = admission.pool, "no such pod of the pool has started, or the gateway has no cluster"
     try:
         text = await admission.gateway.pool_resources.worker_log(pool, name, lines=lines)
     except ForbiddenError:

@@ -108,7 +108,7 @@ class QueueReader:
     async def record(self, pool: Pool) -> None:
         """Add a point to the pool's history, and read the waits of tenants, each half minute at most.
 
-        A failure only leaves a gap.
+        A failure leaves a gap, and no loads of past days: they would keep a minimum up for ever.
         """
         now, address, snapshot = time.monotonic(), pool.queue.address, pool.queue.snapshot
         if address is None or snapshot is None or now < pool.queue.record_at or not self._leading():
@@ -121,6 +121,7 @@ class QueueReader:
                 waits = await longest_waits(redis, pool.ref, snapshot)
         except (QueueError, TimeoutError) as error:
             log.debug("a point is missing in the history of %s: %s", pool.ref, type(error).__name__)
+            pool.queue.past_loads = {}
         else:
             pool.queue.tenant_waits = by_known_tenant(waits, pool.queue.known_tenants)
 
@@ -220,8 +221,8 @@ class QueueReader:
             self._report_failure(connection, [pool], outcome)
             return
         try:
-            outcome = await self._survey(connection, pool, outcome)
             plausibility.check(outcome)
+            outcome = await self._survey(connection, pool, outcome)
         except QueueError as error:
             self._report_failure(connection, [pool], error)
             return

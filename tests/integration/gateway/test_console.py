@@ -199,11 +199,11 @@ async def test_workers_have_their_kinds_and_their_latest_failure(gateway, redis,
 
 
 class Logging(Cluster):
-    """A cluster with a pod of the pool, a pod of a different pool, and a pod whose log is forbidden."""
+    """A cluster with pods of the pool and of a different one; a log is forbidden, one has not begun, one is long."""
 
     def __init__(self, pool: PoolRef) -> None:
         super().__init__(None)
-        self._labels = {"w-1": pool.name, "w-2": "other", "w-3": pool.name}
+        self._labels = {"w-1": pool.name, "w-2": "other"} | dict.fromkeys(("w-3", "w-5", "w-6"), pool.name)
 
     async def get(self, path: str, **query: str) -> Any:
         """Return the pod."""
@@ -216,6 +216,11 @@ class Logging(Cluster):
         """Return the log."""
         if "w-3" in path:
             raise refusal(request="GET", status=403, message="no pods/log", retry_after_s=None)
+        if "w-5" in path:
+            raise refusal(request="GET", status=400, message="waiting to start", retry_after_s=None)
+        if "w-6" in path:
+            newest = [f"{number} {'x' * 10_000}\n" for number in range(1_000)][-int(query["tailLines"]) :]
+            return "".join(newest)[: int(query["limitBytes"])]
         return f"{query['container']} {query['tailLines']}"
 
 
@@ -226,8 +231,10 @@ async def test_the_log_of_a_worker_is_that_of_a_pod_of_the_pool(gateway_factory,
     async with gateway.client() as admin, gateway.client(tokens.READER) as reader:
         found = (await admin.get(f"{path}/w-1/log", params={"lines": 7})).json()
         assert found == {"worker": "w-1", "log": "worker 7"}
-        answers = [await admin.get(f"{path}/{name}/log") for name in ("w-2", "w-4", "w-3", "W_4")]
-        assert [answer.status_code for answer in answers] == [404] * 4
+        log = (await admin.get(f"{path}/w-6/log", params={"lines": 1_000})).json()["log"]
+        assert log.splitlines()[-1].startswith("999 "), "the newest line of a log with long lines"
+        answers = [await admin.get(f"{path}/{name}/log") for name in ("w-2", "w-4", "w-3", "W_4", "w-5")]
+        assert [answer.status_code for answer in answers] == [404] * 5
         assert "gateway.workerLogs" in answers[2].json()["detail"]
         assert answers[0].json()["remedy"].startswith("kubectl logs")
         assert (await reader.get(f"{path}/w-1/log")).status_code == 403

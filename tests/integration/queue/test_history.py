@@ -109,3 +109,14 @@ async def test_a_quarter_with_few_points_or_of_a_pool_that_does_not_learn_is_not
     points = (await history.points())[-10:]
     kept = [int(entry.partition("-")[0]) for entry, _ in await redis.xrange(Keys(pool).quarters)]
     assert all(at_ms < points[1].at_ms for at_ms in kept), "only the first quarter can have its points"
+
+
+@pytest.mark.parametrize(
+    "fields", [{"running": "inf"}, {"running": "1e999"}, {"running": "nan"}, {"running": "x"}, {"a": "b"}]
+)
+async def test_an_entry_that_is_no_load_hides_no_other_day(redis, pool: PoolRef, fields):
+    """An endless load would stop the scaling of the pool, and text would hide the loads of all other days."""
+    at_ms = 30 * DAY_MS
+    await redis.xadd(Keys(pool).quarters, {"running": "2.50"}, id=f"{at_ms - 2 * DAY_MS}-0")
+    await redis.xadd(Keys(pool).quarters, fields, id=f"{at_ms - DAY_MS}-0")
+    assert await PoolHistory(redis, pool).past_loads(at_ms) == {2: 2.5}

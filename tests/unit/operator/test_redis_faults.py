@@ -30,6 +30,9 @@ class Inspector:
     async def snapshots(self, pools):
         return dict.fromkeys(pools, SNAPSHOT)
 
+    async def surveyed(self, _pool, snapshot):
+        return snapshot
+
     async def configure(self, _pool, _settings):
         await asyncio.get_running_loop().create_future()
 
@@ -86,6 +89,25 @@ async def test_pools_with_the_same_url_name_their_own_secrets():
         message = pools.get(PoolRef(namespace, "p")).queue.problem.message
         assert f"in namespace {namespace!r} cannot be read" in message
         assert other not in message
+
+
+async def test_loads_of_past_days_that_cannot_be_read_raise_no_minimum(monkeypatch):
+    """A minimum by experience ends with the experience: an old load would keep workers for ever."""
+    pools = Pools()
+    pools.see_pool(
+        {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"handler": {"command": {"argv": ["true"]}}}}
+    )
+    pool = pools.get(REF)
+    pool.queue.address, pool.queue.snapshot = Address(url="redis://h"), SNAPSHOT
+    pool.queue.past_loads = dict.fromkeys((1, 2, 3), 500.0)
+
+    async def record(*_, **__):
+        raise QueueUnreachableError("no answer")
+
+    monkeypatch.setattr("agentpool_operator.queue.reader.PoolHistory.record", record)
+    connections = SimpleNamespace(open=lambda *_: SimpleNamespace(redis=None))
+    await QueueReader(None, connections, None, timeout_s=1).record(pool)
+    assert pool.queue.past_loads == {}
 
 
 class Redis:

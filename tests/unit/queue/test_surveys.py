@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
-from agentpool_core.queue.surveys import Room, Share, Survey, startable
+from agentpool_core.errors import QueueReplyError
+from agentpool_core.jobs import PoolRef, Priority
+from agentpool_core.queue.snapshots import LimitSnapshot, RouteSnapshot
+from agentpool_core.queue.surveys import Room, Share, Survey, startable, surveyed
+from tests.fixtures.snapshots import snapshot_with
 
 
 def share(jobs, route="a", **needs):
@@ -34,3 +40,26 @@ def test_routes_are_apart():
     """A route that the sample does not meet has no number."""
     survey = Survey(shares=(share(1), share(4, "b", key=1)), rooms={"key": Room(left=1)})
     assert startable(survey, {"a": 3, "b": 4, "c": 5}) == {"a": 3, "b": 1}
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "OK",
+        [["a", "tpm=1", "1"], ["tpm", "0", "1e-320"]],
+        [["a", "tpm=1", "0"], []],
+        [["a", "tpm=1"], []],
+        [["a", "tpm=x", "1"], []],
+    ],
+)
+async def test_an_impossible_survey_is_an_error_of_the_queue(monkeypatch, reply):
+    """The operator and the gateway continue without a survey, whatever a server answers."""
+
+    async def run(*_):
+        return reply
+
+    monkeypatch.setattr("agentpool_core.queue.surveys.scripts.SURVEY", SimpleNamespace(run=run))
+    limit = LimitSnapshot(name="tpm", by=None, text="", waiting=0, routes=None, free=None, interval_ms=1.0)
+    route = RouteSnapshot(name="a", limit=None, queued={Priority.TASK: 5}, running=0)
+    with pytest.raises(QueueReplyError):
+        await surveyed(SimpleNamespace(), PoolRef("n", "p"), snapshot_with(routes=(route,), limits=(limit,)))
