@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
+
+from agentpool_core.errors import InvalidJobError
+from agentpool_core.queue.codec.json_text import parse
 
 if TYPE_CHECKING:
     from agentpool_core.documents import Document
@@ -11,13 +13,25 @@ if TYPE_CHECKING:
     from agentpool_core.queue.settings import PoolSettings
 
 
+def schema_in(text: str | None) -> Document | None:
+    """Return a published schema; None without one, and for a text that is none, which would hide all other kinds.
+
+    Submits of such a kind are refused, and the error names the schema.
+    """
+    try:
+        found = None if text is None else parse("schema", text)
+    except (ValueError, InvalidJobError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def kind_document(settings: PoolSettings, kind: str) -> Document:
     """Return route and schemas of a kind; a schema is null where any value is accepted."""
     schema = settings.schema_of(kind)
     return {
         "route": settings.route_of(kind),
-        "input": None if schema.input is None else json.loads(schema.input),
-        "output": None if schema.output is None else json.loads(schema.output),
+        "input": schema_in(schema.input),
+        "output": schema_in(schema.output),
     }
 
 

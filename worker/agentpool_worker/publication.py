@@ -7,12 +7,12 @@ the defaults. `worker` registers first, and takes the settings that are returned
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_core.errors import HandlerError
+from agentpool_core.kind_documents import schema_in
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.settings import DEFAULT_ROUTE, JobSchema, PoolSettings, Route
 
@@ -68,4 +68,4 @@ def _is_published(schema: JobSchema, found: PoolSettings) -> bool:
     """Return whether the pool has the same schemas, as JSON values: an API server may write numbers differently."""
     published = found.schema_of(schema.kinds[0])
     pairs = ((schema.input, published.input), (schema.output, published.output))
-    return all(json.loads(own or "null") == json.loads(there or "null") for own, there in pairs)
+    return all(schema_in(own) == schema_in(there) for own, there in pairs)

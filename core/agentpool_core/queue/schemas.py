@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from agentpool_core.errors import InvalidJobError, QueueReplyError, SchemaMismatchError
+from agentpool_core.errors import InvalidJobError, QueueReplyError
 from agentpool_core.queue.connection.client import ask
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.settings import schema_digest, schemas_of
@@ -40,11 +40,12 @@ class PayloadSchemas:
     async def check(self, request: JobRequest, payload: str) -> str:
         """Return the digest of the schema that a payload, as JSON, fits; "" for a kind without a known schema.
 
-        Raises SchemaMismatchError if the payload does not fit the schema that the pool has now.
+        Raises SchemaMismatchError if the payload does not fit the schema that the pool has now, or InvalidJobError if
+        that schema cannot be used.
         """
         try:
             return self.fitting(request.kind, payload)
-        except SchemaMismatchError:
+        except InvalidJobError:
             known = self._by_kind.get(request.kind)
             await self.refresh()
             if self._by_kind.get(request.kind) == known:  # a check may take a second

@@ -8,7 +8,6 @@ the calls.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from mcp.types import Tool as ToolDescription
 from mcp.types import ToolAnnotations
 
 from agentpool_core.documents import Document
+from agentpool_core.kind_documents import schema_in
 from agentpool_core.queue import PoolSettings
 from agentpool_core.queue.settings import JobSchema
 from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_DAYS, MOST_DAYS
@@ -307,8 +307,8 @@ def _payload_of(schema: JobSchema) -> Schema | None:
     """Return the schema of the arguments of a kind's tool; None for payloads that are no objects."""
     if schema.input is None:
         return ANY_PAYLOAD
-    found: Schema = json.loads(schema.input)
-    return {"type": "object"} | found if found.get("type", "object") == "object" else None
+    found = schema_in(schema.input)
+    return {"type": "object"} | found if found is not None and found.get("type", "object") == "object" else None
 
 
 def _answer_of(schema: JobSchema) -> Schema:
@@ -316,9 +316,8 @@ def _answer_of(schema: JobSchema) -> Schema:
 
     Definitions move to the top, where references look for them; a schema that refers to its own top cannot move.
     """
-    text = schema.output or "{}"
-    result: Schema = json.loads(text)
-    if not result or _TO_TOP in text.replace(" ", ""):
+    result = schema_in(schema.output)
+    if not result or _TO_TOP in str(schema.output).replace(" ", ""):
         return OUTCOME
     definitions: Schema = {name: result.pop(name) for name in ("$defs", "definitions") if name in result}
     result.pop("$schema", None)

@@ -70,6 +70,19 @@ async def test_a_schema_holds_from_its_publication(redis, pool):
     assert await submitted(redis, pool) == 4
 
 
+@pytest.mark.parametrize("broken", ["{", "5", '{"default":NaN}', '{"type":"nosuch"}'])
+async def test_a_broken_schema_ends_with_its_correction(redis, pool, broken):
+    """A client that has met a schema which cannot be used reads the settings again, as after any difference."""
+    published = PoolSettings(schemas=(JobSchema(kinds=("greet",), input=broken),))
+    producer = Producer(redis, pool)
+    await Inspector(redis).configure(pool, published)
+    for _ in range(2):
+        with pytest.raises(InvalidJobError, match="cannot be used"):
+            await producer.submit(GREET)
+    await Inspector(redis).configure(pool, NAMED)
+    assert (await producer.submit(GREET)).state is JobState.QUEUED
+
+
 async def test_a_repeated_submit_keeps_the_first_job(redis, pool):
     """A job that is already stored is found by its key, also if a stricter schema was published since."""
     producer = Producer(redis, pool)
