@@ -89,12 +89,15 @@ $(SITE_STAMP):
 docs: setup $(SITE_STAMP) ## Build the documentation site into build/site (needs npm); a broken link or anchor fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# The tool has an environment of its own: with its parsers of formats, each import of jsonschema takes a second.
 sbom: dist ## Write build/sbom.json, a CycloneDX list of what a user installs, and check its licences
 	@mkdir -p build
 	@$(RUN_PYTHON) -m venv --clear --without-pip .venv-shipped
 	@$(BIN)/python -m pip --python .venv-shipped/bin/python install --quiet --disable-pip-version-check $(PINS) \
 	  --find-links dist "agentpool-core[local]==$$($(BIN)/python tools/release.py)"
-	$(BIN)/cyclonedx-py environment --pyproject pyproject.toml --short-PURLs --output-reproducible \
+	@$(RUN_PYTHON) -m venv .venv-sbom
+	@.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) cyclonedx-bom
+	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --short-PURLs --output-reproducible \
 	  --output-file build/sbom.json .venv-shipped/bin/python
 	$(BIN)/python tools/licences.py build/sbom.json
 
