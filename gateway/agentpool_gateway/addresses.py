@@ -70,8 +70,12 @@ def address_of(text: str) -> Address | None:
 
 def dashboard_of(url: str) -> str:
     """Return the address of a dashboard. Raises SettingError for a text that is none: pages link to it."""
-    parts = urlsplit(url)
-    if parts.scheme not in SCHEMES or not _HOST.fullmatch(parts.netloc) or parts.query or parts.fragment:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.query and not parts.fragment
+    except ValueError:
+        usable = False
+    if not usable:
         raise SettingError(
             field="--grafana-url",
             value=url,

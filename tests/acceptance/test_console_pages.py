@@ -430,6 +430,19 @@ async def test_a_reader_sees_no_actions(console: Served, page: Page, client: Cli
     await page.until("document.querySelector('#explanation')?.textContent.includes('check the id')", "the remedy")
 
 
+async def test_a_worker_chooses_no_command_for_its_reader(console: Served, page: Page, redis, pool: PoolRef):
+    """A worker names itself, so only the name of a pod is part of a command to paste into a shell."""
+    for name in ("w-1", "w;id", "-f", "$(id)"):
+        await Consumer(redis, pool, WorkerId(name)).register(slots=1, host="node-a")
+    await page.open(f"{console.url}/console/#token={tokens.READER}")
+    await page.until(card_of(pool), "the list of pools is there")
+    await page.run(f"location.hash = {f'#/{pool}/workers'!r}")
+    rows = "[...document.querySelectorAll('#workers tbody tr')]"
+    await page.until(f"{rows}.length === 4", "the workers are there")
+    with_button = f"{rows}.filter(row => row.querySelector('button')).map(row => row.querySelector('a').textContent)"
+    assert await page.run(with_button) == ["w-1"]
+
+
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (1280, True), (390, False), (390, True)])
 async def test_the_pages_are_readable_wide_and_narrow_dark_and_light(
     console: Served,

@@ -6,6 +6,7 @@ import { counted, moment, number, span } from "./words.js";
 
 const MOST_CELLS = 100;
 const LINES = 200; // of a log
+const POD_NAME = /^[a-z0-9][a-z0-9.-]*$/;
 
 export function workers(pool, root, signal, report, verbs) {
   const sum = make("p", { class: "soft" });
@@ -37,8 +38,10 @@ function origin(worker, now) {
   return [`on ${worker.host}`, worker.version ? `version ${worker.version}` : null, worker.since_ms ? `for ${span(Math.max(0, now - worker.since_ms))}` : null].filter(Boolean).join(", ");
 }
 
-// The log for callers who may read it; for others the command, which asks with an account of their own.
+// The log for callers who may read it; for others the command, which asks with an account of their own. A worker names
+// itself: a name that no pod can have would be a text of its choice in the reader's shell.
 function logButton(pool, worker, verbs) {
+  if (!POD_NAME.test(worker.name)) return null;
   const command = `kubectl logs --namespace ${pool.split("/")[0]} --tail ${LINES} ${worker.name}`;
   if (!verbs.has("manage")) return copyButton("Copy command", command);
   return make("button", { class: "copy", "data-worker": worker.name, click: () => showLog(pool, worker.name, command) }, "Show");

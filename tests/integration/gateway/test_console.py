@@ -279,6 +279,6 @@ async def test_the_dashboard_of_a_pool_is_linked(gateway_factory, pool: PoolRef)
         found = (await client.get(f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/verbs")).json()
     where = f"var-namespace={pool.namespace}&var-pool={pool.name}"
     assert found["grafana_url"] == f"https://grafana.example.org/d/agentpool?{where}"
-    for wrong in ("javascript:alert(1)", "grafana.example.org", "https://grafana.example.org/d/a?x=1"):
+    for wrong in ("javascript:alert(1)", "grafana.example.org", "https://grafana.example.org/d/a?x=1", "http://["):
         with pytest.raises(SettingError, match="--grafana-url"):
             dashboard_of(wrong)
