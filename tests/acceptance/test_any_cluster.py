@@ -75,7 +75,7 @@ def agents(cluster, done, redis_server):
     scaling = {
         "pollSeconds": 1,
         "idleSeconds": 1,
-        "maxReplicas": 4,
+        "maxReplicas": 3,
         "behavior": {"scaleDown": {"stabilizationWindowSeconds": 1}},
     }
     pool = {

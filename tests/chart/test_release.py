@@ -127,7 +127,7 @@ def test_the_gateway_accepts_jobs_of_pool_editors(helm_ground: Ground):
     )
     assert "spec.paused=true" in outcome
     assert "spec.paused=false" in outcome
-    assert '{"pools":["agents/echo"]}' in outcome.replace(" ", "")
+    assert '{"pools":["agents/echo"],"cursor":null}' in outcome.replace(" ", "")
     assert '"over":"http"' in outcome.replace(" ", "")
     assert "\n403 0\n" in outcome
     rights = allowed({"gateway": {"enabled": True}, "watchNamespaces": ["agents"]}, account="agentpool-gateway")

@@ -159,9 +159,9 @@ async def test_all_namespaces_have_a_column(cli, redis, pool: PoolRef, second: P
 
 
 async def test_workers_are_listed(cli, consumer, pool: PoolRef):
-    """The list has slots, lease and host; `-A` adds the pool."""
+    """The list has jobs, slots, lease and host; `-A` adds the pool."""
     (header, row) = printed(await cli("get", "workers")).splitlines()
-    assert header.split() == ["WORKER", "SLOTS", "LEASE", "HOST", "NOTE"]
+    assert header.split() == ["WORKER", "JOBS/SLOTS", "LEASE", "HOST", "NOTE"]
     assert "live" in row
     assert f"{pool} " in printed(await cli("get", "workers", "-A"))
     (document,) = json.loads(printed(await cli("get", "workers", "-o", "json")))
