@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from agentpool_core.errors import QueueAccessError, QueueMemoryError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kind_documents import kinds_document
 from agentpool_core.queue.settings import JobSchema, PoolSettings, Route
@@ -50,3 +51,16 @@ async def test_a_broken_schema_ends_no_worker(broken: PoolSettings, caplog: pyte
     found = await publish_schemas(SimpleNamespace(), POOL, broken, handlers, by_hand=False)
     assert found == broken
     assert "the models of broken, so" in caplog.text
+
+
+@pytest.mark.parametrize("refusal", [QueueMemoryError("full"), QueueAccessError("NOPERM")])
+async def test_a_redis_that_refuses_schemas_ends_no_worker(monkeypatch, caplog: pytest.LogCaptureFixture, refusal):
+    """A worker without an operator drains a full queue all the same, with the settings as they are."""
+
+    async def configure(*_):
+        raise refusal
+
+    monkeypatch.setattr("agentpool_worker.publication.Inspector.configure", configure)
+    handlers = SimpleNamespace(schemas=lambda: (JobSchema(kinds=("good",), input=json.dumps(GOOD)),), kinds=("good",))
+    assert await publish_schemas(SimpleNamespace(), POOL, PoolSettings(), handlers, by_hand=True) == PoolSettings()
+    assert "are not published" in caplog.text

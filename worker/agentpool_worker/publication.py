@@ -11,7 +11,7 @@ import logging
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agentpool_core.errors import HandlerError
+from agentpool_core.errors import HandlerError, QueueAccessError, QueueMemoryError
 from agentpool_core.kind_documents import schema_in
 from agentpool_core.queue.inspector import Inspector
 from agentpool_core.queue.settings import DEFAULT_ROUTE, JobSchema, PoolSettings, Route
@@ -38,10 +38,7 @@ async def publish_schemas(
         log.warning("no schemas of the handlers are published: %s", error)
         return found
     if by_hand:
-        wanted = settings_with(found, own, handlers.kinds)
-        if wanted != found:
-            await Inspector(redis).configure(pool, wanted)
-        return wanted
+        return await _publish(redis, pool, found, settings_with(found, own, handlers.kinds))
     if kinds := [schema.kinds[0] for schema in own if not _is_published(schema, found)]:
         log.warning(
             "the AgentPool does not publish the models of %s, so submits are not checked by them; "
@@ -49,6 +46,18 @@ async def publish_schemas(
             ", ".join(kinds),
         )
     return found
+
+
+async def _publish(redis: RedisClient, pool: PoolRef, found: PoolSettings, wanted: PoolSettings) -> PoolSettings:
+    """Publish the settings; a Redis that refuses them keeps its own, and the worker works: a full queue has to drain."""
+    if wanted == found:
+        return found
+    try:
+        await Inspector(redis).configure(pool, wanted)
+    except (QueueAccessError, QueueMemoryError) as error:
+        log.warning("the schemas of the handlers are not published: %s", error)
+        return found
+    return wanted
 
 
 def settings_with(found: PoolSettings, own: tuple[JobSchema, ...], kinds: tuple[str, ...] | None) -> PoolSettings:
