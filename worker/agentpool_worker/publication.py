@@ -49,7 +49,7 @@ async def publish_schemas(
 
 
 async def _publish(redis: RedisClient, pool: PoolRef, found: PoolSettings, wanted: PoolSettings) -> PoolSettings:
-    """Publish the settings; a Redis that refuses them keeps its own, and the worker works: a full queue has to drain."""
+    """Publish the settings; if Redis refuses them, the worker works without: a full queue has to drain."""
     if wanted == found:
         return found
     try:
