@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import JobId
     from bench.streams.system import Gateway
 
-PAUSE_SECONDS = 0.05  # before the reader connects again
+PAUSE_SECONDS = 0.5  # before the reader connects again; EventSource in browsers waits some seconds
 LONGEST_SECONDS = 300.0  # of one connection
 ENDED = b"event: end\n"
 NOTHING_LEFT = b"HTTP/1.1 204 "  # the job has ended, and everything was read
