@@ -8,6 +8,7 @@ import click
 
 from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.output import EXIT_CODES, say
+from agentpool_core.cli.output_text import OutputText
 from agentpool_core.cli.target import Target, pool_options
 from agentpool_core.documents import chunk_document
 from agentpool_core.jobs import JobId
@@ -19,7 +20,8 @@ Examples:
   agentpool stream 0193f6c2a1b-9f86d081 -o json | jq .value
 
 Texts are printed one after another, as a model writes them; other values as a line of JSON each. A line marks the
-output of a further run of the handler, which may repeat the output of an earlier run."""
+output of a further run of the handler, which may repeat the output of an earlier run. `agentpool logs` prints the
+output with the log lines."""
     + EXIT_CODES
 )
 
@@ -38,17 +40,10 @@ async def _print(target: Target, job_id: JobId, after: str, *, as_lines: bool) -
     from agentpool_core.queue.inspector import Inspector
 
     async with open_redis(target) as redis:
-        latest = 0
+        text = OutputText()
         async for chunk in Inspector(redis).chunks(target.pool, job_id, after=after):
             if as_lines:
                 say(json.dumps(chunk_document(chunk), ensure_ascii=False))
-                continue
-            if latest not in {0, chunk.run}:
-                say(f"\n--- run again (attempt {chunk.attempt})")
-            latest = chunk.run
-            if isinstance(chunk.value, str):
-                click.echo(chunk.value, nl=False)
             else:
-                say(json.dumps(chunk.value, ensure_ascii=False))
-        if latest and not as_lines:
-            say("")
+                text.show(chunk)
+        text.end_line()

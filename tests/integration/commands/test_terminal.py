@@ -14,10 +14,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from agentpool_core.cli.root import root
+from agentpool_core.commands.logs import JobLog
 from agentpool_core.errors import AgentPoolError, UnknownJobError
 from agentpool_core.jobs import JobRequest, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, acl, connect
-from agentpool_core.queue.completions import Failed
+from agentpool_core.queue.completions import Failed, Succeeded
 from agentpool_core.queue.connection.client import check_server
 
 CLOSED = PoolSettings(routes=(Route(name="r", kinds=("known",)),), refuse_unlisted_kinds=True)
@@ -403,6 +404,42 @@ async def test_logs_report_the_missing_part(agentpool, consumer):
     assert "attempt 1 failed: no good" in result.stdout
     assert "no log of w1: no kubeconfig" in result.stderr
     assert result.return_value == 5
+
+
+@pytest.mark.parametrize("options", [(), ("-f",)])
+async def test_logs_print_the_output_of_a_job(agentpool, consumer, options):
+    """Without a cluster the output comes alone, as `stream` prints it; the exit code says that logs are missing."""
+    job = (await agentpool("submit", "greet", "-o", "name")).output.strip()
+    lease = await consumer.take_one()
+    await consumer.emit(lease, 1, ['"Hel"', '"lo\\u001b"'])
+    printing = asyncio.create_task(agentpool("logs", job, *options)) if options else None
+    await consumer.emit(lease, 3, ['{"n": 1}', '"end"'])
+    await consumer.settle([Succeeded(job_id=lease.job_id, token=lease.token)])
+    result = await (printing or agentpool("logs", job))
+    assert result.stdout == 'Hello\\u001b\n{"n": 1}\nend\n' == (await agentpool("stream", job)).stdout
+    assert "no log of w1: no kubeconfig" in result.stderr
+    assert result.return_value == 5
+
+
+async def test_output_stands_between_the_log_lines_that_come(redis, pool: PoolRef, consumer, capsys):
+    """A log line begins a line of its own, also while a text of the output has not ended; nothing is printed twice."""
+    pods = {"w1": "job {job} begun"}
+
+    class Pods:
+        async def text(self, path: str, *, container: str) -> str:
+            assert container == "worker"
+            return pods[path.split("/")[-2]].format(job=receipt.job_id)
+
+    receipt = await Producer(redis, pool).submit(JobRequest(kind="greet"))
+    lease = await consumer.take_one()
+    log = JobLog(Pods(), redis, pool)
+    for number, line in enumerate(("", "\njob {job} goes on"), start=1):
+        pods["w1"] += line
+        await consumer.emit(lease, number, [f'"chunk {number}"'])
+        await log.print_new(await Inspector(redis).job(pool, receipt.job_id))
+    log.end()
+    job = receipt.job_id
+    assert capsys.readouterr().out == f"job {job} begun\nchunk 1\njob {job} goes on\nchunk 2\n"
 
 
 async def test_logs_of_a_worker_that_is_no_pod_say_so(agentpool, consumer, server_kubeconfig: Path):
