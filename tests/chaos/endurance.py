@@ -22,10 +22,10 @@ import redis.exceptions
 if TYPE_CHECKING:
     from tests.chaos.ground import Ground
 
-EVERY_SECONDS = 10.0
+EVERY_SECONDS = 10.0  # between two samples
 GROWN_SECONDS = 240.0  # of a process; with the faults of `make endurance`, processes live for half an hour
-GROWTH_MAX = 1.1  # last quarter over first; files and keys may also differ by FEW
-FEW = 10
+GROWTH_MAX = 1.1  # last quarter over first; files and keys may also differ by a few
+FEW = 10  # files or keys
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Sample:
 
 
 class Endurance:
-    """Samples all processes of a ground."""
+    """Sampling of all processes of a ground, and of its keys."""
 
     def __init__(self, ground: Ground) -> None:
         self._ground = ground
@@ -95,7 +95,7 @@ def quarters(samples: Sequence[Sample]) -> dict[tuple[str, str], tuple[float, fl
 
 
 def growths(samples: Sequence[Sample]) -> list[str]:
-    """Return what has grown."""
+    """Return a sentence for each quantity that has grown."""
     return [
         f"{role}: {before:.1f} {quantity} in the first quarter, {after:.1f} in the last"
         for (role, quantity), (before, after) in quarters(samples).items()

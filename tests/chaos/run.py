@@ -38,7 +38,7 @@ from tests.specification.trace import Submitted, refusals
 _log = logging.getLogger("chaos")
 
 REST_WITHIN_SECONDS = 240.0  # after the last fault, for all jobs to end
-SOON_SECONDS = 600  # of endurance: ended jobs leave Redis, so the number of keys can be flat
+ENDURANCE_RETENTION_SECONDS = 600  # ended jobs leave Redis, so the number of keys can be flat
 WARM = 3  # workers, the maximum of all specs: after repeated bursts the operator keeps them for a while
 SMALL_WITHIN_SECONDS = 45.0  # after the last job, until the end of the last worker
 
@@ -74,7 +74,7 @@ async def run(seconds: float, seed: int, *, keep: Path | None = None, every_s: f
     """
     with contextlib.ExitStack() as stack:
         directory = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="ap-chaos-")))
-        ground = Ground(directory, {} if every_s is None else {"retention": SOON_SECONDS})
+        ground = Ground(directory, {} if every_s is None else {"retention": ENDURANCE_RETENTION_SECONDS})
         try:
             await ground.start()
             outcome = await _live(ground, seconds, seed, PAUSE_SECONDS if every_s is None else (every_s, every_s))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from agentpool_core.errors import QueueError
 from agentpool_core.jobs import WorkerId
 from agentpool_core.queue import Inspector, connect
-from agentpool_operator.pools.views import PodView
+from agentpool_operator.pools.views import GOING_COST, PodView
 from agentpool_operator.queue.reader import backlog_of
 from agentpool_operator.scale_loop.scale_in import ScaleIn
 from agentpool_operator.scaling.decide import decide, record_outcome
@@ -133,11 +133,10 @@ class Autoscaler:
             self._story.add("operator", f"from {before} to {reached} workers: {decision.reason}")
 
     def _pods(self) -> list[PodView]:
-        costs = {True: -2_000_000_000, False: 0}
         return [
             PodView(
                 name=name, uid=name, node="n", created_at=at, ready=True, startup_s=0.0, terminating=False, ended=False,
-                trouble="", trouble_message="", deletion_cost=costs[name in self._going],
+                trouble="", trouble_message="", deletion_cost=GOING_COST if name in self._going else 0,
             )
             for name, at in self._fleet.pods.items()
         ]  # fmt: skip

@@ -228,7 +228,7 @@ class Server:
         if name == b"EVALSHA":
             return command if command[1] in self._known else [name, _UNKNOWN, *command[2:]]
         if name == b"EVAL":
-            sha = hashlib.sha1(command[1], usedforsecurity=False).hexdigest().encode()
+            sha = _digest(command[1])
             self._known.add(sha)
             if sha in self._loaded:
                 return [b"EVALSHA", sha, *command[2:]]
@@ -270,13 +270,14 @@ class Server:
         self._names = self._names or {script.sha.encode(): script.name for script in scripts.ALL}
         name = command[0].decode()
         if name in {"EVALSHA", "EVAL"}:
-            sha = (
-                command[1]
-                if name == "EVALSHA"
-                else hashlib.sha1(command[1], usedforsecurity=False).hexdigest().encode()
-            )
+            sha = command[1] if name == "EVALSHA" else _digest(command[1])
             return " ".join([self._names.get(sha, "script"), *map(_short, command[4:])])
         return " ".join([name, *map(_short, command[1:])])
+
+
+def _digest(script: bytes) -> bytes:
+    """Return the digest by which a server knows a script."""
+    return hashlib.sha1(script, usedforsecurity=False).hexdigest().encode()
 
 
 def _short(argument: bytes) -> str:

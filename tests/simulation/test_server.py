@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
+from redis.exceptions import NoScriptError
 
 from agentpool_core.queue import connect
 from agentpool_core.queue.connection.client import call
@@ -87,15 +89,20 @@ def test_blocked_reads_are_served_in_the_order_of_their_begin(run):
 
 def test_a_crash_forgets_scripts_and_may_go_back(run, server):
     """Keys of an earlier moment come back with their expiry, and no script is known."""
+    script = "return redis.call('GET', 'key')"
+    digest = hashlib.sha1(script.encode(), usedforsecurity=False).hexdigest()
 
     async def program(loop, client):
-        digest = (await call(client, "EVAL", "return redis.call('GET', 'key')", 0), "")
         await call(client, "SET", "key", "old", "PX", 60_000)
+        await call(client, "EVAL", script, 0)
+        assert await call(client, "EVALSHA", digest, 0) == "old"
         await call(client, "XADD", "stream", "1-1", "a", "b")
         kept = server.keys()
         await asyncio.sleep(1.0)
         await call(client, "SET", "key", "new")
         server.crash(kept)
-        return digest, await call(client, "GET", "key"), await call(client, "PTTL", "key")
+        with pytest.raises(NoScriptError):
+            await call(client, "EVALSHA", digest, 0)
+        return await call(client, "GET", "key"), await call(client, "PTTL", "key")
 
-    assert run(program) == ((None, ""), "old", 59_000)
+    assert run(program) == ("old", 59_000)
