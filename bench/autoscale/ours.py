@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 QUARTER_SECONDS = 900.0
 QUARTERS_A_DAY = 96
-DAYS_AGO = (1, 2, 3, 7, 14)
+DAYS_AGO = (1, 2, 3, 7, 14)  # as in agentpool_core.queue.history, which the page in a browser does not have
 
 
 @dataclass(slots=True)

@@ -89,7 +89,6 @@ LAYOUTS: dict[str, Callable[[Any, str, str], None]] = {
 def bytes_of(url: str, write: Callable[[Any, str, str], None], jobs: int) -> float:
     """Return the bytes of memory for each of so many jobs."""
     with redis.Redis.from_url(url) as client:
-        client.config_set("hash-max-ziplist-value", 1024)
         before = client.info("memory")["used_memory"]
         for first in range(0, jobs, SLICE):
             pipeline = client.pipeline(transaction=False)

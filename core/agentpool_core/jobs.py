@@ -167,9 +167,7 @@ class JobRequest:
     on_conflict: OnConflict = OnConflict.REFUSE  # with a job that has the idempotency key
     limit_key: str | None = None  # limits by key apply to all jobs with the same text together
     tenant: str | None = None  # on whose behalf the job runs: limits by tenant apply to all jobs of the tenant together
-    tokens: int | None = (
-        None  # of models, that the job is expected to use: rates of tokens count them; None: the route's
-    )
+    tokens: int | None = None  # of models, expected to be used, which rates of tokens count; None: the route's
     after: tuple[JobId, ...] = ()  # jobs that must end first
     after_condition: AfterCondition = AfterCondition.SUCCEEDED  # of `after`
     delay_ms: int = 0  # not before this long from now

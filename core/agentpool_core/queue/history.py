@@ -32,7 +32,7 @@ POINTS = 120  # kept by the script
 APART_MS = 30_000  # at least, between two points
 QUARTER_MS = 900_000  # the times of the quarters, as in the script
 DAY_MS = 86_400_000
-DAYS_AGO = (1, 2, 3, 7, 14)  # whose loads are read
+DAYS_AGO = (1, 2, 3, 7, 14)  # days with loads that are read
 
 
 class PoolHistory:

@@ -158,8 +158,8 @@ class PoolSettings:
         """Return the `conf` hash: a field for each setting, plus fields that scripts look up.
 
         These are `route:<kind>`, `limit:<route>`, `cost:<route>` (slots, GPU memory in MiB), `tokens:<route>`,
-        `weight:<sha1>`, and
-        `schema:<kind>` with the digest of the schema of payloads. A setting of None is the empty string.
+        `weight:<sha1>`, and `schema:<kind>` with the digest of the schema of payloads. A setting of None is the empty
+        string.
         """
         mapping = {name: _encoded(value) for name, value in _plain(self).items()}
         mapping |= {f"route:{kind}": route.name for route in self.routes for kind in route.kinds}

@@ -24,9 +24,7 @@ class RouteSnapshot:
     slots: int = 1  # of a worker, for each job
     gpu_memory_mib: int = 0  # of a worker, for each job
     paused_ms: int = 0  # time until jobs start again after a handler's overload; 0: not paused
-    startable: int | None = (
-        None  # ready jobs that limits of keys, tenants and kinds let start; None: all, or not surveyed
-    )
+    startable: int | None = None  # ready jobs that limits of keys, tenants and kinds let start; None: not surveyed
 
     @property
     def backlog(self) -> int:

@@ -1,9 +1,9 @@
 """Ready jobs that the limits of keys, tenants and kinds let start, from a sample of the queue.
 
-The counters of a queue cannot tell a job of a full key from any other before a claim has reached the job. So the
-operator's demand would count it, and add a worker for work that no limit lets start. `scripts/survey.lua` counts the
-jobs of a bounded sample by their limits, and `startable` shares the room of the limits among them. `inspector` adds the
-numbers to a snapshot; `load` uses them.
+Before a claim has reached a job, the counters of a queue do not show that its key is full. The operator's demand would
+count the job, and add a worker for work that no limit lets start. `scripts/survey.lua` counts the jobs of a bounded
+sample by their limits, and `startable` shares the room of the limits among them. `inspector` adds the numbers to a
+snapshot; `load` uses them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ SOON_MS = 5_000  # starts that a rate allows within this time count; the default
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Share:
-    """Ready jobs of a route whose starts take the same from the same limits."""
+    """Ready jobs of a route that take the same from the same limits when they start."""
 
     route: str
     needs: Mapping[str, int]  # by bucket of a limit: 1, or tokens
@@ -38,7 +38,7 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Room:
-    """What a bucket of a limit has left."""
+    """Starts or tokens that a bucket of a limit has left."""
 
     left: int  # starts or tokens
     interval_ms: float = math.inf  # between two more of them; inf: when a job ends

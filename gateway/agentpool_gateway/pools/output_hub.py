@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
 
 GATHER_SECONDS = 0.01  # in which jobs gather for the next read; it delays a chunk by as much
-GATHER_SECONDS_A_JOB = (
-    0.0002  # in addition: a delivery costs more than its chunks, so busy jobs' come two or three at once
-)
+# In addition, for each followed job: a delivery costs more than its chunks, so busy jobs' come two or three at once.
+GATHER_SECONDS_A_JOB = 0.0002
 LONGEST_GATHER_SECONDS = 0.05
 JOBS_AT_ONCE = 250  # in one read
 SHARE = 16  # entries of a job in a read; a reader of a job with more takes pages by itself

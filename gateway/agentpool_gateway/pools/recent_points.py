@@ -1,7 +1,7 @@
 """The newest readings of a pool as points of its history, for the estimate of a wait.
 
 The operator's points are half a minute apart: right after a burst of short jobs they say nothing of the long jobs that
-took the slots. A gateway whose console is open reads the queue every second, and so knows it within seconds.
+took the slots. A gateway with an open console reads the queue every second, and so knows of them within seconds.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _point_of(snapshot: QueueSnapshot) -> HistoryPoint:
         at_ms=snapshot.taken_at_ms,
         queued=snapshot.queued,
         running=snapshot.running,
-        slots=sum(worker.slots for worker in snapshot.live_workers),
+        slots=snapshot.slots,
         started=snapshot.started_total,
         finished=snapshot.finished_total,
         failed=0,  # a snapshot has no total of failures, and no estimate needs it

@@ -29,7 +29,7 @@ class Demand:
     ready: int  # jobs that wait
     slots: int  # slots that running and waiting jobs should have together
     reacting: int  # workers that bring so many slots
-    workers: int  # workers in all: those, or more that are kept warm
+    workers: int  # workers in all: those, or more that are foreseen or kept warm
     foreseen: int = 0  # of these workers, all that the forecast asks for, if more than the present jobs do
     warm: int = 0  # of these workers, those kept warm for an expected burst
     warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 PRICE = 3.0  # idle slot time, in target waits, that is worth a wait that is e times as long
 MARGIN = 0.5  # of the target wait that the mean may use up
 LATE_JOBS = 1.0  # jobs: a worker is not needed for less than a whole late job
-UNSURE_HOLD_SECONDS = 300.0  # beyond break-even, while too little is known: the HPA's default window
+UNSURE_HOLD_SECONDS = 300.0  # while too few gaps are known: the HPA's default window
 SURE_AFTER = 3  # gaps
 SAMPLES = 20  # gaps and bursts that are remembered for each level
 SLACK = 1.2  # times a past gap: the next may be longer

@@ -1,4 +1,4 @@
-"""The minimum by experience: the workers for the load that a pool has had at the same time of past days. Pure.
+"""The learned minimum: the workers for the load that a pool has had at the same time of past days. Pure.
 
 The lowest load of the same weekday in the last two weeks counts; until both are known, the lowest of the last three
 days. So a single busy or idle day changes little, and a pattern only raises the minimum. `agentpool_operator.queue`

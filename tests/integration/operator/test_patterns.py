@@ -1,4 +1,4 @@
-"""A minimum by experience, on the API: the load of past days in Redis outlives the operator."""
+"""A learned minimum, on the API: the load of past days in Redis outlives the operator."""
 
 from __future__ import annotations
 

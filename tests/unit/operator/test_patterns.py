@@ -1,4 +1,4 @@
-"""The minimum by experience: the load at the same time of past days raises the floor, and never lowers it."""
+"""The learned minimum: the load at the same time of past days raises the floor, and never lowers it."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ async def test_pools_with_the_same_url_name_their_own_secrets():
 
 
 async def test_loads_of_past_days_that_cannot_be_read_raise_no_minimum(monkeypatch):
-    """A minimum by experience ends with the experience: an old load would keep workers for ever."""
+    """A learned minimum ends when the queue cannot be read: an old load would keep workers for ever."""
     pools = Pools()
     pools.see_pool(
         {"metadata": {"name": "p", "namespace": "ns", "uid": "u"}, "spec": {"handler": {"command": {"argv": ["true"]}}}}

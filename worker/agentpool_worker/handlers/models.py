@@ -26,7 +26,7 @@ from agentpool_worker.exceptions import Permanent
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
-MOST_DIFFERENCES = 1_000  # of a payload whose first one is named: pydantic lists all, some KiB each
+MOST_DIFFERENCES = 1_000  # of a payload, beyond which none is named: pydantic lists all, some KiB each
 _PATH_CHARS = 300
 
 
@@ -49,7 +49,7 @@ class Models:
     def schema_of(self, kind: str) -> JobSchema | None:
         """Return the schemas of a kind with these models; None without models.
 
-        Raises HandlerError for a model whose schema a queue does not accept.
+        Raises HandlerError for a model with a schema that a queue does not accept.
         """
         if self.payload is None and self.result is None:
             return None

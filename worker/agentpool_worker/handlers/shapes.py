@@ -4,8 +4,7 @@ An async function (also a method, a partial, or an object with an async `__call_
 different callable runs in a thread; if the callable returns an awaitable, like an undecorated wrapper of an async
 function, the awaitable is awaited in the event loop within the same attempt, and a generator of either sort is read to
 the end. A payload that is annotated with a pydantic model arrives as an instance. An unusable callable is refused at
-registration. `agentpool_worker.handlers.app` registers the result of
-`run_job_of`.
+registration. `agentpool_worker.handlers.app` registers the result of `run_job_of`.
 """
 
 from __future__ import annotations
