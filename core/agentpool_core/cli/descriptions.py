@@ -1,4 +1,7 @@
-"""`agentpool describe`: everything about a job or a pool as text for people. Pure."""
+"""`agentpool describe`: everything about a job or a pool as text for people. Pure.
+
+`resource_descriptions` has workers and schedules.
+"""
 
 from __future__ import annotations
 
@@ -32,13 +35,13 @@ def describe_job(
     """Return a job: its fields, values, history, steps and webhooks."""
     now_ms = queue.taken_at_ms
     parts = [
-        _fields(_job_fields(job, pool, queue)),
-        *(_value(name, value) for name, value in _values(job) if value is not None),
-        *([_block("Error", job.error)] if job.error else []),
-        *(_block(name, f"cannot be read: {render_value(raw)}") for name, raw in job.undecodable.items()),
-        _block("History", history_table(job)),
-        *([_block("Steps", steps_table(job))] if job.steps else []),
-        *([_block("Webhooks", webhooks_table(webhooks, deliveries, now_ms))] if webhooks else []),
+        fields_text(_job_fields(job, pool, queue)),
+        *(value_text(name, value) for name, value in _values(job) if value is not None),
+        *([block("Error", job.error)] if job.error else []),
+        *(block(name, f"cannot be read: {render_value(raw)}") for name, raw in job.undecodable.items()),
+        block("History", history_table(job)),
+        *([block("Steps", steps_table(job))] if job.steps else []),
+        *([block("Webhooks", webhooks_table(webhooks, deliveries, now_ms))] if webhooks else []),
     ]
     return "\n".join(parts)
 
@@ -61,11 +64,11 @@ def _job_fields(job: Job, pool: PoolRef, queue: QueueSnapshot) -> dict[str, obje
         "Pending": pending_reason(job, queue),
         "Waits for": ", ".join(job.after),
         "Key": job.idempotency_key,
-        "Submitted": _moment(job.submitted_at_ms, now_ms),
-        "Started": _moment(job.claimed_at_ms, now_ms),
-        "Ended": _moment(job.finished_at_ms, now_ms),
-        "Due": _moment(job.due_at_ms, now_ms),
-        "Expires": _moment(job.expires_at_ms, now_ms),
+        "Submitted": moment(job.submitted_at_ms, now_ms),
+        "Started": moment(job.claimed_at_ms, now_ms),
+        "Ended": moment(job.finished_at_ms, now_ms),
+        "Due": moment(job.due_at_ms, now_ms),
+        "Expires": moment(job.expires_at_ms, now_ms),
         "Usage": usage_text(job),
         "Timeout": format_duration(job.timeout_ms),
         "Worker losses": job.losses or None,
@@ -93,15 +96,15 @@ def describe_pool(
     """Return a pool: its queue, limits, workers, settings, conditions, errors and latest events."""
     errors = Counter(first_line(job.error) or job.reason or "no reason given" for job in dead)
     parts = [
-        _fields({"Pool": reading.pool, **_scaling(reading.resource)}),
-        _block("Queue", headline(queue)),
-        _block("Routes", routes_table(queue)),
-        *([_block("Limits", limits_table(queue))] if queue.limits else []),
-        _block("Workers", workers_table(queue)),
-        _block("Settings", _fields(_settings(settings))),
-        *([_block("Conditions", found)] if (found := _conditions(reading.resource)) else []),
-        *([_block("Errors of the oldest dead letters", _errors(errors))] if errors else []),
-        _block("Latest events", _events(events, queue.taken_at_ms)),
+        fields_text({"Pool": reading.pool, **_scaling(reading.resource)}),
+        block("Queue", headline(queue)),
+        block("Routes", routes_table(queue)),
+        *([block("Limits", limits_table(queue))] if queue.limits else []),
+        block("Workers", workers_table(queue)),
+        block("Settings", fields_text(_settings(settings))),
+        *([block("Conditions", found)] if (found := _conditions(reading.resource)) else []),
+        *([block("Errors of the oldest dead letters", _errors(errors))] if errors else []),
+        block("Latest events", events_table(events, queue.taken_at_ms)),
     ]
     return "\n".join(parts)
 
@@ -111,27 +114,30 @@ def _values(job: Job) -> Iterable[tuple[str, Json]]:
     yield "Result", job.result
 
 
-def _fields(fields: Mapping[str, object]) -> str:
+def fields_text(fields: Mapping[str, object]) -> str:
     """Return lines of name and value, without the empty ones."""
     shown = {name: value for name, value in fields.items() if value not in {None, ""}}
     width = max(map(len, shown)) + 1
     return "\n".join(f"{f'{name}:'.ljust(width)}  {one_line(str(value))}" for name, value in shown.items())
 
 
-def _value(name: str, value: Json) -> str:
+def value_text(name: str, value: Json) -> str:
+    """Return a value as JSON below its name, cut where it is long."""
     text = as_json(value)
     left_out = len(text) - LONGEST_VALUE
     if left_out > 0:
         text = f"{text[:LONGEST_VALUE]}\n… {left_out} more characters; `agentpool get JOB -o json` has all"
-    return _block(name, text)
+    return block(name, text)
 
 
-def _block(name: str, text: str) -> str:
+def block(name: str, text: str) -> str:
+    """Return a text, indented below its name."""
     lines = "\n".join(f"{INDENT}{line}".rstrip() for line in text.splitlines())
     return f"{name}:\n{lines}"
 
 
-def _moment(at_ms: int | None, now_ms: int) -> str | None:
+def moment(at_ms: int | None, now_ms: int) -> str | None:
+    """Return a time with its distance from now; None for None."""
     if at_ms is None:
         return None
     at = datetime.fromtimestamp(at_ms / 1000, tz=UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
@@ -175,7 +181,8 @@ def _errors(errors: Counter[str]) -> str:
     return table(("jobs", "error"), [(count, error) for error, count in errors.most_common()])
 
 
-def _events(events: Iterable[JobEvent], now_ms: int) -> str:
+def events_table(events: Iterable[JobEvent], now_ms: int) -> str:
+    """Return the table of events, with the age of each."""
     rows = [
         (format_duration(now_ms - event.at_ms), event.type, event.job_id, event.kind, first_line(event.detail))
         for event in events

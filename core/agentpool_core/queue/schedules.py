@@ -38,6 +38,14 @@ _UNUSABLE = (ArithmeticError, TypeError, ValueError, RecursionError)  # of a def
 RETRY = frozenset({"full", "retired", "unknown_pool"})  # refusals after which the due time stays due
 
 
+class UnknownScheduleError(InvalidJobError):
+    """The pool has no schedule of that name."""
+
+    def __init__(self, name: str) -> None:
+        problem, remedy = "no such schedule in the pool", "list the schedules for their names"
+        super().__init__(field="name", value=name, problem=problem, remedy=remedy)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ScheduleState:
     """A schedule, and its runs. Times are milliseconds of the Redis clock."""
@@ -64,6 +72,13 @@ class Schedules:
         _, states = await self._read()
         return sorted(states.values(), key=lambda state: state.schedule.name)
 
+    async def read(self, name: str) -> ScheduleState:
+        """Return a schedule. Raises UnknownScheduleError or UnknownPoolError."""
+        _, states = await self._read()
+        if name not in states:
+            raise UnknownScheduleError(name)
+        return states[name]
+
     async def put(self, schedule: Schedule) -> None:
         """Create or replace a dynamic schedule.
 
@@ -81,11 +96,11 @@ class Schedules:
         self._check(reply, schedule.name)
 
     async def delete(self, name: str) -> None:
-        """Delete a dynamic schedule; its jobs stay. Raises InvalidJobError for an unknown or a declared name."""
+        """Delete a dynamic schedule; its jobs stay. Raises UnknownScheduleError, or InvalidJobError if declared."""
         self._check(await scripts.SCHEDULE.run(self._redis, self._conf, ("delete", name)), name)
 
     async def pause(self, name: str, *, paused: bool) -> None:
-        """Pause or resume a schedule at run time. Due times during the pause are skipped. Raises InvalidJobError."""
+        """Pause or resume a schedule at run time. Due times meanwhile are skipped. Raises UnknownScheduleError."""
         now_ms, states = await self._read()
         state = states.get(name)
         due = None if state is None or state.schedule.suspended else state.schedule.next_after(now_ms)
@@ -151,12 +166,13 @@ class Schedules:
 
     def _check(self, reply: Any, name: str) -> None:
         problems = {
-            "unknown": ("no such schedule in the pool", "list the schedules for their names"),
             "declared": ("the AgentPool declares the schedule", "change spec.schedules of the AgentPool"),
             "too_many": (f"the pool has {MOST_DYNAMIC} schedules", "delete schedules that are no longer needed"),
         }
         if reply == ["unknown_pool"]:
             raise UnknownPoolError(str(self._pool))
+        if reply[0] == "unknown":
+            raise UnknownScheduleError(name)
         if reply[0] in problems:
             problem, remedy = problems[reply[0]]
             raise InvalidJobError(field="name", value=name, problem=problem, remedy=remedy)

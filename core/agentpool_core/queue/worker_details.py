@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentpool_core.errors import QueueError
 from agentpool_core.jobs import FAILURES
 from agentpool_core.queue.codec.records import fields_of
 from agentpool_core.queue.connection.client import ask
@@ -21,6 +22,16 @@ if TYPE_CHECKING:
 
 ANY_KIND = "*"
 EVENTS_READ = 200  # entries of the event stream, in which failures are looked for
+
+
+class UnknownWorkerError(QueueError):
+    """The pool has no worker of that name: the name is wrong, or the worker has ended."""
+
+    def __init__(self, pool: str, name: str) -> None:
+        self.pool, self.name = pool, name
+        super().__init__(
+            f"worker {name!r} is not registered in pool {pool!r}", remedy="list the workers for their names"
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +66,15 @@ async def read_workers(redis: RedisClient, pool: PoolRef) -> tuple[QueueSnapshot
         for worker in snapshot.workers
     )
     return snapshot, details
+
+
+async def read_worker(redis: RedisClient, pool: PoolRef, name: str) -> tuple[QueueSnapshot, WorkerDetail]:
+    """Return the queue and a worker. Raises UnknownWorkerError, and the errors of `read_workers`."""
+    snapshot, details = await read_workers(redis, pool)
+    for detail in details:
+        if detail.worker.name == name:
+            return snapshot, detail
+    raise UnknownWorkerError(str(pool), name)
 
 
 def _latest_failures(newest_first: Sequence[JobEvent]) -> dict[str, JobEvent]:

@@ -75,6 +75,8 @@ LOST = "\udcff"  # a byte that is not UTF-8, as Python passes it on
         ("schedules", "pause", LOST),
         ("limits", "set", LOST, "--key", LOST, "--max-running", "1"),
         ("describe", "job", LOST),
+        ("describe", "worker", LOST),
+        ("describe", "schedule", LOST),
     ],
 )
 async def test_text_that_cannot_be_encoded_is_an_error_and_no_traceback(cli, args):
@@ -275,6 +277,37 @@ async def test_a_pool_is_described(cli, redis, pool: PoolRef, consumer):
     for expected in ("Routes:", "fast", "Workers:", "Settings:", "Attempts:", "Latest events:", "queued", "first"):
         assert expected in shown
     assert "name the pool once" in str((await cli("describe", "pool", "a/b", "--pool", "a/b")).exception)
+
+
+async def test_a_worker_is_described(cli, redis, pool: PoolRef, consumer):
+    """The description has lease, slots, the jobs that run there, the latest failure and the worker's events."""
+    for job_id in ("failing", "running"):
+        await Producer(redis, pool).submit(JobRequest(kind="greet", job_id=job_id, max_attempts=1))
+    await consumer.serve_one(error="no good\nTraceback")
+    await consumer.take_one()
+    shown = printed(await cli("describe", "worker", "w1"))
+    assert re.search(r"State: +live\n", shown)
+    assert re.search(r"Kinds: +any\nJobs: +1 running, 10 slots", shown)
+    assert re.search(r"Last failure: +job failing: no good\n", shown)
+    assert re.search(r"Running jobs:\n +JOB .*\n +running +greet +1 ", shown)
+    assert re.search(r"Latest events:\n +AGE .*\n +\S+ +started +running ", shown)
+    error = str((await cli("describe", "worker", "w2")).exception)
+    assert error == f"worker 'w2' is not registered in pool '{pool}'; list the workers for their names"
+
+
+async def test_a_schedule_is_described(cli):
+    """The description has the due times that come next, in order; a paused schedule has none."""
+    await cli("schedules", "create", "report", "summarize", '{"of": "yesterday"}', "--every", "90s")
+    shown = printed(await cli("describe", "schedule", "report"))
+    for expected in (r"Due: +every 1m30s\n", r"State: +active\n", r"Kind: +summarize\n", r'Payload:\n +\{\n +"of"'):
+        assert re.search(expected, shown), shown
+    due = re.findall(r"^  (\S+Z) \(in ", shown, flags=re.MULTILINE)
+    assert (len(due), sorted(set(due))) == (5, due)
+    await cli("schedules", "pause", "report")
+    assert re.search(
+        r"State: +paused\n(.|\n)*Next due times:\n  none", printed(await cli("describe", "schedule", "report"))
+    )
+    assert "name: 'stranger': no such schedule" in str((await cli("describe", "schedule", "stranger")).exception)
 
 
 async def test_pools_of_a_cluster_come_with_their_workers(cli, declared_pool, pool: PoolRef, server_kubeconfig: Path):
