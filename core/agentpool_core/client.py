@@ -217,7 +217,7 @@ class Client:
     async def redeliver(self, job_id: JobId | str, *, webhook: str = OF_SUBMIT) -> int:
         """Send the messages of a job's webhook that were given up again; return their number.
 
-        Raises UnknownJobError, or InvalidJobError for an unknown webhook, or one without such a message.
+        Raises UnknownJobError, UnknownWebhookError, or InvalidJobError for a webhook without such a message.
         """
         return await self._webhooks.redeliver(JobId(job_id), webhook)
 

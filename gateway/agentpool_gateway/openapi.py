@@ -128,12 +128,17 @@ FIND_JOBS = _read(schemas.FOUND, "A page of jobs, without payload, result, progr
 COUNT_JOBS = _read(schemas.COUNTED, "The number of jobs.")
 CHANGE_JOBS: Responses = {**_BODY, **_read(schemas.APPLIED, "The number of changed jobs; a cursor if more are left.")}
 READ_WEBHOOKS = _read(schemas.WEBHOOKS, "Webhooks of the job, and the latest try of each message.")
+_NO_WEBHOOK: Responses = {404: _problem("No such pool, job or webhook.")}
 PUT_WEBHOOK: Responses = {**_BODY, **_read(schemas.WEBHOOK, "Stored.")}
-DELETED_WEBHOOK = _read(schemas.record(name=schemas.TEXT, outcome=schemas.TEXT), "Deleted.")
-REDELIVER: Responses = {**_COMMON, 200: _json(schemas.REDELIVERED, "Messages that are sent again.")}
+DELETED_WEBHOOK = _read(schemas.record(name=schemas.TEXT, outcome=schemas.TEXT), "Deleted.") | _NO_WEBHOOK
+REDELIVER: Responses = {**_COMMON, **_NO_WEBHOOK, 200: _json(schemas.REDELIVERED, "Messages that are sent again.")}
 READ_SECRETS = _read(schemas.WEBHOOK_SECRETS, "Secrets that verify the webhooks of the pool.")
 READ_SCHEDULES = _read(schedule_schemas.SCHEDULES, "Schedules, with their next and last runs.")
-CHANGE_SCHEDULE: Responses = {**_BODY, **_read(schedule_schemas.SCHEDULE_CHANGED, "Done.")}
+CHANGE_SCHEDULE: Responses = {
+    **_BODY,
+    **_read(schedule_schemas.SCHEDULE_CHANGED, "Done."),
+    404: _problem("No such pool or schedule."),
+}
 READ_HISTORY = _read(schemas.HISTORY, "What happened to the job.")
 READ_KINDS = _read(schemas.KINDS, "The kinds that the routes list.")
 READ_USAGE = _read(usage_schemas.USAGE_TOTALS, "Usage by the columns of the query, the highest cost first.")

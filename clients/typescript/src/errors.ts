@@ -57,6 +57,8 @@ export class ProblemError extends AgentPoolError {
 export class UnknownPoolError extends ProblemError {}
 export class RetiredPoolError extends ProblemError {}
 export class UnknownJobError extends ProblemError {}
+export class UnknownScheduleError extends ProblemError {}
+export class UnknownWebhookError extends ProblemError {}
 export class InvalidJobError extends ProblemError {}
 export class UnknownKindError extends InvalidJobError {}
 export class IdempotencyConflictError extends ProblemError {}
@@ -70,6 +72,8 @@ const BY_TYPE: Record<string, typeof ProblemError> = {
   "unknown-pool": UnknownPoolError,
   "retired-pool": RetiredPoolError,
   "unknown-job": UnknownJobError,
+  "unknown-schedule": UnknownScheduleError,
+  "unknown-webhook": UnknownWebhookError,
   "invalid-job": InvalidJobError,
   "too-deep": InvalidJobError,
   "too-large": InvalidJobError,

@@ -39,6 +39,14 @@ _NAME = re.compile(NAME_PATTERN)
 _MESSAGE = re.compile(r"(\S+) (\S+) (\S+) (\d{1,15})", re.ASCII)
 
 
+class UnknownWebhookError(InvalidJobError):
+    """The job has no webhook of that name."""
+
+    def __init__(self, name: str) -> None:
+        problem, remedy = "no such webhook of the job", "list the job's webhooks for their names"
+        super().__init__(field="name", value=name, problem=problem, remedy=remedy)
+
+
 class Change(StrEnum):
     """A change of a job that a webhook may ask for."""
 
@@ -125,13 +133,13 @@ class Webhooks:
             await results_of(self.put(job_id, webhook) for job_id, webhook in found[start : start + PUT_AT_ONCE])
 
     async def delete(self, job_id: JobId, name: str) -> None:
-        """Remove a webhook; messages that wait are dropped. Raises UnknownJobError or InvalidJobError."""
+        """Remove a webhook; messages that wait are dropped. Raises UnknownJobError or UnknownWebhookError."""
         self._check(await scripts.HOOK.run(self._redis, self._keys.conf, ("delete", job_id, name)), job_id, name)
 
     async def redeliver(self, job_id: JobId, name: str) -> int:
         """Send the messages of a webhook that were given up again; return their number. Their tries begin again.
 
-        Raises UnknownJobError, or InvalidJobError for an unknown webhook, or one without such a message.
+        Raises UnknownJobError, UnknownWebhookError, or InvalidJobError for a webhook without such a message.
         """
         reply = await scripts.HOOK.run(self._redis, self._keys.conf, ("redeliver", job_id, name))
         self._check(reply, job_id, name)
@@ -175,12 +183,10 @@ class Webhooks:
     def _check(self, reply: Any, job_id: JobId, name: str) -> None:
         if reply == ["unknown"]:
             raise UnknownJobError(str(self.pool), job_id)
-        problems = {
-            "absent": ("no such webhook of the job", "list the job's webhooks for their names"),
-            "too_many": (f"the job has {MOST_WEBHOOKS} webhooks", "delete a webhook first"),
-        }
-        if reply[0] in problems:
-            problem, remedy = problems[reply[0]]
+        if reply[0] == "absent":
+            raise UnknownWebhookError(name)
+        if reply[0] == "too_many":
+            problem, remedy = f"the job has {MOST_WEBHOOKS} webhooks", "delete a webhook first"
             raise InvalidJobError(field="name", value=name, problem=problem, remedy=remedy)
 
 

@@ -36,6 +36,8 @@ from agentpool_core.errors import (
     UnknownPoolError,
 )
 from agentpool_core.queue.formats import NewerFormatError
+from agentpool_core.queue.schedules import UnknownScheduleError
+from agentpool_core.queue.webhooks import UnknownWebhookError
 from agentpool_core.redis_address import AddressError, without_address
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.outages import Outage, outage_of
@@ -66,6 +68,8 @@ _STATUS: tuple[tuple[type[AgentPoolError], HTTPStatus, str], ...] = (
     (PayloadTooLargeError, HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too-large"),
     (PayloadTooDeepError, HTTPStatus.UNPROCESSABLE_ENTITY, "too-deep"),
     (SchemaMismatchError, HTTPStatus.UNPROCESSABLE_ENTITY, "schema-mismatch"),
+    (UnknownScheduleError, HTTPStatus.NOT_FOUND, "unknown-schedule"),
+    (UnknownWebhookError, HTTPStatus.NOT_FOUND, "unknown-webhook"),
     (UnknownKindError, HTTPStatus.UNPROCESSABLE_ENTITY, "unknown-kind"),
     (InvalidJobError, HTTPStatus.UNPROCESSABLE_ENTITY, "invalid-job"),
     (QueueFullError, HTTPStatus.TOO_MANY_REQUESTS, "queue-full"),

@@ -380,7 +380,12 @@ async def test_schedules_are_put_listed_paused_and_deleted(http):
     assert (await http.delete("/schedules/report")).json()["outcome"] == "deleted"
     refused = await http.put("/schedules/report", json={"kind": "greet", "cron": "nonsense"})
     assert (refused.status_code, refused.json()["field"]) == (422, "cron")
-    assert (await http.delete("/schedules/report")).status_code == 422
+    for unknown in (
+        await http.delete("/schedules/report"),
+        await http.put("/schedules/report/paused", json={"paused": True}),
+    ):
+        assert (unknown.status_code, unknown.json()["field"]) == (404, "name")
+        assert unknown.json()["type"] == "urn:agentpool:problem:unknown-schedule"
     for every in (90, "90s", "1.5m"):
         assert (await http.put("/schedules/probe", json={"kind": "greet", "every": every})).status_code == 200
         assert (await http.get("/schedules")).json()["schedules"][0]["every_ms"] == 90_000

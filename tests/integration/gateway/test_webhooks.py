@@ -86,6 +86,10 @@ async def test_a_receiver_that_wants_no_more_is_left_alone(base, receiver, consu
     assert (again.status_code, again.json()) == (200, {"name": "submit", "messages": 1})
     await deliveries_of(base, job_id, "delivered")
     assert (await base.post(f"/jobs/{job_id}/webhooks/submit/redeliver")).status_code == 422
+    for method, path in (("POST", "stranger/redeliver"), ("DELETE", "stranger")):
+        unknown = await base.request(method, f"/jobs/{job_id}/webhooks/{path}")
+        assert (unknown.status_code, unknown.json()["field"]) == (404, "name")
+        assert unknown.json()["type"] == "urn:agentpool:problem:unknown-webhook"
 
 
 async def test_two_gateways_share_the_messages(gateway_factory, delivering, receiver, base, consumer):

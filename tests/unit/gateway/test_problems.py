@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from agentpool_core.errors import (
 )
 from agentpool_core.kube.errors import ClusterRefusalError, refusal
 from agentpool_core.redis_address import AddressError, missing_secret
+from agentpool_gateway.http import problems
 from agentpool_gateway.http.problems import problem_of
 
 SECRET = "QXZ"  # stands for an address or a server's own words
@@ -83,3 +86,13 @@ def test_an_error_without_a_status_is_a_failure_of_the_gateway():
     """The text of such an error stays in the log."""
     status, body, _ = problem_of(AgentPoolError(SECRET))
     assert (status, body["detail"]) == (500, "the gateway failed")
+
+
+def test_the_typescript_client_has_an_error_for_each_unknown_name():
+    """A 404 of a pool, job, schedule or webhook is an error class of its own in both clients."""
+    text = (Path(__file__).parents[3] / "clients/typescript/src/errors.ts").read_text(encoding="utf-8")
+    unknown = {name: kind.__name__ for kind, status, name in problems._STATUS if status is HTTPStatus.NOT_FOUND}
+    assert {"unknown-pool", "unknown-schedule", "unknown-webhook"} <= unknown.keys()
+    for name, kind in unknown.items():
+        assert f'"{name}": {kind},' in text
+        assert f"export class {kind} extends ProblemError" in text
