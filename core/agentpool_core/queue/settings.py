@@ -323,7 +323,7 @@ def _limit_of(plain: Mapping[str, Any]) -> Limit:
 
 def _rate_of(plain: Mapping[str, Any]) -> Rate:
     if plain.get("tokens", True) is not True:
-        raise ValueError("a rate counts tokens, or has no such field")
+        raise ValueError("the field tokens of a rate is true, or absent")
     numbers = {field: _number_of(plain[field]) for field in ("count", "period_ms", "burst")}
     return Rate(**numbers, unit=RateUnit.TOKENS if "tokens" in plain else RateUnit.STARTS)
 
