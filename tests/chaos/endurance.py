@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING
 import psutil
 import redis.exceptions
 
+from tests.chaos.ground import connected
+
 if TYPE_CHECKING:
     from tests.chaos.ground import Ground
 
@@ -57,7 +59,8 @@ class Endurance:
                         self._add(at, role, "MiB", process.memory_info().rss / 2**20)
                         self._add(at, role, "files", process.num_fds())
             with contextlib.suppress(redis.exceptions.RedisError, OSError, asyncio.TimeoutError):
-                self._add(at, "redis", "keys", await self._ground.direct.dbsize())
+                async with connected(self._ground.redis) as server:  # no connection that a restart leaves behind
+                    self._add(at, "redis", "keys", await server.dbsize())
 
     def _add(self, at: float, role: str, quantity: str, value: float) -> None:
         self.samples.append(Sample(at, role, quantity, value))
