@@ -16,10 +16,11 @@ from pathlib import Path
 import click
 
 from tests.fixtures.redis import RedisServer
+from tests.fixtures.tables import rewrite_table
 from tests.kills import matrix
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks.md"
-BEGIN, END = "<!-- table: make kills -->\n", "<!-- end of table -->"
+BEGIN = "<!-- table: make kills -->"
 HEAD = (
     "workers killed", "after a step", "during a step", "at random", "steps and moments", "stored steps that ran again",
     "jobs lost", "results or steps that differ",
@@ -50,8 +51,7 @@ def main(*, runs: int, names: tuple[str, ...], jobs: int, seed: int, forget: boo
     for finding in findings:
         click.echo(f"  {finding}")
     if write:
-        head, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-        PAGE.write_text(f"{head}{BEGIN}{text}{END}{rest.partition(END)[2]}", encoding="utf-8")
+        rewrite_table(PAGE, BEGIN, lambda _: text)
     sys.exit(1 if findings else 0)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import click
 
+from tests.fixtures.tables import rewrite_table
 from tests.mutants.catalogue import CATALOGUE, Mutant, of_name
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -21,7 +22,7 @@ PAGE = ROOT / "docs" / "mutants.md"
 SUITES = ("tests/integration/queue/test_basics.py", "tests/integration/queue")  # the quick suite first
 TESTS_FAILED = 1  # pytest's exit code
 LIMIT_SECONDS = 600
-BEGIN, END = "<!-- table: make mutants -->", "<!-- end of table -->"
+BEGIN = "<!-- table: make mutants -->"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,9 +76,7 @@ def main(*, names: tuple[str, ...], write: bool) -> None:
     survivors = sum(verdict.caught_by is None for verdict in verdicts)
     click.echo(f"{len(verdicts)} mutants, {len(verdicts) - survivors} caught, {survivors} survived")
     if write:
-        head, _, rest = PAGE.read_text().partition(BEGIN)
-        old, _, tail = rest.partition(END)
-        PAGE.write_text(f"{head}{BEGIN}\n{table(verdicts, old)}\n{END}{tail}")
+        rewrite_table(PAGE, BEGIN, lambda old: table(verdicts, old))
     sys.exit(1 if survivors else 0)
 
 

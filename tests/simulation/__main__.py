@@ -14,13 +14,14 @@ from pathlib import Path
 
 import click
 
+from tests.fixtures.tables import rewrite_table
 from tests.mutants.catalogue import CATALOGUE
 from tests.simulation.grounds import simulated_server
 from tests.simulation.hunt import Catch, findings_of, hunt
 from tests.simulation.schedule import simulate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
-BEGIN, END = "<!-- table: python -m tests.simulation --mutants --write -->", "<!-- end of table -->"
+BEGIN = "<!-- table: python -m tests.simulation --mutants --write -->"
 SLICE = 25  # schedules between two lines of progress
 MUTANT_SCHEDULES = 30
 
@@ -73,8 +74,7 @@ def _hunt_all(schedules: int, processes: int, *, write: bool) -> None:
         click.echo(f"{catch.mutant:40} {catch.seed or '-':>4} {catch.finding}")
     click.echo(_sum(catches, schedules))
     if write:
-        head, _, rest = PAGE.read_text().partition(BEGIN)
-        PAGE.write_text(f"{head}{BEGIN}\n{table(catches, schedules)}\n{END}{rest.partition(END)[2]}")
+        rewrite_table(PAGE, BEGIN, lambda _: table(catches, schedules))
 
 
 def _sum(catches: list[Catch], schedules: int) -> str:

@@ -76,35 +76,21 @@ def _words(context: dict[str, Any]) -> str:
 
 
 async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, facts: Facts) -> None:
+    """Run the system until it rests, judge it, and let all workers leave."""
     story, loop = outcome.story, network.loop
-    chance = random.Random(f"{seed}/load")
     redis = connect(URL)
     await Inspector(redis).configure(POOL, SETTINGS)
     scaler = Autoscaler(fleet, story, POOL, replicas=2)
     controlling = asyncio.create_task(scaler.control())
     client, operator = Machine(loop, "client"), Machine(loop, "operator")
     front = Front(Machine(loop, "gateway"), POOL)
-    load = Load(story, POOL, list(Mixture(chance, until=TROUBLE_SECONDS).plans()), front)
-    faults = Faults(
-        f"{seed}/faults",
-        fleet=fleet,
-        network=network,
-        server=network.server,
-        story=story,
-        until=TROUBLE_SECONDS,
-        forget=lambda: (load.forget(), facts.forget()),
-    )
+    load = Load(story, POOL, list(Mixture(random.Random(f"{seed}/load"), until=TROUBLE_SECONDS).plans()), front)
+    faults = _faults_of(seed, network, fleet, load, facts)
     if faults.calm:
         scaler.replicas = MOST
     else:
         operator.start(scaler.run())
-    submitting = client.start(load.run())
-    await faults.run()
-    try:
-        async with asyncio.timeout(REST_SECONDS):
-            await asyncio.shield(submitting)
-    except TimeoutError:
-        outcome.findings.append(f"no rest within {REST_SECONDS:g} s")
+    await _disturb(outcome, client.start(load.run()), faults)
     await _rest(Inspector(redis))
     network.server.heard = lambda *_: None
     outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, faults)]
@@ -120,6 +106,32 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     story.add("-", f"the end, after {network.server.calls} calls and {loop.turns} turns")
     await front.close()
     await redis.aclose()
+
+
+def _faults_of(seed: int, network: Network, fleet: Fleet, load: Load, facts: Facts) -> Faults:
+    def forget() -> None:
+        load.forget()
+        facts.forget()
+
+    return Faults(
+        f"{seed}/faults",
+        fleet=fleet,
+        network=network,
+        server=network.server,
+        story=network.story,
+        until=TROUBLE_SECONDS,
+        forget=forget,
+    )
+
+
+async def _disturb(outcome: Outcome, submitting: asyncio.Task[None], faults: Faults) -> None:
+    """Inject the faults, then wait until the client knows the ends of all jobs."""
+    await faults.run()
+    try:
+        async with asyncio.timeout(REST_SECONDS):
+            await asyncio.shield(submitting)
+    except TimeoutError:
+        outcome.findings.append(f"no rest within {REST_SECONDS:g} s")
 
 
 async def _rest(inspector: Inspector) -> None:
