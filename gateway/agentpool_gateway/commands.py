@@ -122,7 +122,7 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", help="Format of log lines.")
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def gateway(**options: object) -> None:
-    """Serve the HTTP API: submit, follow and mend jobs."""
+    """Serve the HTTP API: submit, watch, cancel and replay jobs."""
     from agentpool_gateway.options import GatewayOptions
     from agentpool_gateway.server import serve
 

@@ -57,8 +57,16 @@ def _options(states: Sequence[JobState]) -> list[Callable[..., Any]]:
         *([click.option("--state", "states", multiple=True, type=choice, help="May be repeated.")] if states else []),
         click.option("--kind", "kinds", multiple=True, metavar="KIND", help="Jobs of this kind. May be repeated."),
         click.option("--route", "routes", multiple=True, metavar="ROUTE", help="Jobs of this route. May be repeated."),
-        click.option("--tenant", "tenants", multiple=True, metavar="TENANT", help="Jobs of it. May be repeated."),
-        click.option("--tag", "tags", multiple=True, metavar="TAG", help="Jobs with this tag; repeated: with all."),
+        click.option(
+            "--tenant", "tenants", multiple=True, metavar="TENANT", help="Jobs of this tenant. May be repeated."
+        ),
+        click.option(
+            "--tag",
+            "tags",
+            multiple=True,
+            metavar="TAG",
+            help="Jobs with this tag. Repeated: jobs with all of the tags.",
+        ),
         click.option("--error", metavar="TEXT", help="Jobs with this text in the error."),
         click.option(
             "--error-group", metavar="TEXT", help="Jobs of this group of errors: … stands for a number or an id."

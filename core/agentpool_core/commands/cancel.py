@@ -27,9 +27,9 @@ Examples:
   agentpool cancel --state queued --kind summarize
   agentpool cancel --tag nightly --submitted-before 2h
 
-Selected jobs are cancelled in steps, a hundred at a time; jobs that are submitted meanwhile stay. Jobs that wait for
-a cancelled one are cancelled with it, unless they asked to run anyway, and so are the children that a cancelled job
-waits for. --tree cancels all jobs that a job's handler has started."""
+Selected jobs are cancelled in steps, a hundred at a time; jobs submitted after the command began are not cancelled.
+Jobs that wait for a cancelled job are cancelled with it, unless they asked to run anyway, and so are the children that
+a cancelled job waits for. --tree cancels all jobs that a job's handler has started."""
     + EXIT_CODES
 )
 _MESSAGES = {

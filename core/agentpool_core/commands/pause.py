@@ -27,14 +27,14 @@ paused at its queue. Running jobs finish."""
 @click.command(epilog=EPILOG)
 @pool_options
 def pause(*, target: Target) -> None:
-    """Let a pool start no more jobs; it goes on taking them."""
+    """Stop a pool from starting jobs; it still accepts new jobs."""
     run(_set(target, paused=True))
 
 
 @click.command(epilog=EPILOG)
 @pool_options
 def resume(*, target: Target) -> None:
-    """Let a paused pool go on."""
+    """Let a paused pool start jobs again."""
     run(_set(target, paused=False))
 
 

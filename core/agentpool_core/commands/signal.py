@@ -16,7 +16,7 @@ Examples:
   agentpool signal 0193f6c2a1b-9f86d081 approval '{"approved": true}' --pool research/analysts
   agentpool signal 0193f6c2a1b-9f86d081 approval @decision.json --id decision-7
 
-A signal that comes before the job waits for it is kept. A repeated --id changes nothing."""
+A signal that comes before the job waits for it is kept."""
     + EXIT_CODES
 )
 
@@ -26,9 +26,9 @@ A signal that comes before the job waits for it is kept. A repeated --id changes
 @click.argument("name")
 @click.argument("value", required=False)
 @pool_options
-@click.option("--id", "signal_id", help="Name of this signal, so that sending it again is safe.")
+@click.option("--id", "signal_id", help="Id of this signal: a second signal of the same id has no effect.")
 def signal(*, job: str, name: str, value: str | None, target: Target, signal_id: str | None) -> None:
-    """Send a signal NAME to a JOB. VALUE is JSON, `-` for standard input, or @FILE; none is null."""
+    """Send a signal NAME to a JOB. VALUE is JSON, `-` for standard input, or @FILE; default: null."""
     outcome = run(_signal(target, JobId(job), name, payload_of(value), signal_id))
     told = "has this signal already" if outcome == "duplicate" else f"has the signal {name!r}"
     say(f"job {job} {told}")

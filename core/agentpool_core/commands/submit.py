@@ -82,9 +82,11 @@ class Answer:
     type=click.Choice(values(AfterCondition)),
     default=AfterCondition.SUCCEEDED.value,
     show_default=True,
-    help="Ends of the jobs in --after after which the job starts; otherwise it is cancelled.",
+    help="The job starts if the jobs of --after end like this; else it is cancelled.",
 )
-@click.option("--delay", "delay_ms", type=duration, default="0s", help="Not before this long from now, such as 30s.")
+@click.option(
+    "--delay", "delay_ms", type=duration, default="0s", help="Time from now to the earliest start, such as 30s."
+)
 @click.option("--ttl", "ttl_ms", type=duration, help="Longest wait for the start. Default: the pool's.")
 @click.option("--timeout", "timeout_ms", type=duration, help="Longest run of one attempt. Default: the pool's.")
 @click.option("--max-attempts", type=click.IntRange(min=1), help="Default: the pool's.")

@@ -87,7 +87,7 @@ def trace(
     limit: int | None,
     longest_ms: int | None,
 ) -> None:
-    """Submit jobs as they arrived in a TRACE."""
+    """Submit a job for each request of a recorded TRACE, at its time."""
     longest_s = None if longest_ms is None else longest_ms / 1000
     total = sum(1 for _ in arrivals(trace, limit=limit, longest_s=longest_s))
     rows = arrivals(trace, limit=limit, longest_s=longest_s)

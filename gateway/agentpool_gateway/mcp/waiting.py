@@ -47,7 +47,7 @@ async def _report_changes(admission: Admission, job_id: JobId, report: Report) -
     try:
         async with admission.queue.hub.listen(job_id=job_id) as events:
             job = await admission.queue.inspector.job(admission.pool, job_id)
-            words = f"job {job_id} is {job.state}"
+            words = f"job {job_id} {job.state}"
             await report(words)
             feed = feed_events(admission, events)
             async with aclosing(feed):

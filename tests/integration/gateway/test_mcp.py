@@ -197,7 +197,7 @@ async def test_a_call_reports_the_changes_of_its_job(agent: Agent):
     await until(lambda: heard, "the call has reported")
     await agent.call("cancel_job", job_id=submitted["job_id"], reason="enough")
     assert (await waiting_for)["state"] == "cancelled"
-    assert heard[0] == f"job {submitted['job_id']} is scheduled"
+    assert heard[0] == f"job {submitted['job_id']} scheduled"
     counted: list[str] = []
     answer = await agent.call("run_count", counted, to=3)
     assert answer["result"] == 3
@@ -389,7 +389,7 @@ async def test_silence_is_reported_too(gateway_factory, connect_agent):
     heard: list[str] = []
     waiting_for = asyncio.create_task(agent.call("wait_for_job", heard, job_id=job_id, wait_seconds=60))
     await until(lambda: len(heard) >= 4, "the same words, again and again")
-    assert set(heard) == {f"job {job_id} is scheduled"}
+    assert set(heard) == {f"job {job_id} scheduled"}
     await agent.call("cancel_job", job_id=job_id)
     assert (await waiting_for)["state"] == "cancelled"
 

@@ -82,6 +82,8 @@ def test_a_missing_module_of_ours_is_a_bug(monkeypatch, module: str):
     [
         (("nonsense",), "error: No such command 'nonsense'; see 'agentpool --help'\n"),
         (("sumbit",), "error: No such command 'sumbit'; did you mean submit?; see 'agentpool --help'\n"),
+        (("jobs",), "error: No such command 'jobs'; did you mean get jobs?; see 'agentpool --help'\n"),
+        (("retry", "j1"), "error: No such command 'retry'; did you mean replay?; see 'agentpool --help'\n"),
         (("dead", "lst"), "error: No such command 'lst'; did you mean list?; see 'agentpool dead --help'\n"),
         (("wait",), "error: Missing argument 'JOB...'; see 'agentpool wait --help'\n"),
         (("get", "--nonsense"), "error: No such option '--nonsense'; see 'agentpool get --help'\n"),
