@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from agentpool_gateway.schemas import ANYTHING, COUNT, FLAG, TEXT, Schema, record, rows
+from agentpool_gateway.schemas import ANYTHING, COUNT, CURSOR, FLAG, TEXT, Schema, record, rows
 
 
 def a2a_call(methods: Iterable[str]) -> Schema:
@@ -72,7 +72,7 @@ A2A_MESSAGE: Schema = {
 }
 A2A_ERROR = record(error=record(code={"type": "integer"}, status=TEXT, message=TEXT, details=rows({"type": "object"})))
 KEYS = record(keys=rows({"type": "object", "description": "A JSON Web Key."}))
-AGENTS = record(agents=rows(record(name=TEXT, url=TEXT, card=TEXT)))
+AGENTS = record(agents=rows(record(name=TEXT, url=TEXT, card=TEXT)), cursor=CURSOR)
 CARD = record(
     name=TEXT, description=TEXT, supportedInterfaces=rows({"type": "object"}), skills=rows({"type": "object"})
 )

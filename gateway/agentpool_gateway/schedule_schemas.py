@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from agentpool_core.jobs import KIND_PATTERN
 from agentpool_core.queue.schedule import MOST_CATCH_UP, Missed, Overlap
-from agentpool_gateway.schemas import ANYTHING, COUNT, DURATION, FLAG, PRIORITY, TEXT, Schema, nullable, record, rows
+from agentpool_gateway.schemas import (
+    ANYTHING,
+    COUNT,
+    CURSOR,
+    DURATION,
+    FLAG,
+    PRIORITY,
+    TEXT,
+    Schema,
+    nullable,
+    record,
+    rows,
+)
 
 _SCHEDULE: dict[str, Schema] = {
     "kind": {"type": "string", "pattern": f"^{KIND_PATTERN}$"},
@@ -36,5 +48,5 @@ SCHEDULE = record(
     last_outcome=nullable(TEXT),
     last_job_id=nullable(TEXT),
 )
-SCHEDULES = record(schedules=rows(SCHEDULE))
+SCHEDULES = record(schedules=rows(SCHEDULE), cursor=CURSOR)
 SCHEDULE_CHANGED = record(name=TEXT, outcome=TEXT)

@@ -259,7 +259,8 @@ JOB = record(
     steps=rows(STEP) | {"description": "Durable steps, in the order of their ends."},
 )
 SUMMARY = record(**{name: schema for name, schema in JOB["properties"].items() if name not in UNLISTED})
-FOUND = record(jobs=rows(SUMMARY), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
+CURSOR = nullable(TEXT | {"description": "Of the next page; null: the end."})
+FOUND = record(jobs=rows(SUMMARY), cursor=CURSOR)
 COUNTED = record(count=COUNT)
 APPLIED = record(
     changed=COUNT, cursor=nullable(TEXT | {"description": "Send it in the next request; null: all are done."})
@@ -278,7 +279,7 @@ KINDS = record(
     unlisted_kinds={"type": "string", "enum": ["accept", "refuse"]},
     kinds=rows(record(kind=TEXT, route=TEXT, input=_JSON_SCHEMA, output=_JSON_SCHEMA)),
 )
-POOLS = record(pools=rows(TEXT), cursor=nullable(TEXT | {"description": "Of the next page; null: the end."}))
+POOLS = record(pools=rows(TEXT), cursor=CURSOR)
 QUEUE = record(
     pool=TEXT,
     taken_at_ms=COUNT,

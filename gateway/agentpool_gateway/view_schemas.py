@@ -5,7 +5,20 @@
 
 from __future__ import annotations
 
-from agentpool_gateway.schemas import COUNT, EVENT, FLAG, QUEUE, STATE, SUMMARY, TEXT, Schema, nullable, record, rows
+from agentpool_gateway.schemas import (
+    COUNT,
+    CURSOR,
+    EVENT,
+    FLAG,
+    QUEUE,
+    STATE,
+    SUMMARY,
+    TEXT,
+    Schema,
+    nullable,
+    record,
+    rows,
+)
 
 FAILURE_GROUP = record(
     error=TEXT | {"description": "First line; … stands for a number or an id. For the condition `error_group`."},
@@ -84,4 +97,5 @@ WORKERS = record(
     taken_at_ms=COUNT,
     plain=FLAG | {"description": "Whether each job of the pool takes one slot."},
     workers=rows(WORKER),
+    cursor=CURSOR,
 )

@@ -23,6 +23,7 @@ from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import speaks_current
 from agentpool_gateway.access.admission import Admitted, Known, gateway_of, holds_any
 from agentpool_gateway.http.answers import JsonResponse, tagged
+from agentpool_gateway.http.paging import MOST_NAMES, NameCursor, NamesLimit, page_by_name
 from agentpool_gateway.pools.queues import PoolQueue
 
 router = APIRouter(tags=["a2a"])
@@ -59,15 +60,17 @@ async def card_keys(request: Request) -> JsonResponse:
 
 
 @router.get(CATALOGUE, responses=openapi.READ_AGENTS)
-async def agents(request: Request, caller: Known) -> JsonResponse:
-    """Return the agents that the caller may see, with the addresses of their cards."""
+async def agents(
+    request: Request, caller: Known, limit: NamesLimit = MOST_NAMES, cursor: NameCursor = ""
+) -> JsonResponse:
+    """Return the agents that the caller may see, by name, at most `limit`, with the addresses of their cards."""
     gateway = gateway_of(request)
-    found = await gateway.queues.names()
+    found = [pool for pool in await gateway.queues.names() if str(pool) > cursor]
     allowed = await asyncio.gather(*(holds_any(gateway.authority, caller, pool) for pool in found))
+    page, following = page_by_name((pool for pool, may in zip(found, allowed, strict=True) if may), limit, cursor)
     base = str(request.url.replace(query="")).removesuffix(CATALOGUE)
     rows = []
-    for pool, may in zip(found, allowed, strict=True):
-        if may:
-            url = base + _BASE.format(namespace=pool.namespace, pool=pool.name)
-            rows.append({"name": str(pool), "url": url, "card": url + AGENT_CARD_WELL_KNOWN_PATH})
-    return JsonResponse({"agents": rows})
+    for pool in page:
+        url = base + _BASE.format(namespace=pool.namespace, pool=pool.name)
+        rows.append({"name": str(pool), "url": url, "card": url + AGENT_CARD_WELL_KNOWN_PATH})
+    return JsonResponse({"agents": rows, "cursor": following})

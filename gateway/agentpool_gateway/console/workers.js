@@ -18,7 +18,8 @@ export function workers(pool, root, signal, report, verbs) {
     const lost = found.workers.filter((worker) => !worker.live).length;
     const versions = [...new Set(found.workers.map((worker) => worker.version || "unknown"))].sort();
     const differ = versions.length > 1 ? `; versions ${versions.join(", ")}` : "";
-    sum.textContent = found.workers.length ? `${counted(found.workers.length, "worker")}, ${lost ? `${number(lost)} lost` : "all live"}${differ}` : "";
+    const first = found.cursor ? "the first " : "";
+    sum.textContent = found.workers.length ? `${first}${counted(found.workers.length, "worker")}, ${lost ? `${number(lost)} lost` : "all live"}${differ}` : "";
     const focused = document.activeElement?.dataset?.worker; // the keyboard's place outlives the redrawing
     list.replaceChildren(rows(pool, found, verbs));
     if (focused) list.querySelector(`[data-worker="${CSS.escape(focused)}"]`)?.focus();

@@ -240,7 +240,7 @@ _FIXED: tuple[Tool, ...] = (
         title="List schedules",
         description="Return the pool's schedules, which submit a job at due times, with their next and last runs.",
         arguments=_arguments(),
-        answer=schedule_schemas.SCHEDULES,
+        answer=record(schedules=rows(schedule_schemas.SCHEDULE)),
         call=operations.schedules,
     ),
     Tool(

@@ -13,10 +13,10 @@ from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Gateway, Known, gateway_of
 from agentpool_gateway.access.authority import Caller, Verb
 from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.paging import MOST_NAMES, NameCursor, NamesLimit, page_by_name
 from agentpool_gateway.http.problems import ProblemError
 
 router = APIRouter(tags=["pools"])
-MOST_NAMES = 1_000  # of pools in a page
 
 
 @router.get("/v1/pools", responses=openapi.READ_POOLS)
@@ -24,15 +24,15 @@ async def pools(
     request: Request,
     caller: Known,
     namespace: Annotated[Sequence[str], Query()] = (),
-    limit: Annotated[int, Query(ge=1, le=MOST_NAMES)] = MOST_NAMES,
-    cursor: str = "",
+    limit: NamesLimit = MOST_NAMES,
+    cursor: NameCursor = "",
 ) -> JsonResponse:
     """List the pools that the caller may read, as namespace/name, sorted by name, at most `limit`."""
     gateway = gateway_of(request)
-    found = sorted(await gateway.queues.names(), key=str)
+    found = await gateway.queues.names()
     wanted = [pool for pool in found if str(pool) > cursor and (not namespace or pool.namespace in namespace)]
-    names = [str(pool) for pool in await _readable(gateway, caller, wanted)]
-    return JsonResponse({"pools": names[:limit], "cursor": names[limit - 1] if len(names) > limit else None})
+    page, following = page_by_name(map(str, await _readable(gateway, caller, wanted)), limit, cursor)
+    return JsonResponse({"pools": page, "cursor": following})
 
 
 @router.get("/v1/pools:overview", responses=openapi.READ_OVERVIEW)

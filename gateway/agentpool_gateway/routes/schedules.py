@@ -13,14 +13,17 @@ from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admission, Admitted
 from agentpool_gateway.http.answers import JsonResponse
 from agentpool_gateway.http.bodies import json_body
+from agentpool_gateway.http.paging import MOST_NAMES, NameCursor, NamesLimit, page_by_name
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/schedules", tags=["schedules"])
 
 
 @router.get("", responses=openapi.READ_SCHEDULES)
-async def list_schedules(admission: Admitted) -> JsonResponse:
-    """All schedules, by name, with their next and last runs."""
-    return JsonResponse({"schedules": [schedule_document(state) for state in await _schedules(admission).list()]})
+async def list_schedules(admission: Admitted, limit: NamesLimit = MOST_NAMES, cursor: NameCursor = "") -> JsonResponse:
+    """Schedules, by name, at most `limit`, with their next and last runs."""
+    states = await _schedules(admission).list()
+    page, following = page_by_name(states, limit, cursor, name=lambda state: state.schedule.name)
+    return JsonResponse({"schedules": [schedule_document(state) for state in page], "cursor": following})
 
 
 @router.put("/{name}", responses=openapi.CHANGE_SCHEDULE, openapi_extra=openapi.SCHEDULE_BODY)

@@ -13,6 +13,7 @@ from agentpool_core.kube.errors import ForbiddenError
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted
 from agentpool_gateway.http.answers import JsonResponse
+from agentpool_gateway.http.paging import MOST_NAMES, NameCursor, NamesLimit, page_by_name
 from agentpool_gateway.http.problems import ProblemError
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/workers", tags=["queue"])
@@ -20,12 +21,13 @@ MOST_LINES = 1_000  # of a log
 
 
 @router.get("", responses=openapi.READ_WORKERS)
-async def workers(admission: Admitted) -> JsonResponse:
-    """Return the workers: slots, lease, kinds, cordon, and the latest failure of a job on each."""
+async def workers(admission: Admitted, limit: NamesLimit = MOST_NAMES, cursor: NameCursor = "") -> JsonResponse:
+    """Return the workers, by name, at most `limit`: slots, lease, kinds, cordon, and the latest failure on each."""
     snapshot, details = await admission.queue.workers()
-    rows = [worker_detail_document(detail) for detail in details]
+    page, following = page_by_name(details, limit, cursor, name=lambda detail: detail.worker.name)
+    rows = [worker_detail_document(detail) for detail in page]
     pool = {"pool": str(admission.pool), "taken_at_ms": snapshot.taken_at_ms, "plain": snapshot.is_plain}
-    return JsonResponse(pool | {"workers": rows})
+    return JsonResponse(pool | {"workers": rows, "cursor": following})
 
 
 @router.get("/{name}/log", responses=openapi.WORKER_LOG)

@@ -8,7 +8,8 @@ from http import HTTPStatus
 
 import pytest
 
-from agentpool_core.jobs import PoolRef
+from agentpool_core.jobs import PoolRef, WorkerId
+from agentpool_core.queue import Consumer, Inspector, PoolSettings
 from tests.fixtures.gateways import ADMIN
 
 PAGE = "https://app.example.org"
@@ -123,3 +124,31 @@ async def test_the_description_is_made_for_generators(gateway):
     for name in ("Job", "JobRequest", "JobPage", "Queue", "Problem", "Result"):
         assert f'"#/components/schemas/{name}"' in text
         assert name in document["components"]["schemas"]
+
+
+async def test_named_lists_come_in_pages(gateway, http, redis, pool: PoolRef):
+    """Schedules, workers and agents by name: the pages together are the list, each entry once."""
+    others = [PoolRef(pool.namespace, f"{pool.name}-{number}") for number in range(2)]
+    for each in others:
+        await Inspector(redis).configure(each, PoolSettings())
+    for name in ("b", "c", "a"):
+        await http.put(f"/schedules/{name}", json={"kind": "greet", "every": "90s"})
+        await Consumer(redis, pool, WorkerId(name)).register(slots=1, host="h")
+    base = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}"
+    lists = {f"{base}/schedules": "schedules", f"{base}/workers": "workers", "/v1/a2a/agents": "agents"}
+    try:
+        async with gateway.client() as client:
+            for path, field in lists.items():
+                whole, cursor, pages = (await client.get(path)).json(), "", []
+                assert whole["cursor"] is None
+                while cursor is not None and len(pages) <= len(whole[field]):
+                    page = (await client.get(path, params={"limit": 2, "cursor": cursor})).json()
+                    pages, cursor = [*pages, page[field]], page["cursor"]
+                names = [entry["name"] for page in pages for entry in page]
+                assert names == sorted(entry["name"] for entry in whole[field])
+                assert len(names) >= 3
+                assert {len(page) for page in pages[:-1]} == {2}
+                assert (await client.get(path, params={"limit": 0})).status_code == 422
+    finally:
+        for each in others:
+            await Inspector(redis).purge(each)

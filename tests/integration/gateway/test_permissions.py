@@ -190,7 +190,7 @@ async def test_a_token_of_a_foreign_namespace_passes_no_row(doors: Doors, pool: 
         assert {status for status, _ in answered.values()} == {403}
     async with doors.served.client(doors.elsewhere) as client:
         assert (await client.get("/v1/pools")).json() == {"pools": [], "cursor": None}
-        assert (await client.get("/v1/a2a/agents")).json() == {"agents": []}
+        assert (await client.get("/v1/a2a/agents")).json() == {"agents": [], "cursor": None}
 
 
 async def test_the_card_is_visible_with_any_verb(doors: Doors, pool: PoolRef):
