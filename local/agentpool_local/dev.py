@@ -25,7 +25,7 @@ from agentpool_local.stack.stack import Stack, StackOptions
 from agentpool_local.stack.workspace import Workspace
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
     from agentpool_local.app_pool import AppPool
@@ -57,7 +57,8 @@ async def run_dev(
                 if app:
                     await app.start(stack.kubeconfig, stack.redis_url)
                 labels.release()
-                say(next_steps(stack, app, kind=kind, seconds=time.monotonic() - began))
+                seconds = time.monotonic() - began
+                say(next_steps(stack, app, kind=kind, images=options.images, seconds=seconds))
                 async with following(app, stack, say):
                     raise await stack.died()
             except asyncio.CancelledError:
@@ -81,8 +82,14 @@ async def following(app: AppPool | None, stack: Stack, say: Callable[[str], None
             await asyncio.gather(task, return_exceptions=True)
 
 
-def next_steps(stack: Stack, app: AppPool | None = None, *, kind: str | None = None, seconds: float) -> str:
-    """Return the next steps for the user; kubectl commands only if kubectl is installed. `kind` is one of the App."""
+def next_steps(
+    stack: Stack, app: AppPool | None = None, *, kind: str | None = None, images: Sequence[str] = (), seconds: float
+) -> str:
+    """Return the next steps for the user; kubectl commands only if kubectl is installed.
+
+    `kind` is one of the App; `images` are those of the user, NAME=DIR.
+    """
+    steps = _steps_of_app(app, kind) if app else _steps_of_images(images) if images else _steps_of_example()
     lines = [
         "",
         f"AgentPool is up ({seconds:.1f} s). In another terminal:",
@@ -94,7 +101,7 @@ def next_steps(stack: Stack, app: AppPool | None = None, *, kind: str | None = N
         *([f"  export AGENTPOOL_POOL={app.ref}"] if app else []),
         "",
     ]
-    lines += [f"  {line}".rstrip() for line in (_steps_of_app(app, kind) if app else _steps_of_example())]
+    lines += [f"  {line}".rstrip() for line in steps]
     lines += [
         "",
         f"In a browser: {stack.gateway_url}/console/#token={stack.token}",
@@ -112,6 +119,17 @@ def _steps_of_app(app: AppPool, kind: str | None) -> list[str]:
         f"agentpool top --pool {app.name}",
         "",
         f"Pool {app.name} runs {app.app}. A changed file replaces its workers.",
+    ]
+
+
+def _steps_of_images(images: Sequence[str]) -> list[str]:
+    places = [image.partition("=") for image in images]
+    return [
+        *(f"Pods of the image {name}, with any tag, run in {directory}." for name, _, directory in places),
+        "Apply an AgentPool whose worker has such an image, then:",
+        "",
+        "kubectl get agentpools",
+        "agentpool submit KIND '{}' --pool NAME --wait",
     ]
 
 

@@ -65,6 +65,14 @@ def test_the_second_terminal_knows_the_pool_of_an_app(directory):
     assert "AGENTPOOL_POOL" not in next_steps(stack, seconds=1)
 
 
+def test_the_next_steps_name_the_directory_of_a_mapped_image():
+    """The steps of the example would lead away from the user's own image."""
+    stack = SimpleNamespace(kubeconfig="k", redis_url="r", gateway_url="g", token="t")
+    steps = next_steps(stack, images=("desk=/home/ada/desk",), seconds=1)
+    assert "\n  Pods of the image desk, with any tag, run in /home/ada/desk.\n" in steps
+    assert "repo-analyst" not in steps
+
+
 PROGRAM = """
 from pydantic import BaseModel
 from agentpool_worker import App
