@@ -221,7 +221,7 @@ async def test_figures_without_an_answer_are_stale(gateway_factory, redis_server
     server.freeze()
     await page.run("void (window.ahead = 45 * 60000)")  # no wait: the clock of the page goes on at once
     await page.until("document.querySelector('#view.stale .figure')", "the figures are greyed")
-    assert re.search(r"figures are 4\d m old", await page.run("document.getElementById('live').textContent"))
+    assert re.search(r"figures are 4\d min old", await page.run("document.getElementById('live').textContent"))
     await photograph(page, "console-stale")
     server.thaw()
     await page.until("document.getElementById('live').textContent === 'live'", "the page is live again")

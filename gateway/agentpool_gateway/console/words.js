@@ -12,7 +12,7 @@ export const counted = (value, noun) => `${number(value)} ${plural(value, noun)}
 
 export function span(ms) {
   if (ms === null || ms === undefined) return "–";
-  const units = [["d", 86400000], ["h", 3600000], ["m", 60000], ["s", 1000]];
+  const units = [["d", 86400000], ["h", 3600000], ["min", 60000], ["s", 1000]];
   for (const [name, size] of units) if (ms >= size) return `${(ms / size).toFixed(ms < 9.95 * size && ms % size ? 1 : 0)} ${name}`;
   return `${Math.max(0, Math.round(ms))} ms`;
 }
