@@ -74,7 +74,11 @@ SUBMIT_BODY: dict[str, Any] = {
 }
 SIGNAL_BODY = {
     "requestBody": {"required": False, "content": {"application/json": {"schema": {}}}},
-    "parameters": [_parameter("header", "Idempotency-Key", description="Id of the signal: sending it again is safe.")],
+    "parameters": [
+        _parameter(
+            "header", "Idempotency-Key", pattern="^[!-~][ -~]{0,199}$", description="Id of the signal, for repeats."
+        )
+    ],
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
 CHANGE_BODY = _body(schemas.SELECTOR)
@@ -84,12 +88,14 @@ CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
 _VERSION = _parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
 A2A_BODY = _body(agent_schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}
-A2A_MESSAGE = _body(agent_schemas.A2A_MESSAGE, (A2A_TYPE, agent_schemas.A2A_MESSAGE)) | {"parameters": [_VERSION]}
+_ONLY_1_0 = _parameter("header", "A2A-Version", enum=["1.0"], example="1.0") | {"required": True}
+A2A_REST_CALL = {"parameters": [_ONLY_1_0]}
+A2A_MESSAGE = _body(agent_schemas.A2A_MESSAGE, (A2A_TYPE, agent_schemas.A2A_MESSAGE)) | A2A_REST_CALL
 _HISTORY = _parameter("query", "historyLength", type="integer", minimum=0, maximum=1_000)
-A2A_GET = {"parameters": [_VERSION, _HISTORY]}
+A2A_GET = {"parameters": [_ONLY_1_0, _HISTORY]}
 A2A_LIST = {
     "parameters": [
-        _VERSION,
+        _ONLY_1_0,
         _HISTORY,
         _parameter("query", "pageSize", type="integer", minimum=1, maximum=100),
         _parameter("query", "pageToken", description="nextPageToken of the page before."),
@@ -248,8 +254,6 @@ A2A_STREAM: Responses = {
     **_A2A_ERRORS,
     200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
 }
-
-
 TAGS = [
     {"name": "jobs", "description": "Submit, read, select, cancel and signal jobs."},
     {"name": "webhooks", "description": "Messages to addresses outside, when a job ends."},
@@ -323,8 +327,6 @@ _NAMED = {
     "Signalled": schemas.SIGNALLED,
     "Priority": schemas.PRIORITY,
 }
-
-
 PROBE: Responses = {
     400: _problem("The request cannot be read."),
     503: {"description": "Not ready.", "content": {"text/plain": {"schema": schemas.TEXT}}},

@@ -47,14 +47,14 @@ async def tasks(admission: Admitted, request: Request) -> Response:
     return await _answer(admission, request, "ListTasks")
 
 
-@router.post(f"{_TASK}:cancel", responses=openapi.A2A_REST)
+@router.post(f"{_TASK}:cancel", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
 async def cancel(admission: Admitted, request: Request, job_id: str) -> Response:
     """Cancel a task."""
     return await _answer(admission, request, "CancelTask", id=job_id)
 
 
 @router.get(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM, operation_id="a2a_resubscribe")
-@router.post(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM)
+@router.post(f"{_TASK}:subscribe", responses=openapi.A2A_STREAM, openapi_extra=openapi.A2A_REST_CALL)
 async def subscribe(admission: Admitted, request: Request, job_id: str) -> Response:
     """Stream a task that has not ended."""
     return await _answer(admission, request, "SubscribeToTask", id=job_id)
@@ -66,31 +66,31 @@ async def task(admission: Admitted, request: Request, job_id: str) -> Response:
     return await _answer(admission, request, "GetTask", id=job_id)
 
 
-@router.post(_CONFIGS, responses=openapi.A2A_REST)
+@router.post(_CONFIGS, responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
 async def create_config(admission: Admitted, request: Request, job_id: str) -> Response:
     """Store a configuration of push notifications with a task."""
     return await _answer(admission, request, "CreateTaskPushNotificationConfig", taskId=job_id)
 
 
-@router.get(_CONFIGS, responses=openapi.A2A_REST)
+@router.get(_CONFIGS, responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
 async def list_configs(admission: Admitted, request: Request, job_id: str) -> Response:
     """Return the configurations of push notifications of a task."""
     return await _answer(admission, request, "ListTaskPushNotificationConfigs", taskId=job_id)
 
 
-@router.get(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST)
+@router.get(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
 async def config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
     """Return a configuration of push notifications."""
     return await _answer(admission, request, "GetTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
-@router.delete(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST)
+@router.delete(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
 async def delete_config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
     """Delete a configuration of push notifications."""
     return await _answer(admission, request, "DeleteTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
-@router.get("/extendedAgentCard", responses=openapi.A2A_REST)
+@router.get("/extendedAgentCard", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
 async def extended_card(admission: Admitted, request: Request) -> Response:
     """Return the card with limits and options."""
     return await _answer(admission, request, "GetExtendedAgentCard")
