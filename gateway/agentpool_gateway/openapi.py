@@ -211,6 +211,7 @@ STREAM: Responses = {
     },
     204: {"description": "The job had ended before: do not reconnect."},
 }
+_EVENTS: Schema = {"description": "Server-Sent Events; the data of each is JSON."}
 A2A: Responses = {
     **_BODY,
     **_COMMON,
@@ -218,7 +219,7 @@ A2A: Responses = {
         "description": "A JSON-RPC 2.0 response; a stream of such for a method that streams.",
         "content": {
             "application/json": {"schema": agent_schemas.A2A_ANSWER},
-            "text/event-stream": {"schema": schemas.TEXT},
+            "text/event-stream": {"schema": _EVENTS},
         },
     },
 }
@@ -233,7 +234,7 @@ MCP: Responses = {
     },
     200: {
         "description": "A JSON-RPC 2.0 response; a stream of messages that ends with the response.",
-        "content": {**_MCP_ERROR, "text/event-stream": {"schema": schemas.TEXT}},
+        "content": {**_MCP_ERROR, "text/event-stream": {"schema": _EVENTS}},
     },
     202: {"description": "A notification was taken."},
     406: {"description": "The header Accept names neither application/json nor text/event-stream."},
@@ -252,7 +253,7 @@ A2A_REST: Responses = {
 }
 A2A_STREAM: Responses = {
     **_A2A_ERRORS,
-    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": schemas.TEXT}}},
+    200: {"description": "Server-Sent Events.", "content": {"text/event-stream": {"schema": _EVENTS}}},
 }
 TAGS = [
     {"name": "jobs", "description": "Submit, read, select, cancel and signal jobs."},
