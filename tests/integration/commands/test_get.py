@@ -372,7 +372,7 @@ def test_kubectl_completes_commands_and_pools(redis_url: str, pool: PoolRef, con
         assert done.stderr == ""
         return done.stdout.splitlines()
 
-    assert complete("descr") == ["describe\tShow everything about a job or a pool.", ":4"]
+    assert complete("descr") == ["describe\tShow everything about a job, a pool, a...", ":4"]
     assert complete("get", "w") == ["workers", ":4"]
     assert complete("get", "-o", "js") == ["json", "jsonpath=", ":4"]
     assert complete("queue", "--pool", pool.name) == [pool.name, ":4"]
