@@ -5,11 +5,12 @@ from __future__ import annotations
 from agentpool_core.cli.output import table
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Priority
-from agentpool_core.queue.snapshots import QueueSnapshot
+from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 from agentpool_core.text import format_count
 
 RESERVED = "reserved for jobs in quarantine"
+WORKER_HEADERS = ("worker", "jobs/slots", "lease", "host", "note")
 
 
 def headline(snapshot: QueueSnapshot) -> str:
@@ -66,15 +67,14 @@ def limits_table(snapshot: QueueSnapshot) -> str:
 
 
 def workers_table(snapshot: QueueSnapshot) -> str:
-    """Return the table of workers, with running jobs and slots of each; `lost` after the end of the lease."""
-    rows = [
-        (
-            worker.name,
-            f"{worker.running}/{worker.slots}",
-            "live" if snapshot.lives(worker) else "lost",
-            worker.host,
-            worker.note or (RESERVED if worker.name == snapshot.reserved else None),
-        )
-        for worker in snapshot.workers
-    ]
-    return table(("worker", "jobs/slots", "lease", "host", "note"), rows) if rows else "no workers"
+    """Return the table of workers."""
+    rows = [worker_cells(worker, snapshot) for worker in snapshot.workers]
+    return table(WORKER_HEADERS, rows) if rows else "no workers"
+
+
+def worker_cells(worker: WorkerSnapshot, snapshot: QueueSnapshot) -> tuple[object, ...]:
+    """Return a row below `WORKER_HEADERS`, with running jobs and slots; `lost` after the end of the lease."""
+    jobs = f"{worker.running}/{worker.slots}"
+    lease = "live" if snapshot.lives(worker) else "lost"
+    note = worker.note or (RESERVED if worker.name == snapshot.reserved else None)
+    return (worker.name, jobs, lease, worker.host, note)

@@ -7,18 +7,17 @@ from datetime import UTC, datetime
 
 from agentpool_core.cli.fleet import PoolReading
 from agentpool_core.cli.output import table
-from agentpool_core.cli.queue_tables import RESERVED
+from agentpool_core.cli.queue_tables import worker_cells
 from agentpool_core.cli.watching import Row
 from agentpool_core.documents import Document, queue_document, schedule_document, worker_document
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import PoolRef
 from agentpool_core.queue.schedules import ScheduleState
-from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
+from agentpool_core.queue.snapshots import QueueSnapshot
 
 POOL_HEADERS = ("pool", "status", "workers", "running", "slots", "queued", "depth", "failed", "oldest")
 WIDE_POOL_HEADERS = (*POOL_HEADERS, "ready", "desired", "max", "reason")
 SCHEDULE_HEADERS = ("schedule", "kind", "due", "time zone", "next", "last", "outcome", "job")
-WORKER_HEADERS = ("worker", "jobs/slots", "lease", "host", "note")
 
 
 def pool_row(reading: PoolReading, *, wide: bool) -> Row:
@@ -115,8 +114,11 @@ def _bounds(reading: PoolReading) -> Sequence[object]:
 
 def worker_rows(reading: PoolReading, *, with_pool: bool) -> Iterator[Row]:
     """Yield the workers of a pool; `with_pool`: with the pool's name in the first column."""
-    for worker in reading.queue.workers if reading.queue else ():
-        cells = _worker_cells(worker, reading.queue)
+    queue = reading.queue
+    if queue is None:
+        return
+    for worker in queue.workers:
+        cells = worker_cells(worker, queue)
         first = (str(reading.pool),) if with_pool else ()
         yield Row(
             key=f"{reading.pool} {worker.name}",
@@ -125,10 +127,3 @@ def worker_rows(reading: PoolReading, *, with_pool: bool) -> Iterator[Row]:
             name=worker.name,
             steady=cells,
         )
-
-
-def _worker_cells(worker: WorkerSnapshot, queue: QueueSnapshot | None) -> tuple[object, ...]:
-    lives = queue is not None and queue.lives(worker)
-    reserved = RESERVED if queue is not None and worker.name == queue.reserved else None
-    jobs = f"{worker.running}/{worker.slots}"
-    return (worker.name, jobs, "live" if lives else "lost", worker.host, worker.note or reserved)

@@ -15,11 +15,11 @@ from agentpool_core.cli.connection import open_redis, run
 from agentpool_core.cli.fleet import Fleet, Scope, open_fleet, scope_options
 from agentpool_core.cli.job_tables import HEADERS, WIDE_HEADERS, end_of, history_table, job_row, steps_table, usage_text
 from agentpool_core.cli.output import EXIT_CODES, Format, Output, emit, output_option, table
+from agentpool_core.cli.queue_tables import WORKER_HEADERS
 from agentpool_core.cli.rows import (
     POOL_HEADERS,
     SCHEDULE_HEADERS,
     WIDE_POOL_HEADERS,
-    WORKER_HEADERS,
     pool_row,
     schedule_row,
     worker_rows,
