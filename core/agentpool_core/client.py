@@ -16,11 +16,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from agentpool_core.errors import InvalidJobError, SettingError
+from agentpool_core.errors import SettingError
 from agentpool_core.inbox import Inbox
 from agentpool_core.jobs import Durability, JobId, JobRequest, JobState, PoolRef
 from agentpool_core.jobs import Receipt as QueueReceipt
 from agentpool_core.queue import Inspector, Producer, connect
+from agentpool_core.queue.codec.requests import at_index
 from agentpool_core.queue.selection import Change
 from agentpool_core.queue.usage_totals import UsageQuery
 from agentpool_core.queue.webhook_submits import Submission, Submitter
@@ -304,11 +305,8 @@ def _durability_of(value: Durability | str | None) -> Durability | None:
 def _submission_of(index: int, job: NewJob | JobRequest) -> Submission:
     """Return a job of many with its webhook. Raises InvalidJobError with the job's index."""
     hook = None if isinstance(job, JobRequest) else job.get("webhook")
-    try:
+    with at_index(index):
         return Submission(_traced(request_from(job)), None if hook is None else webhook_of(hook))
-    except InvalidJobError as error:
-        error.index = index
-        raise
 
 
 def _traced(request: JobRequest) -> JobRequest:

@@ -8,10 +8,9 @@ and for some seconds while a cluster moves the pool's slot. A worker's `Consumer
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import uuid
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.errors import (
@@ -198,7 +197,7 @@ class Producer:
 
     async def _prepared(self, requests: Sequence[JobRequest], index: int, job_id: JobId) -> list[str]:
         """Return the script's arguments for a job of many. An error names its index."""
-        with _at(index):
+        with job_requests.at_index(index):
             return await self._checked(requests[index], job_requests.arguments(requests[index], job_id))
 
     async def _store(
@@ -226,7 +225,7 @@ class Producer:
         raise unsettled()
 
     async def _checked_again(self, requests: Sequence[JobRequest], place: int, args: Sequence[str]) -> list[str]:
-        with _at(place):
+        with job_requests.at_index(place):
             return await self._checked(requests[place], args)
 
     async def _send(self, script: scripts.Script, args: Sequence[str]) -> Any:
@@ -267,16 +266,6 @@ class Producer:
                 raise QueueReplyError(doing="submit", problem=f"outcome {str(reply[0])[:20]!r}")
         error.accepted, error.index = accepted, index
         return error
-
-
-@contextlib.contextmanager
-def _at(index: int) -> Iterator[None]:
-    """Name the place of a refused job of many."""
-    try:
-        yield
-    except InvalidJobError as error:
-        error.index = index
-        raise
 
 
 async def _retried(attempt: Callable[[], Awaitable[T]]) -> T:

@@ -6,12 +6,13 @@ Everything that can be refused without Redis is refused here, so a refused call 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +55,16 @@ _KINDS_SEEN_MAX = 1_000
 def new_id() -> JobId:
     """Return a job id: milliseconds (ids sort by time) and 64 random bits, in hexadecimal."""
     return JobId(f"{time.time_ns() // 1_000_000:011x}{secrets.token_hex(8)}")
+
+
+@contextlib.contextmanager
+def at_index(index: int) -> Iterator[None]:
+    """Give an InvalidJobError the place of the refused job among many."""
+    try:
+        yield
+    except InvalidJobError as error:
+        error.index = index
+        raise
 
 
 def arguments(request: JobRequest, job_id: JobId) -> list[str]:
