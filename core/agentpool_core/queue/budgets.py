@@ -10,7 +10,7 @@ import math
 from typing import TYPE_CHECKING
 
 from agentpool_core.jobs import BudgetUse
-from agentpool_core.queue.connection.client import ask
+from agentpool_core.queue.connection.client import ask_many
 from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.overrides import budget_in
@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 async def opening_of(redis: RedisClient, pool: PoolRef, bucket: str) -> int | None:
     """Return the time (ms) at which a bucket opens that holds a job; None: when a job ends, or at this moment."""
     keys = Keys(pool)
-    opens = float(await ask(redis, "ZSCORE", keys.limited, bucket) or math.inf)
-    return math.ceil(opens) if math.isfinite(opens) and opens > await _pools_time_ms(redis, keys) else None
+    when = ("ZSCORE", keys.limited, bucket)
+    ahead = ("HMGET", keys.counters, "clock_offset_ms", "clock_ahead_ms")
+    found = await ask_many(redis, keys.conf, when, ("TIME",), ahead, doing="the opening of a limit")
+    with Reading("the opening of a limit"):
+        opens, (seconds, micros), ahead_ms = found
+        now = int(seconds) * 1000 + int(micros) // 1000 + sum(int(ms or 0) for ms in ahead_ms)  # as lib/pool.lua counts
+        at = float(opens or math.inf)
+        return math.ceil(at) if math.isfinite(at) and at > now else None
 
 
 async def budget_of(
@@ -41,9 +47,9 @@ async def budget_of(
         return None
     keys = Keys(pool)
     window = math.ceil(opens / budget.window_ms) - 1
-    spent = await ask(redis, "GET", keys.spent(bucket, window))
-    (own,) = await ask(redis, "HMGET", keys.limit_overrides, bucket)
-    with Reading("get"):
+    use = (("GET", keys.spent(bucket, window)), ("HMGET", keys.limit_overrides, bucket))
+    spent, (own,) = await ask_many(redis, keys.conf, *use, doing="the use of a budget")
+    with Reading("the use of a budget"):
         amount = budget_in(str(own)) if own is not None else None
         return BudgetUse(
             limit=name,
@@ -51,11 +57,3 @@ async def budget_of(
             spent=int(spent or 0) / BILLION,
             resets_at_ms=opens,
         )
-
-
-async def _pools_time_ms(redis: RedisClient, keys: Keys) -> int:
-    """Return the present, as scripts/lib/pool.lua counts it."""
-    time = await ask(redis, "TIME")
-    ahead = await ask(redis, "HMGET", keys.counters, "clock_offset_ms", "clock_ahead_ms")
-    with Reading("time"):
-        return int(time[0]) * 1000 + int(time[1]) // 1000 + sum(int(ms or 0) for ms in ahead)

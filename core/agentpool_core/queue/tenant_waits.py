@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.jobs import JobId
 from agentpool_core.queue.codec.records import fields_of
-from agentpool_core.queue.connection.client import pipeline_at, repeat_once
-from agentpool_core.queue.connection.error_translation import Asking, Reading
+from agentpool_core.queue.connection.client import ask_many
+from agentpool_core.queue.connection.error_translation import Reading
 from agentpool_core.queue.keys import NO_TENANT, Keys
 
 if TYPE_CHECKING:
@@ -108,14 +108,4 @@ class _Reader:
     async def _ask(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
         if not commands:
             return []
-
-        async def attempt() -> list[Any]:
-            with Asking("the waits of tenants"):
-                replies = await pipeline_at(self._redis, self._keys.conf, *commands)
-                for reply in replies:
-                    if isinstance(reply, BaseException):
-                        raise reply
-                return replies
-
-        found: list[Any] = await repeat_once(attempt)
-        return found
+        return await ask_many(self._redis, self._keys.conf, *commands, doing="the waits of tenants")

@@ -155,6 +155,21 @@ async def ask(redis: RedisClient, *command: Any, doing: str = "") -> Any:
     return await repeat_once(attempt)
 
 
+async def ask_many(redis: RedisClient, key: str, *commands: Sequence[Any], doing: str) -> list[Any]:
+    """Do the same as `ask` for commands on keys of one slot, `key` among them, in a round trip."""
+
+    async def attempt() -> list[Any]:
+        with Asking(doing):
+            replies = await pipeline_at(redis, key, *commands)
+            for reply in replies:
+                if isinstance(reply, BaseException):
+                    raise reply
+            return replies
+
+    found: list[Any] = await repeat_once(attempt)
+    return found
+
+
 async def call(redis: RedisClient, *command: Any) -> Any:
     """Return a command's reply. A cluster's client sends the command itself, to the node of the key."""
     if is_cluster(redis):
