@@ -25,9 +25,7 @@ local function id_of(ms) return string.format('%.0f-0', ms) end
 local function mean_running(points)
   local sum = 0
   for _, point in ipairs(points) do
-    for i = 1, #point[2], 2 do
-      if point[2][i] == 'running' then sum = sum + number_or(point[2][i + 1], 0) end
-    end
+    sum = sum + number_or(pairs_of(point[2]).running, 0)
   end
   return sum / #points
 end
