@@ -12,12 +12,12 @@
 
 local conf = redis.call('HGETALL', CONF)
 if #conf == 0 then return { 'unknown_pool' } end
-local format = redis.call('HGET', CONF, 'format')
-if setting_or(format, 0) > tonumber(ARGV[5]) then return { 'ok', 'format', format } end
+local settings = pairs_of(conf)
+if setting_or(settings.format, 0) > tonumber(ARGV[5]) then return { 'ok', 'format', settings.format } end
 write_though_memory_is_full() -- without workers, a full queue never drains
 clock.keep_time()
 local worker, slots, host = ARGV[1], tonumber(ARGV[2]), ARGV[3]
-local lease_ms = setting_or(redis.call('HGET', CONF, 'lease_ms'), 10000)
+local lease_ms = setting_or(settings.lease_ms, 10000)
 redis.call('ZADD', WORKERS, now + lease_ms, worker)
 workers.write_info(worker, slots, 0, now, host, '')
 redis.call('HSET', WORKER_KINDS, worker, ARGV[4] or '*')
