@@ -17,14 +17,13 @@
 
 local PARTS = 10 -- of the time in which the jobs of a long stream were submitted; each gives an equal part of the sample
 
-local groups_of_jobs, rooms = {}, {}
+local groups_of_jobs = {}
 
 -- Returns the limits that the start of a job would take, as text.
 local function needs_of(job)
   local texts = {}
   for _, pair in ipairs(limits.buckets_of(job)) do
     local room = limits.room_of(pair[1], pair[2])
-    rooms[pair[2]] = room
     texts[#texts + 1] = pair[2] .. '=' .. string.format('%.0f', tokens.need_of(room, job))
   end
   return table.concat(texts, ' ')
@@ -93,7 +92,7 @@ for label, weight in pairs(groups_of_jobs) do
   local n = #reply[1]
   reply[1][n + 1], reply[1][n + 2], reply[1][n + 3] = route, needs, math.ceil(weight)
 end
-for bucket, room in pairs(rooms) do
+for bucket, room in pairs(limits.rooms) do
   local n = #reply[2]
   reply[2][n + 1], reply[2][n + 2] = bucket, string.format('%.0f', math.max(0, math.min(room.left, 1e15)))
   reply[2][n + 3] = room.interval and not room.paused and string.format('%.17g', room.interval) or ''
