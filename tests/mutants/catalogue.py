@@ -49,8 +49,8 @@ CATALOGUE = (
     Mutant(
         name="short-exchange-without-turns",
         wrong="a start in the short exchange costs a tenant no turn",
-        old="turns.pass(at, next_turns, virtual or before)",
-        new="before",
+        old="virtual, taken = turns.pass(at, next_turns, virtual),",
+        new="taken =",
     ),
     Mutant(
         name="short-exchange-loses-lines",

@@ -178,12 +178,11 @@ local function return_entries(entries)
 end
 
 -- Takes the jobs whose turn it is from the lines of tenants, until a job may not start. Returns whether jobs were taken.
-local virtual
+local virtual = tonumber(c[21] or 0)
 local function take_turns()
-  local at, before = turns.at(prefix, place), tonumber(c[21] or 0)
-  local next_turns
+  local at = turns.at(prefix, place)
   repeat -- a line that is found empty loses its turn
-    next_turns = turns.next(at, want - taken)
+    local next_turns = turns.next(at, want - taken)
     local waiting = turns.take(at, next_turns)
     local entries = waiting[1] and call('XCLAIM', stream, 'pool', worker, 0, unpack(waiting)) or {}
     if #entries ~= #waiting or read_jobs(entries) ~= #entries then
@@ -191,7 +190,7 @@ local function take_turns()
       turns.undo(at, next_turns)
       break
     end
-    virtual, taken = turns.pass(at, next_turns, virtual or before), taken + #entries
+    virtual, taken = turns.pass(at, next_turns, virtual), taken + #entries
   until taken == want or not next_turns.digests[1]
   return taken > 0
 end
@@ -230,7 +229,7 @@ call('HSET', counters_key, 'c' .. place, cursor, 'queued', queued - taken, (line
   'running', (c[4] or 0) - ended + taken, 'started', (c[5] or 0) + taken, 'r:' .. route, running + taken,
   'finished', (c[7] or 0) + ended, 'succeeded', (c[8] or 0) + ended, 'attempts', (c[10] or 0) + ended,
   'run_ms', string.format('%.0f', run_ms))
-if virtual then call('HSET', counters_key, 'v' .. place, string.format('%.6f', virtual)) end
+if lined then call('HSET', counters_key, 'v' .. place, string.format('%.6f', virtual)) end
 for first = 1, ended, EVENTS_AN_ENTRY do
   call('XADD', prefix .. 'ended:succeeded', '*', 'jobs', table.concat(ids, ' ', first, math.min(first + EVENTS_AN_ENTRY - 1, ended)))
 end
