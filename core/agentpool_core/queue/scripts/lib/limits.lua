@@ -154,14 +154,12 @@ end
 
 -- Generic cell rate algorithm: `tat` is the time at which the bucket would be full again. A bucket may be ahead of it by
 -- burst - 1 intervals. A rate of tokens may have a debt of one burst.
-local function rate_room(limit, bucket, paused)
+local function rate_room(limit, bucket)
   local interval = limit.period_ms / limit.count
   local latest = now + (limit.tokens and 2 or 1) * limit.burst * interval
   local stored = number_or(redis.call('ZSCORE', LIMIT_TIMES, bucket), now)
   local tat = math.max(now, math.min(stored, latest))
-  local room = {
-    bucket = bucket, tat = tat, interval = interval, burst = limit.burst, latest = latest, tokens = limit.tokens, paused = paused,
-  }
+  local room = { bucket = bucket, tat = tat, interval = interval, burst = limit.burst, latest = latest, tokens = limit.tokens }
   if stored > tat then collected.charged[bucket] = room end -- of a slower rate: written again, or it would never come nearer
   measure_left(room)
   return room
@@ -196,17 +194,17 @@ function limits.room_of(limit, bucket)
   local room = limits.rooms[bucket]
   if room then return room end
   local measure = measure_of(limit, bucket)
-  local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
   if measure.count then
-    room = rate_room(measure, bucket, paused)
+    room = rate_room(measure, bucket)
   elseif measure.amount then
     room = budget_room(measure, bucket)
   else
     local used = limit.gate and running_behind(limit) or redis.call('SCARD', PREFIX .. 'using:' .. bucket)
     room = { bucket = bucket, left = measure.max_running - used, opens = math.huge, counts = true }
   end
+  local paused = limits.end_of_pause(redis.call('ZSCORE', LIMIT_TIMES, '~' .. bucket))
   if paused then
-    room.left, room.opens = 0, room.counts and paused or math.max(room.opens, paused)
+    room.paused, room.left, room.opens = paused, 0, room.counts and paused or math.max(room.opens, paused)
   end
   limits.rooms[bucket] = room
   return room
