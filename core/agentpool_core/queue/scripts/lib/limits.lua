@@ -427,10 +427,7 @@ end
 -- Returns a job that waits for the bucket; nil, and removes the id, if no such job does.
 local function held_job(id, bucket)
   local job = jobs.load(id)
-  if job and not job.broken and job.state == 'queued' and job.held == bucket then
-    read_subjects(job)
-    return job
-  end
+  if job and not job.broken and job.state == 'queued' and job.held == bucket then return job end
   redis.call('ZREM', held_key(bucket), id)
 end
 
@@ -461,8 +458,10 @@ local function promised_of(room, key)
   if count >= OPEN_MAX then return math.huge end
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(0')) do
     local job = jobs.load(id)
-    if job then read_subjects(job) end
-    sum = sum + (job and tokens.need_of(room, job) or 0)
+    if job then
+      read_subjects(job)
+      sum = sum + tokens.need_of(room, job)
+    end
   end
   return sum
 end
@@ -474,9 +473,12 @@ local function let_go_of(bucket, room, key)
   local left = (room.tokens and room.left or math.min(room.left, OPEN_MAX)) - promised
   for _, id in ipairs(left > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}) do
     local job = held_job(id, bucket)
-    local need = job and tokens.need_of(room, job)
-    if job and need > left then return left, promised, need end
-    if job and let_go(job, bucket, left_of) then left, promised = left - need, promised + need end
+    if job then
+      if room.tokens then read_subjects(job) end
+      local need = tokens.need_of(room, job)
+      if need > left then return left, promised, need end
+      if let_go(job, bucket, left_of) then left, promised = left - need, promised + need end
+    end
   end
   return left, promised, 1
 end
