@@ -134,6 +134,17 @@ async def test_a_large_job_is_not_overtaken_and_a_debt_is_bounded(limited):
     assert await free(limited) == -1_000
 
 
+async def test_a_job_without_tokens_takes_no_room_from_the_jobs_behind_it(limited):
+    """A job of no tokens waits for a free one, and leaves it to the next job when they start together."""
+    first = await limited.submit(1, tokens=1_000)
+    worker = await limited.worker()
+    assert ids(await worker.claim(10)) == first
+    waiting = [(await limited.submit(1, tokens=tokens))[0] for tokens in (500, 0, 500)]
+    assert await worker.claim(10) == []
+    worker = await pass_tokens(limited, 1_000)
+    assert ids(await worker.claim(10)) == waiting
+
+
 async def test_each_tenant_has_tokens_and_one_may_have_more(limited, redis, pool):
     """A bound of tokens needs a limit of tokens; a pool without the limit lets its running jobs end."""
     await limited.limit(Limit(name="team", by=LimitBy.TENANT, rate=RATE))

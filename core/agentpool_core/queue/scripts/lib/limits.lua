@@ -460,7 +460,7 @@ local function promised_of(room, key)
     local job = jobs.load(id)
     if job then
       read_subjects(job)
-      sum = sum + tokens.need_of(room, job)
+      sum = sum + tokens.amount_of(room, job)
     end
   end
   return sum
@@ -475,9 +475,9 @@ local function let_go_of(bucket, room, key)
     local job = held_job(id, bucket)
     if job then
       if room.tokens then read_subjects(job) end
-      local need = tokens.need_of(room, job)
+      local need, amount = tokens.need_of(room, job), tokens.amount_of(room, job)
       if need > left then return left, promised, need end
-      if let_go(job, bucket, left_of) then left, promised = left - need, promised + need end
+      if let_go(job, bucket, left_of) then left, promised = left - amount, promised + amount end
     end
   end
   return left, promised, 1

@@ -25,6 +25,12 @@ function tokens.need_of(room, job)
   return math.max(1, math.min(estimate_of(job), room.burst))
 end
 
+-- Returns how much the start of the job takes from a room: starts or tokens, a debt of one burst at most.
+function tokens.amount_of(room, job)
+  if not room.tokens then return 1 end
+  return math.min(estimate_of(job), 2 * room.burst)
+end
+
 local function write_debit(job, reported, parts)
   redis.call('HSET', job.key, 'debit', string.format('%.0f', reported) .. ' ' .. table.concat(parts, ' '), 'mark', '1')
 end
@@ -34,7 +40,7 @@ function tokens.debit(job, rooms)
   local parts = {}
   for _, room in ipairs(rooms) do
     if room.tokens then
-      local amount = math.min(estimate_of(job), 2 * room.burst) -- a debt of one burst at most
+      local amount = tokens.amount_of(room, job)
       limits.charge(room, amount)
       parts[#parts + 1] = room.bucket .. '=' .. string.format('%.0f', amount)
     end
