@@ -61,13 +61,11 @@ def assess(
 
 def _with_expected(need: Demand, load: Load, *, foreseen: int, warm: int = 0, warm_is_sure: bool = True) -> Demand:
     """Return the demand with the workers beyond those of the present jobs, and the larger reason for them."""
-    workers = max(need.reacting, foreseen, warm)
     return replace(
         need,
-        workers=workers,
         startup_s=load.startup_s,
-        foreseen=foreseen if workers == foreseen > need.reacting else 0,
-        warm=warm if workers == warm > max(need.reacting, foreseen) else 0,
+        foreseen=foreseen if foreseen > need.reacting and foreseen >= warm else 0,
+        warm=warm if warm > max(need.reacting, foreseen) else 0,
         warm_is_sure=warm_is_sure,
     )
 
@@ -107,7 +105,7 @@ def _look_ahead(plain: Demand, outlook: Outlook, policy: ScalingPolicy) -> Deman
     reacting = whole_workers(desired_slots(outlook), policy)
     without = whole_workers(desired_slots(replace(outlook, steady_rate=0.0, present_rate=0.0)), policy)
     expected = max(0, reacting - without)
-    return replace(plain, reacting=reacting, workers=reacting, expected=expected, startup_s=outlook.startup_s)
+    return replace(plain, reacting=reacting, expected=expected)
 
 
 def _at_least(observation: Observation, policy: ScalingPolicy) -> float:

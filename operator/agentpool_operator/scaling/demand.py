@@ -29,9 +29,8 @@ class Demand:
     ready: int  # jobs that wait
     slots: int  # slots that running and waiting jobs should have together
     reacting: int  # workers that bring so many slots
-    workers: int  # workers in all: those, or more that are foreseen or kept warm
-    foreseen: int = 0  # of these workers, all that the forecast asks for, if more than the present jobs do
-    warm: int = 0  # of these workers, those kept warm for an expected burst
+    foreseen: int = 0  # workers that the forecast asks for, if more than the present jobs do
+    warm: int = 0  # workers kept warm for an expected burst, if more than both
     warm_is_sure: bool = True  # whether enough bursts were observed for a reliable hold time
     expected: int = 0  # of the reacting workers, those for jobs that are expected during a start of `startup_s`
     startup_s: float = 0.0  # seconds
@@ -42,6 +41,11 @@ class Demand:
     held: int = 0  # further jobs that wait for a limit
     bounds: tuple[str, ...] = ()  # names of the limits over whole routes that hold jobs back
     divided: bool = False  # whether limits of keys, tenants or kinds hold jobs back
+
+    @property
+    def workers(self) -> int:
+        """Workers in all: those that react, or more that are foreseen or kept warm."""
+        return max(self.reacting, self.foreseen, self.warm)
 
 
 def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, draining: int = 0) -> Demand:
@@ -58,7 +62,6 @@ def demand(backlog: Backlog, policy: ScalingPolicy, service_s: float | None, *, 
         ready=backlog.ready,
         slots=slots,
         reacting=whole_workers(slots, policy),
-        workers=whole_workers(slots, policy),
         held_back=backlog.ready - waiting,
         held=backlog.held,
         bounds=bounds,
@@ -85,12 +88,7 @@ def add_replacements(need: Demand, out_of_service: int) -> Demand:
     """Add a worker for each live one that takes no jobs; none where no job needs a worker."""
     if not need.reacting or not out_of_service:
         return need
-    return replace(
-        need,
-        reacting=need.reacting + out_of_service,
-        workers=max(need.workers, need.reacting + out_of_service),
-        out_of_service=out_of_service,
-    )
+    return replace(need, reacting=need.reacting + out_of_service, out_of_service=out_of_service)
 
 
 def whole_workers(slots: int, policy: ScalingPolicy) -> int:

@@ -289,7 +289,7 @@ def test_an_idle_pool_does_not_blame_the_nodes():
 
 def test_workers_kept_on_little_history_have_a_reason():
     """Beyond idleSeconds workers stay while the time between bursts is unknown: the reason has this cause."""
-    need = Demand(running=0, ready=0, slots=0, reacting=0, workers=2, warm=2, held_back=0)
+    need = Demand(running=0, ready=0, slots=0, reacting=0, warm=2, held_back=0)
     assert "bursts have come back sooner" in demand_words(need, 5)
     words = demand_words(replace(need, warm_is_sure=False), 5)
     assert words.startswith("no job waits or runs; 2 workers kept warm for about 300 s, idleSeconds or not")
