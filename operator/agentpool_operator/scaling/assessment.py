@@ -28,10 +28,9 @@ def assess(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> tuple[PoolMemory, Demand]:
     """Return the memory after this observation, and the demand."""
-    before = memory.learned
-    known = learning.learn(before, observation, backlog, now)
+    known = learning.learn(memory.learned, observation, backlog, now)
     plain = demand(backlog, policy, known.service_s, draining=observation.draining)
-    load = _load(before, known, known.startup_s or _at_least(observation, policy), policy, now)
+    load = _load(known, known.startup_s or _at_least(observation, policy), policy, now)
     memory = replace(memory, learned=known, shadow_queues=observe_gap(memory.shadow_queues, load))
     useful = _useful(backlog, policy)
     foreseen = min(_foreseen(plain, known, load), useful)
@@ -114,11 +113,10 @@ def _at_least(observation: Observation, policy: ScalingPolicy) -> float:
     return max([policy.target_wait_s, *starting])
 
 
-def _load(before: Learned, known: Learned, startup_s: float, policy: ScalingPolicy, now: float) -> Load:
-    first, last = before.counters, known.counters
+def _load(known: Learned, startup_s: float, policy: ScalingPolicy, now: float) -> Load:
     return Load(
         now=now,
-        arrived=0 if first is None or last is None else max(0, last.submitted - first.submitted),
+        arrived=known.arrived,
         service_s=known.service_s or policy.target_wait_s,
         startup_s=startup_s,
         target_s=policy.target_wait_s,

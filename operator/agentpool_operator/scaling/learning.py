@@ -43,6 +43,7 @@ def learn(before: Learned, observation: Observation, backlog: Backlog, now: floa
         ended=ended,
         startup_s=startup_s,
         counters=counters,
+        arrived=arrived,
         arrivals=_arrivals(before, now, arrived, startup_s),
         arrived_at=now if arrived else before.arrived_at,
         recent=_faded(before.recent, arrived, past_s, RECENT_SECONDS),

@@ -68,6 +68,7 @@ class Learned:
     ended: float = 0.0  # jobs that ended meanwhile, likewise
     startup_s: float | None = None  # seconds from a pod's creation to ready; None = none seen yet
     counters: Counters | None = None  # the queue's counters at the last look
+    arrived: int = 0  # jobs since the look before
     arrivals: tuple[Arrival, ...] = ()  # of the last start-up time
     arrived_at: float | None = None  # seconds: the last look with arrivals; None = none yet
     recent: Rate = Rate()  # of about a minute
