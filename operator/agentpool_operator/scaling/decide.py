@@ -65,9 +65,7 @@ def demanded_workers(observation: Observation, policy: ScalingPolicy, memory: Po
         return _bounded_size(observation, policy).replicas
     if policy.paused:
         return observation.replicas
-    policy, memory = with_present_target(policy, observation.backlog, memory)
-    _, need = assess(observation, observation.backlog, count_in_jobs(policy, observation.backlog), memory, now)
-    need = add_replacements(need, observation.backlog.out_of_service)
+    _, _, need = _assess(observation, observation.backlog, policy, memory, now)
     return min(max(need.workers, policy.min_replicas), policy.max_replicas)
 
 
@@ -94,9 +92,7 @@ def _begin(memory: PoolMemory, observation: Observation, now: float) -> PoolMemo
 def _automatic(
     observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
 ) -> Decision:
-    policy, memory = with_present_target(policy, backlog, memory)
-    memory, need = assess(observation, backlog, count_in_jobs(policy, backlog), memory, now)
-    need = add_replacements(need, backlog.out_of_service)
+    policy, memory, need = _assess(observation, backlog, policy, memory, now)
     if backlog.ready or backlog.running:
         memory = replace(memory, last_busy_at=now)
     step = _limit_to_bounds(need, policy)
@@ -127,6 +123,15 @@ def _automatic(
         wanted=need.workers,
         cap=step.cap,
     )
+
+
+def _assess(
+    observation: Observation, backlog: Backlog, policy: ScalingPolicy, memory: PoolMemory, now: float
+) -> tuple[ScalingPolicy, PoolMemory, Demand]:
+    """Return the policy with the present target, the memory after this observation, and the demand."""
+    policy, memory = with_present_target(policy, backlog, memory)
+    memory, need = assess(observation, backlog, count_in_jobs(policy, backlog), memory, now)
+    return policy, memory, add_replacements(need, backlog.out_of_service)
 
 
 def _with_learned_hold(policy: ScalingPolicy, memory: PoolMemory) -> ScalingPolicy:
