@@ -12,7 +12,7 @@ from agentpool_core.queue.load import RouteLoad
 from agentpool_operator.scaling.decide import decide
 from agentpool_operator.scaling.memory import PoolMemory
 from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
-from agentpool_operator.scaling.patterns import LEAD_SECONDS, raised_minimum
+from agentpool_operator.scaling.patterns import DAYS_AGO, raised_minimum, seconds_ahead
 from agentpool_operator.scaling.policy import Minimum, ScalingPolicy
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 QUARTER_SECONDS = 900.0
 QUARTERS_A_DAY = 96
-DAYS_AGO = (1, 2, 3, 7, 14)  # as in agentpool_core.queue.history, which the page in a browser does not have
 
 
 @dataclass(slots=True)
@@ -56,8 +55,7 @@ class Ours:
     def _learned_minimum(self, state: State) -> Minimum:
         """Return the minimum by the loads of past days, which `record.lua` keeps live."""
         self._quarters.setdefault(int(state.now // QUARTER_SECONDS), []).append(state.running)
-        ahead_s = (self._memory.learned.startup_s or 0.0) + LEAD_SECONDS
-        quarter = int((state.now + ahead_s) // QUARTER_SECONDS)
+        quarter = int((state.now + seconds_ahead(self._memory.learned.startup_s)) // QUARTER_SECONDS)
         seen = {days: self._quarters.get(quarter - days * QUARTERS_A_DAY) for days in DAYS_AGO}
         loads = {days: sum(running) / len(running) for days, running in seen.items() if running}
         return raised_minimum(Minimum(replicas=0), loads, slots=state.setup.slots, most=state.setup.max_workers)

@@ -32,7 +32,6 @@ POINTS = 120  # kept by the script
 APART_MS = 30_000  # at least, between two points
 QUARTER_MS = 900_000  # the times of the quarters, as in the script
 DAY_MS = 86_400_000
-DAYS_AGO = (1, 2, 3, 7, 14)  # days with loads that are read
 
 
 class PoolHistory:
@@ -61,17 +60,17 @@ class PoolHistory:
             points = [_readable_point(str(row[0]), fields_of(row[1])) for row in rows]
         return tuple(point for point in points if point is not None)
 
-    async def past_loads(self, at_ms: int) -> dict[int, float]:
-        """Return the mean of the running jobs in the same quarter of an hour of past days, by days ago.
+    async def past_loads(self, at_ms: int, days_ago: Sequence[int]) -> dict[int, float]:
+        """Return the mean of the running jobs in the same quarter of an hour of these past days, by days ago.
 
         Days without a known load are absent. `at_ms` is a time on the pool's clock; the days are those of UTC. Raises
         QueueError.
         """
         quarter = at_ms // QUARTER_MS * QUARTER_MS
-        ids = [f"{quarter - days * DAY_MS}-0" for days in DAYS_AGO]
+        ids = [f"{quarter - days * DAY_MS}-0" for days in days_ago]
         found = await results_of(ask(self._redis, "XRANGE", Keys(self._pool).quarters, id_, id_) for id_ in ids)
         with Reading("xrange"):
-            loads = {days: _running_of(rows) for days, rows in zip(DAYS_AGO, found, strict=True) if rows}
+            loads = {days: _running_of(rows) for days, rows in zip(days_ago, found, strict=True) if rows}
         return {days: load for days, load in loads.items() if load is not None}
 
     async def snapshot(self) -> QueueSnapshot:

@@ -31,7 +31,7 @@ from agentpool_operator.cluster import NotLeadingError
 from agentpool_operator.pools.problems import Failures, Problem, unexpected_problem
 from agentpool_operator.queue import plausibility
 from agentpool_operator.scaling.observation import Backlog, Counters, WorkerLoad
-from agentpool_operator.scaling.patterns import LEAD_SECONDS
+from agentpool_operator.scaling.patterns import DAYS_AGO, seconds_ahead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -132,8 +132,8 @@ class QueueReader:
         learns = pool.spec is not None and pool.spec.scaling.learn_patterns
         await history.record(desired=desired, ready=ready, patterns=learns)
         if learns:
-            ahead_s = (pool.scaling.memory.learned.startup_s or 0.0) + LEAD_SECONDS
-            pool.queue.past_loads = await history.past_loads(snapshot.taken_at_ms + int(ahead_s * MS_PER_SECOND))
+            ahead_ms = int(seconds_ahead(pool.scaling.memory.learned.startup_s) * MS_PER_SECOND)
+            pool.queue.past_loads = await history.past_loads(snapshot.taken_at_ms + ahead_ms, DAYS_AGO)
 
     async def _connection_of(self, pool: Pool) -> RedisConnection | None:
         if pool.spec is None:

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WEEKS, DAYS = (7, 14), (1, 2, 3)  # days ago
+DAYS_AGO = (*DAYS, *WEEKS)  # with the loads to read
 LEAD_SECONDS = 60.0  # beyond a start-up time
+
+
+def seconds_ahead(startup_s: float | None) -> float:
+    """Return how far ahead of the present the loads of past days count: None = no start-up time is known."""
+    return (startup_s or 0.0) + LEAD_SECONDS
 
 
 def raised_minimum(minimum: Minimum, past_loads: Mapping[int, float], *, slots: float, most: int) -> Minimum:

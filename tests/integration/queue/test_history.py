@@ -11,6 +11,8 @@ from agentpool_core.queue.history import APART_MS, DAY_MS, POINTS, QUARTER_MS, P
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 
+DAYS_AGO = (1, 2, 3, 7, 14)
+
 
 async def later(redis, pool: PoolRef, ms: int) -> None:
     """Move the pool's clock on."""
@@ -91,9 +93,9 @@ async def test_a_pool_that_learns_keeps_the_load_of_each_quarter_of_an_hour(redi
         await history.record(desired=1, ready=1, patterns=True)
         await later(redis, pool, APART_MS)
     assert await redis.xlen(Keys(pool).quarters) == 1
-    assert await history.past_loads(begin_ms + DAY_MS) == {1: 4.0}
-    assert await history.past_loads(begin_ms + 14 * DAY_MS) == {14: 4.0}
-    assert await history.past_loads(begin_ms) == {}
+    assert await history.past_loads(begin_ms + DAY_MS, DAYS_AGO) == {1: 4.0}
+    assert await history.past_loads(begin_ms + 14 * DAY_MS, DAYS_AGO) == {14: 4.0}
+    assert await history.past_loads(begin_ms, DAYS_AGO) == {}
 
 
 async def test_a_quarter_with_few_points_or_of_a_pool_that_does_not_learn_is_not_kept(redis, pool: PoolRef):
@@ -119,4 +121,4 @@ async def test_an_entry_that_is_no_load_hides_no_other_day(redis, pool: PoolRef,
     at_ms = 30 * DAY_MS
     await redis.xadd(Keys(pool).quarters, {"running": "2.50"}, id=f"{at_ms - 2 * DAY_MS}-0")
     await redis.xadd(Keys(pool).quarters, fields, id=f"{at_ms - DAY_MS}-0")
-    assert await PoolHistory(redis, pool).past_loads(at_ms) == {2: 2.5}
+    assert await PoolHistory(redis, pool).past_loads(at_ms, DAYS_AGO) == {2: 2.5}
