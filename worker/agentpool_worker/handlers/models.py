@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from agentpool_core.errors import HandlerError
 from agentpool_core.queue.codec.json_text import encode
-from agentpool_core.queue.settings import JobSchema
+from agentpool_core.queue.settings import DEFAULT_ROUTE, JobSchema
 from agentpool_core.text import one_line, render_error
 from agentpool_worker.exceptions import Permanent
 
@@ -132,4 +132,4 @@ def routes_of(kinds: tuple[str, ...], schemas: tuple[JobSchema, ...]) -> list[di
         for schema in schemas
         for kind in schema.kinds
     ]
-    return [{"name": "default", "kinds": list(kinds)} | ({"kindSchemas": described} if described else {})]
+    return [{"name": DEFAULT_ROUTE, "kinds": list(kinds)} | ({"kindSchemas": described} if described else {})]
