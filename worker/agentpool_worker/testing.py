@@ -32,7 +32,7 @@ from agentpool_core.queue.completions import Completion, Failed, Returned, Succe
 from agentpool_core.queue.groups import ChildEnd, GroupChange
 from agentpool_core.queue.limits import DAY_MS
 from agentpool_core.queue.usage import BILLION, billionths
-from agentpool_worker.handlers.shapes import run_job_of
+from agentpool_worker.handlers.shapes import handler_of
 from agentpool_worker.jobs.completion_buffer import replacement_for
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.threads import HandlerThreads
@@ -59,7 +59,7 @@ class JobUnderTest:
         budget: float | None = None,  # money that the handler may spend in a day of the clock
         child_handlers: Mapping[str, Callable[..., Any]] | None = None,  # by kind, for children of groups
     ) -> None:
-        self._run_job = run_job_of(handler, HandlerThreads())
+        self._run_job = handler_of(handler, HandlerThreads()).run
         self._payload = decode(encode("payload", payload))
         self._max_attempts = max_attempts
         self._store = _Store(lambda: self.now_ms, budget)

@@ -20,7 +20,7 @@ from agentpool_core.errors import StaleLeaseError
 from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
 from agentpool_core.queue.completions import SignalOutcome
-from agentpool_worker.handlers.shapes import run_job_of
+from agentpool_worker.handlers.shapes import handler_of
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.jobs.queue_calls import QueueCalls
 from agentpool_worker.threads import HandlerThreads
@@ -105,7 +105,7 @@ class Life:
         execution = Execution(lease, Crashing(self), time.monotonic())
         execution.ctx.suspend = lambda _ctx: execution.begin_stop(Stop.WAITING, time.monotonic(), 0.0)
         ended = []
-        handler = run_job_of(self.handle, HandlerThreads())
+        handler = handler_of(self.handle, HandlerThreads()).run
         execution.task = asyncio.ensure_future(execution.run(handler, lambda _, completion: ended.append(completion)))
         await execution.task
         try:

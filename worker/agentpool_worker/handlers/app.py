@@ -16,8 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from agentpool_core.errors import HandlerError
 from agentpool_core.jobs import KIND_FORM, KIND_PATTERN
-from agentpool_worker.handlers.models import Models, models_of
-from agentpool_worker.handlers.shapes import name_of, run_job_of
+from agentpool_worker.handlers.shapes import handler_of
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
 
     from agentpool_core.queue.settings import JobSchema
     from agentpool_worker.handlers import RunJob
+    from agentpool_worker.handlers.shapes import Handler
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -35,15 +35,13 @@ class App:
     """A program's handlers by the kind of job they take."""
 
     def __init__(self) -> None:
-        self._run_by_kind: dict[str, RunJob] = {}
-        self._names: dict[str, str] = {}
-        self._models: dict[str, Models] = {}
+        self._by_kind: dict[str, Handler] = {}
         self._threads = HandlerThreads()
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """The kinds of job that have a handler, sorted."""
-        return tuple(sorted(self._run_by_kind))
+        return tuple(sorted(self._by_kind))
 
     def handler(self, *kinds: str) -> Callable[[F], F]:
         """Register the decorated function for these kinds of job.
@@ -61,21 +59,21 @@ class App:
             )
 
         def register(function: F) -> F:
-            run, models = run_job_of(function, self._threads), models_of(function, name_of(function))
+            handler = handler_of(function, self._threads)
             for kind in kinds:
-                self._add(kind, run, name_of(function))
-                self._models[kind] = models
+                self._add(kind, handler)
             return function
 
         return register
 
     def find(self, kind: str) -> RunJob | None:
         """Return the handler of this kind of job, or None."""
-        return self._run_by_kind.get(kind)
+        handler = self._by_kind.get(kind)
+        return None if handler is None else handler.run
 
     def schemas(self) -> tuple[JobSchema, ...]:
         """Return the schemas of the kinds whose handlers name pydantic models. Raises HandlerError."""
-        found = (self._models[kind].schema_of(kind) for kind in self.kinds)
+        found = (self._by_kind[kind].models.schema_of(kind) for kind in self.kinds)
         return tuple(schema for schema in found if schema is not None)
 
     async def start(self) -> None:
@@ -84,16 +82,15 @@ class App:
     async def stop(self) -> None:
         """Do nothing: handler threads end with the process."""
 
-    def _add(self, kind: str, run: RunJob, name: str) -> None:
+    def _add(self, kind: str, handler: Handler) -> None:
         if not _KIND.fullmatch(kind):
-            raise HandlerError(f"{name}: {kind!r} is not a kind of job", remedy=f"use {KIND_FORM}")
-        if kind in self._run_by_kind:
+            raise HandlerError(f"{handler.name}: {kind!r} is not a kind of job", remedy=f"use {KIND_FORM}")
+        if kind in self._by_kind:
             raise HandlerError(
-                f"{name}: kind {kind!r} already has the handler {self._names[kind]}",
+                f"{handler.name}: kind {kind!r} already has the handler {self._by_kind[kind].name}",
                 remedy="remove a handler, or rename its kind",
             )
-        self._run_by_kind[kind] = run
-        self._names[kind] = name
+        self._by_kind[kind] = handler
 
 
 def load(reference: str) -> App:

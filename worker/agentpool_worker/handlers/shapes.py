@@ -4,7 +4,7 @@ An async function (also a method, a partial, or an object with an async `__call_
 different callable runs in a thread; if the callable returns an awaitable, like an undecorated wrapper of an async
 function, the awaitable is awaited in the event loop within the same attempt, and a generator of either sort is read to
 the end. A payload that is annotated with a pydantic model arrives as an instance. An unusable callable is refused at
-registration. `agentpool_worker.handlers.app` registers the result of `run_job_of`.
+registration. `agentpool_worker.handlers.app` registers the result of `handler_of`.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import HandlerError
@@ -35,12 +36,27 @@ def name_of(function: Any) -> str:
     return f"{getattr(function, '__module__', '?')}.{getattr(function, '__qualname__', None) or render_value(function)}"
 
 
-def run_job_of(function: Any, threads: HandlerThreads) -> RunJob:
-    """Return the handler as `async (payload, ctx) -> result`. Raises HandlerError for an unusable handler."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Handler:
+    """A function in the form that the worker runs."""
+
+    name: str  # for messages
+    run: RunJob
+    models: Models
+
+
+def handler_of(function: Any, threads: HandlerThreads) -> Handler:
+    """Return the handler that runs a function. Raises HandlerError for an unusable function."""
+    name = name_of(function)
     call = function if _takes_context(function) else _without_context(function)
-    models = models_of(function, name_of(function))
+    models = models_of(function, name)
     if models.payload is not None:
         call = _with_model(call, models)
+    return Handler(name=name, run=_run_job_of(function, call, threads), models=models)
+
+
+def _run_job_of(function: Any, call: Callable[[Any, Any], Any], threads: HandlerThreads) -> RunJob:
+    """Return `async (payload, ctx) -> result` for a call of the function."""
     if _is(inspect.isasyncgenfunction, function):
         return lambda payload, ctx: _read_async(call(payload, ctx), ctx)
     if _is(inspect.iscoroutinefunction, function):
