@@ -28,7 +28,7 @@ from agentpool_gateway.a2a.reading import read_task
 from agentpool_gateway.a2a.values import document_of
 from agentpool_gateway.a2a.versions import LEGACY_VERSION
 from agentpool_gateway.delivery.cloudevents import Content
-from agentpool_gateway.routes.webhooks import checked, put_webhooks
+from agentpool_gateway.routes.webhooks import checked, store_webhook
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import JobId
@@ -64,7 +64,7 @@ async def put_config(
 ) -> TaskPushNotificationConfig:
     """Store a configuration with a task; return it. Raises UnknownJobError, and the errors of `webhook_of`."""
     webhook = webhook_of(admission, config, version)
-    await put_webhooks(admission, [(job_id, webhook)])
+    await store_webhook(admission, job_id, webhook)
     return _config_of(job_id, webhook)
 
 

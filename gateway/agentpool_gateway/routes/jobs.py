@@ -31,7 +31,7 @@ from agentpool_gateway.http.answers import JsonResponse, tagged
 from agentpool_gateway.http.bodies import json_body
 from agentpool_gateway.http.problems import ProblemError
 from agentpool_gateway.routes.long_polling import job_after, wait_of
-from agentpool_gateway.routes.webhooks import put_webhooks, submission_from
+from agentpool_gateway.routes.webhooks import store_webhook, submission_from
 
 router = APIRouter(prefix="/v1/namespaces/{namespace}/pools/{pool}/jobs", tags=["jobs"])
 log = logging.getLogger(__name__)
@@ -53,11 +53,12 @@ async def submit(admission: Admitted, request: Request, durability: Durability |
     body, many = await json_body(request, settings, lines=True)
     if many:
         return await _submit_many(admission, request, body, durability)
-    submission = submission_from(admission, body)
-    wanted, hook = _complete_from_headers(submission.request, request), submission.webhook
+    given, hook = submission_from(admission, body)
+    wanted = _complete_from_headers(given, request)
     await check_conflicts(admission, [Submission(wanted, hook)])
     receipt = await admission.queue.producer.submit(wanted, durability=durability)
-    await put_webhooks(admission, [(receipt.job_id, hook)])
+    if hook is not None:
+        await store_webhook(admission, receipt.job_id, hook)
     admission.gateway.metrics.count_submitted(admission.pool, [receipt])
     headers = {"Location": f"{request.url.path}/{receipt.job_id}"}
     job, position = await _follow(admission, wanted, receipt, wait_s)

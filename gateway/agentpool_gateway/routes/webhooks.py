@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from fastapi import APIRouter, Request
 
 from agentpool_core.documents import request_from
@@ -32,7 +30,7 @@ async def put_webhook(admission: Admitted, request: Request, job_id: str, name: 
     """Add or replace a webhook of a job. A job that has ended already sends its message at once."""
     document, _ = await json_body(request, admission.gateway.settings)
     webhook = checked(admission, webhook_from(name, document))
-    await put_webhooks(admission, [(JobId(job_id), webhook)])
+    await store_webhook(admission, JobId(job_id), webhook)
     return JsonResponse(webhook_document(webhook))
 
 
@@ -64,12 +62,10 @@ def submission_from(admission: Admission, document: Json) -> Submission:
     return Submission(request_from(rest), hook and checked(admission, hook))
 
 
-async def put_webhooks(admission: Admission, found: Iterable[tuple[JobId, Webhook | None]]) -> None:
-    """Store the webhooks of submitted jobs. A caller without an answer submits again, by key or id."""
-    chosen = [(job_id, hook) for job_id, hook in found if hook is not None]
-    await admission.queue.webhooks.put_all(chosen)
-    if chosen:
-        admission.gateway.deliveries.wake(admission.pool)
+async def store_webhook(admission: Admission, job_id: JobId, webhook: Webhook) -> None:
+    """Store a webhook of a job; a message that is due already is sent at once. Raises UnknownJobError."""
+    await admission.queue.webhooks.put(job_id, webhook)
+    admission.gateway.deliveries.wake(admission.pool)
 
 
 def checked(admission: Admission, webhook: Webhook) -> Webhook:
