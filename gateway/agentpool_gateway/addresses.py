@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import Scope
@@ -68,14 +68,19 @@ def address_of(text: str) -> Address | None:
     return getattr(found, "ipv4_mapped", None) or found
 
 
-def dashboard_of(url: str) -> str:
-    """Return the address of a dashboard. Raises SettingError for a text that is none: pages link to it."""
+def _parts_of(url: str) -> SplitResult | None:
+    """Return the parts of an address of pages; None for any other text, and for one with a user, query or fragment."""
     try:
         parts = urlsplit(url)
-        usable = parts.scheme in SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.query and not parts.fragment
     except ValueError:
-        usable = False
-    if not usable:
+        return None
+    usable = parts.scheme in SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.query and not parts.fragment
+    return parts if usable else None
+
+
+def dashboard_of(url: str) -> str:
+    """Return the address of a dashboard. Raises SettingError for a text that is none: pages link to it."""
+    if _parts_of(url) is None:
         raise SettingError(
             field="--grafana-url",
             value=url,
@@ -152,14 +157,8 @@ class ExternalUrl:
     @classmethod
     def parse(cls, text: str) -> ExternalUrl:
         """Parse the URL of a setting. Raises SettingError."""
-        try:
-            parts = urlsplit(text)
-            usable = (
-                parts.scheme in SCHEMES and _HOST.fullmatch(parts.netloc) and not parts.query and not parts.fragment
-            )
-        except ValueError:
-            usable = False
-        if not usable or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
+        parts = _parts_of(text)
+        if parts is None or not re.fullmatch(r"(/[A-Za-z0-9._~-]+)*/?", parts.path):
             raise SettingError(
                 field="--external-url",
                 value=text.rpartition("@")[2],  # a password may precede it
