@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.documents import Document
-from agentpool_core.errors import UnknownPoolError
+from agentpool_core.errors import SettingError, UnknownPoolError
 from agentpool_core.jobs import PoolRef
 from agentpool_core.kube import paths
 from agentpool_core.kube.client import Cluster, Object
@@ -63,8 +63,7 @@ class PoolResources:
     async def worker_log(self, pool: PoolRef, worker: str, *, lines: int) -> str | None:
         """Return the newest lines of the log of a worker's pod; None: no such pod of the pool has a log here.
 
-        Raises ForbiddenError if the gateway may not read logs, or another ClusterError; SettingError for a name that no
-        pod can have.
+        Raises ForbiddenError if the gateway may not read logs, or another ClusterError.
         """
         if self._cluster is None:
             return None
@@ -73,7 +72,7 @@ class PoolResources:
             if (pod["metadata"].get("labels") or {}).get(POOL_LABEL) != pool.name:
                 return None
             return await _newest_lines(self._cluster, paths.pods(pool.namespace, worker, "log"), lines)
-        except (NotThereError, InvalidObjectError):  # invalid: the container has not started
+        except (NotThereError, InvalidObjectError, SettingError):  # not started, or a name that no pod can have
             return None
 
     async def _find(self, pool: PoolRef) -> Object | None:

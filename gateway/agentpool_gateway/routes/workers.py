@@ -8,7 +8,6 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from agentpool_core.documents import worker_detail_document
-from agentpool_core.errors import SettingError
 from agentpool_core.kube.errors import ForbiddenError
 from agentpool_gateway import openapi
 from agentpool_gateway.access.admission import Admitted
@@ -40,8 +39,6 @@ async def worker_log(
         text = await admission.gateway.pool_resources.worker_log(pool, name, lines=lines)
     except ForbiddenError:
         text, why = None, "the gateway may not read logs; gateway.workerLogs of the chart permits it"
-    except SettingError:
-        text = None
     if text is None:
         remedy = f"kubectl logs --namespace {pool.namespace} POD, with an account of your own"
         raise ProblemError(HTTPStatus.NOT_FOUND, "no-log", f"no log of worker {name[:100]!r}: {why}", remedy=remedy)
