@@ -8,7 +8,7 @@ from typing import Any
 
 from openapi_document import description
 
-from agentpool_gateway.openapi import TAGS
+from agentpool_gateway.description import TAGS
 
 HEAD = """\
 # HTTP API

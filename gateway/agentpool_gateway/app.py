@@ -19,7 +19,7 @@ from agentpool_core import DISTRIBUTION
 from agentpool_core.kube.client import Cluster
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue.webhooks import CLOUDEVENTS
-from agentpool_gateway import openapi
+from agentpool_gateway import description, openapi
 from agentpool_gateway.a2a import discovery, jsonrpc, push, rest
 from agentpool_gateway.access import table
 from agentpool_gateway.access.admission import Gateway, guard
@@ -106,7 +106,7 @@ def build(
         app.include_router(module.router)
     pages.install(app)
     table.verify([*app.routes, *(route for module in ROUTES for route in module.router.routes)])
-    openapi.add_security_schemes(app)
+    description.complete(app)
     _add_middleware(app, gateway, names=own_hosts(settings) if isinstance(authority, AllowAll) else None)
     return app
 
@@ -120,11 +120,11 @@ def _bare_app(lifespan: Callable[[FastAPI], AbstractAsyncContextManager[None]]) 
         dependencies=[Depends(guard)],  # of every route, independent of its handler
         docs_url=None,  # FastAPI's own pages load scripts from other hosts; `pages` has ours
         redoc_url=None,
-        generate_unique_id_function=openapi.operation_id,
-        openapi_tags=openapi.TAGS,
-        license_info=openapi.LICENCE,
-        contact=openapi.CONTACT,
-        servers=openapi.SERVERS,
+        generate_unique_id_function=description.operation_id,
+        openapi_tags=description.TAGS,
+        license_info=description.LICENCE,
+        contact=description.CONTACT,
+        servers=description.SERVERS,
     )
 
 

@@ -1,6 +1,6 @@
 """The messages that the gateway sends, as OpenAPI `webhooks`: ends of jobs, and push notifications of A2A. Data only.
 
-`openapi` includes them in the description. `delivery` and `a2a.push` write the messages.
+`description` includes them. `delivery` and `a2a.push` write the messages.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Any
 
 from agentpool_core.queue.webhooks import Change
 from agentpool_gateway.agent_schemas import A2A_DOCUMENT
+from agentpool_gateway.openapi import A2A_TYPE, parameter
 from agentpool_gateway.schemas import ANYTHING, SUMMARY, TEXT, Schema, record
 
 NOTICE: Schema = record(**SUMMARY["properties"], result=ANYTHING, progress=ANYTHING)
@@ -24,8 +25,8 @@ CLOUD_EVENT: Schema = record(
 )
 
 
-def _header(name: str, description: str, *, required: bool = True) -> dict[str, Any]:
-    return {"name": name, "in": "header", "required": required, "schema": TEXT, "description": description}
+def _header(name: str, description: str) -> dict[str, Any]:
+    return parameter("header", name, description=description) | {"required": True}
 
 
 _SIGNATURE = [
@@ -60,8 +61,8 @@ WEBHOOKS: dict[str, Any] = {
     "taskChanged": _message(
         "taskChanged",
         "The task of a push notification of A2A, at a question and at the end",
-        "application/a2a+json",
+        A2A_TYPE,
         A2A_DOCUMENT,
-        _header("X-A2A-Notification-Token", "The token of the configuration, if any.", required=False),
+        parameter("header", "X-A2A-Notification-Token", description="The token of the configuration, if any."),
     ),
 }
