@@ -26,6 +26,7 @@ from agentpool_core.queue.codec.requests import (
     MOST_ATTEMPTS,
     MOST_PARENTS,
 )
+from agentpool_core.queue.selector import LATEST_MS, MOST_NAMES
 from agentpool_core.queue.usage import MOST_TOKENS
 from agentpool_core.queue.webhooks import ENDS, Change, DeliveryOutcome
 
@@ -165,7 +166,7 @@ REDELIVERED = record(name=TEXT, messages=COUNT)
 WEBHOOKS = record(webhooks=rows(WEBHOOK), deliveries=rows(DELIVERY))
 WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
 _ERROR_TEXT: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 2_000}
-_MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": 2**53}
+_MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": LATEST_MS}
 SELECTOR: Schema = {
     "type": "object",
     "additionalProperties": False,
@@ -173,9 +174,9 @@ SELECTOR: Schema = {
     "minProperties": 1,
     "properties": {
         "state": rows(STATE) | {"description": "Any of these."},
-        "kind": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
-        "route": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
-        "tenant": rows(TEXT | {"minLength": 1}) | {"maxItems": 100, "description": "Any of these."},
+        "kind": rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."},
+        "route": rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."},
+        "tenant": rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."},
         "tag": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
         | {"maxItems": MOST_TAGS, "description": "All of these."},
         "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
