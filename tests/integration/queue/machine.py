@@ -1,4 +1,4 @@
-"""Base of the small state machines: a pool on a real server, and a clock that only jumps move.
+"""Bases of the small state machines: a pool on a real server, and a clock that only jumps move.
 
 Each machine compares the queue with the promises of one part (tenants, rates, conflicts, schedules, groups, release).
 Quanta of the clock are far longer than a run, so the real milliseconds of a run change no outcome.
@@ -14,7 +14,7 @@ import uuid
 
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
 from agentpool_core.jobs import JobId, JobRequest, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
@@ -26,6 +26,7 @@ RUNS = int(os.environ.get("AGENTPOOL_MODEL_RUNS", "15"))
 STEPS = int(os.environ.get("AGENTPOOL_MODEL_STEPS", "30"))
 SHRINK = os.environ.get("AGENTPOOL_MODEL_SHRINK", "") == "1"  # takes minutes; useful after a failure
 FOR_EVER_MS = 10**13
+QUANTUM_MS = 600_000  # of the clock of machines that count in quanta
 picks = st.integers(0, 10_000)
 
 
@@ -145,3 +146,49 @@ class PoolMachine(RuleBasedStateMachine):
 
     def run_out(self):
         """Let every job end; a machine asserts here that none starves."""
+
+
+class WaitingMachine(PoolMachine):
+    """A pool whose waiting jobs, the keys of `waiting`, may be cancelled."""
+
+    @rule(number=picks)
+    def cancel(self, number):
+        if self.waiting:
+            job = sorted(self.waiting)[number % len(self.waiting)]
+            self.do(self.producer.cancel(JobId(job)))
+            del self.waiting[job]
+
+
+class TwoWorkersMachine(WaitingMachine):
+    """A pool of two workers, one of which may be lost; `running` has a run with `worker` and `lease` for each job."""
+
+    workers = ("w1", "w2")
+
+    def __init__(self):
+        super().__init__()
+        self.lost = set()  # jobs that have lost a worker: they would run alone after a second loss
+
+    def pick(self, number):
+        return sorted(self.running)[number % len(self.running)] if self.running else None
+
+    @rule(number=picks)
+    def requeue(self, number):
+        if (job := self.pick(number)) is not None:
+            each = self.running.pop(job)
+            self.drain(each.lease, each.worker)
+            self.wait_again(job, each)
+
+    @rule()
+    def lose_a_worker(self):
+        jobs = [job for job, each in self.running.items() if each.worker == "w2"]
+        if jobs and not self.lost & {*jobs}:
+            self.lost |= {*jobs}
+            self.do(self.redis.zadd(f"{self.prefix}workers", {"w2": 1}))
+            self.settle_down()
+            self.do(self.consumers["w2"].register(slots=100, host="h"))
+            for job in jobs:
+                self.wait_again(job, self.running.pop(job))
+
+    def wait_again(self, job, each):
+        """Add a job whose run has ended without an outcome to `waiting`."""
+        raise NotImplementedError

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import product
+from typing import NamedTuple
 
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, invariant, rule
 
-from agentpool_core.jobs import JobId
+from agentpool_core.jobs import Lease
 from agentpool_core.queue import Limit, LimitBy, Route
 from agentpool_core.queue.overrides import override
-from tests.integration.queue.machine import PoolMachine, picks, run
+from tests.integration.queue.machine import TwoWorkersMachine, picks, run
 
 KEYS, TENANTS, KINDS = ("x", "y", None), ("s", "t", None), ("a", "b", "c")
 ROUTE_MOST, KIND_MOST = 3, 2
@@ -25,20 +26,23 @@ VAIN_A_LAP = 15
 bounds = st.integers(1, 3)
 
 
-class Limits(PoolMachine):
-    """Kinds a and b share a route with a bound; kind c has a bound of its own; keys and tenants bound all kinds."""
+class Run(NamedTuple):
+    """A running job: key, tenant and kind, and where it runs."""
 
-    workers = ("w1", "w2")
+    limits: tuple[str | None, str | None, str]
+    worker: str
+    lease: Lease
+
+
+class Limits(TwoWorkersMachine):
+    """Kinds a and b share a route with a bound; kind c has a bound of its own; keys and tenants bound all kinds."""
 
     @initialize(of_key=bounds, of_tenant=bounds)
     def begin(self, of_key, of_tenant):
         self.of_key, self.of_tenant = of_key, of_tenant
         self.own = {}  # bound of a single key
-        self.waiting, self.running, self.lost = (
-            {},
-            {},
-            set(),
-        )  # job -> key, tenant and kind; beside its worker and lease
+        self.waiting = {}  # job -> its key, tenant and kind
+        self.running = {}  # job -> its run
         self.configure(
             routes=(Route(name="ab", kinds=("a", "b"), max_running=ROUTE_MOST),),
             limits=(
@@ -56,7 +60,7 @@ class Limits(PoolMachine):
     @rule(limit=st.integers(1, 20), worker=st.sampled_from(["w1", "w2"]))
     def start(self, limit, worker):
         for lease in self.claim(limit, worker):
-            self.running[lease.job_id] = (self.waiting.pop(lease.job_id), worker, lease)
+            self.running[lease.job_id] = Run(self.waiting.pop(lease.job_id), worker, lease)
 
     @rule()
     def start_all(self):
@@ -66,7 +70,7 @@ class Limits(PoolMachine):
             leases = self.claim(20)
             vain = 0 if leases else vain + 1
             for lease in leases:
-                self.running[lease.job_id] = (self.waiting.pop(lease.job_id), "w1", lease)
+                self.running[lease.job_id] = Run(self.waiting.pop(lease.job_id), "w1", lease)
             if vain % VAIN_A_LAP == 1:
                 self.jump(LAP_MS)
                 self.settle_down()
@@ -75,7 +79,7 @@ class Limits(PoolMachine):
             assert any(used[name] >= self.most(name) for name in self.named(limits)), (job, limits)
 
     def used(self):
-        return Counter(name for limits, *_ in self.running.values() for name in self.named(limits))
+        return Counter(name for each in self.running.values() for name in self.named(each.limits))
 
     def named(self, limits):
         """The limits of a job, by name."""
@@ -88,39 +92,15 @@ class Limits(PoolMachine):
         fixed = {"kind": KIND_MOST, "route": ROUTE_MOST, "key": self.of_key, "tenant": self.of_tenant}
         return self.own.get(subject, fixed[sort]) if sort == "key" else fixed[sort]
 
-    def pick(self, number):
-        return sorted(self.running)[number % len(self.running)] if self.running else None
-
     @rule(number=picks)
     def end(self, number):
         if (job := self.pick(number)) is not None:
-            _, worker, lease = self.running.pop(job)
-            self.succeed([lease], worker)
+            each = self.running.pop(job)
+            self.succeed([each.lease], each.worker)
 
-    @rule(number=picks)
-    def requeue(self, number):
-        if (job := self.pick(number)) is not None:
-            limits, worker, lease = self.running.pop(job)
-            self.drain(lease, worker)
-            self.waiting[job] = limits
-
-    @rule()
-    def lose_a_worker(self):
-        """Its jobs return their places under all limits; a job that has lost two would run alone."""
-        jobs = [job for job, (_, worker, _) in self.running.items() if worker == "w2"]
-        if jobs and not self.lost & {*jobs}:
-            self.lost |= {*jobs}
-            self.do(self.redis.zadd(f"{self.prefix}workers", {"w2": 1}))
-            self.settle_down()
-            self.do(self.consumers["w2"].register(slots=100, host="h"))
-            self.waiting |= {job: self.running.pop(job)[0] for job in jobs}
-
-    @rule(number=picks)
-    def cancel(self, number):
-        if self.waiting:
-            job = sorted(self.waiting)[number % len(self.waiting)]
-            self.do(self.producer.cancel(JobId(job)))
-            del self.waiting[job]
+    def wait_again(self, job, each):
+        """The job returns its places under all limits."""
+        self.waiting[job] = each.limits
 
     @rule(key=st.sampled_from(["x", "y"]), bound=st.none() | bounds)
     def give_a_key_a_bound(self, key, bound):
@@ -139,8 +119,8 @@ class Limits(PoolMachine):
     def run_out(self):
         while self.waiting or self.running:
             self.start_all()
-            for _, worker, lease in self.running.values():
-                self.succeed([lease], worker)
+            for each in self.running.values():
+                self.succeed([each.lease], each.worker)
             self.running = {}
 
 

@@ -11,9 +11,8 @@ from hypothesis.stateful import initialize, rule
 from agentpool_core.jobs import JobId
 from agentpool_core.queue.completions import Failed
 from agentpool_core.queue.webhooks import Change, DeliveryOutcome, Webhook, Webhooks
-from tests.integration.queue.machine import PoolMachine, picks, run
+from tests.integration.queue.machine import QUANTUM_MS, PoolMachine, picks, run
 
-QUANTUM_MS = 600_000
 URL = "https://receiver.example.org/"
 ENDS = {"succeed": Change.SUCCEEDED, "fail": Change.FAILED, "cancel": Change.CANCELLED}
 

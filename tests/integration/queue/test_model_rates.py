@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from agentpool_core.jobs import JobId
 from agentpool_core.queue import Limit, LimitBy, Rate, Route
 from agentpool_core.queue.completions import Returned, ReturnReason
-from tests.integration.queue.machine import PoolMachine, picks, run
+from tests.integration.queue.machine import QUANTUM_MS, WaitingMachine, picks, run
 
-QUANTUM_MS = 600_000
 rates = st.tuples(st.integers(1, 3), st.integers(1, 3))  # quanta between two starts, and burst
 
 
@@ -32,7 +30,7 @@ class Bucket:
         self.full_at = max(self.full_at, now) + self.interval
 
 
-class Rates(PoolMachine):
+class Rates(WaitingMachine):
     """Jobs of two keys with a rate for each, and jobs of the route `a` with a rate for the whole route."""
 
     @initialize(of_key=rates, of_route=rates)
@@ -108,13 +106,6 @@ class Rates(PoolMachine):
         self.do(self.consumers["w1"].settle([returned]))
         self.buckets[self.names[lease.job_id]].paused_until = self.now + quanta
         self.deferred[lease.job_id] = self.now + quanta
-
-    @rule(number=picks)
-    def cancel(self, number):
-        if self.waiting:
-            job = sorted(self.waiting)[number % len(self.waiting)]
-            self.do(self.producer.cancel(JobId(job)))
-            del self.waiting[job]
 
     @rule(quanta=st.integers(1, 4))
     def pass_time(self, quanta):

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from hypothesis import strategies as st
 from hypothesis.stateful import initialize, rule
 
-from agentpool_core.jobs import JobId, Lease
+from agentpool_core.jobs import Lease
 from agentpool_core.queue import Limit, LimitBy, Rate, RateUnit, Route
 from agentpool_core.queue.usage import UsageReport
-from tests.integration.queue.machine import PoolMachine, picks, run
+from tests.integration.queue.machine import QUANTUM_MS, TwoWorkersMachine, picks, run
 
-QUANTUM_MS = 600_000
 ROUTE_TOKENS = 2  # of a job that declares none
 rates = st.tuples(st.integers(1, 3), st.integers(3, 12))  # quanta for a token, and burst
 estimates = st.none() | st.integers(0, 15)
@@ -46,10 +45,8 @@ class Run:
     used: int = 0  # tokens that it has reported
 
 
-class Tokens(PoolMachine):
+class Tokens(TwoWorkersMachine):
     """Jobs of two keys with a rate of tokens for each, of no key, and of a kind with an estimate of its route."""
-
-    workers = ("w1", "w2")
 
     @initialize(of_x=rates, of_y=rates)
     def begin(self, of_x, of_y):
@@ -58,7 +55,6 @@ class Tokens(PoolMachine):
         self.wanted = {}  # job -> its key and its tokens
         self.waiting = {}  # job -> its place in the order of age
         self.running = {}  # job -> its run
-        self.lost = set()  # jobs that have lost a worker: they would run alone after a second loss
         limits = (
             Limit(name="tpm", by=LimitBy.KEY, kinds=("kx",), rate=self.rate(*of_x)),
             Limit(name="whole", kinds=("ky",), rate=self.rate(*of_y)),
@@ -107,9 +103,6 @@ class Tokens(PoolMachine):
             del self.waiting[job]
         return taken
 
-    def pick(self, number):
-        return sorted(self.running)[number % len(self.running)] if self.running else None
-
     @rule(number=picks, tokens=st.integers(0, 12))
     def report(self, number, tokens):
         """Tokens beyond the estimate are taken at once, and a repeated report counts once."""
@@ -138,42 +131,15 @@ class Tokens(PoolMachine):
             self.succeed([each.lease], each.worker)
         self.free_rest(job, each, used=each.used > 0)
 
-    @rule(number=picks)
-    def requeue(self, number):
-        """The next start takes the estimate again."""
-        job = self.pick(number)
-        if job is None:
-            return
-        each = self.running.pop(job)
-        self.drain(each.lease, each.worker)
+    def wait_again(self, job, each):
+        """What is left of the estimate returns once, and the next start takes the estimate again."""
         self.free_rest(job, each, used=True)
         self.waiting[job] = self.entry(job)
-
-    @rule()
-    def lose_a_worker(self):
-        """Jobs of a lost worker take their estimate once, not twice."""
-        jobs = [job for job, each in self.running.items() if each.worker == "w2"]
-        if not jobs or self.lost & {*jobs}:
-            return
-        self.lost |= {*jobs}
-        self.do(self.redis.zadd(f"{self.prefix}workers", {"w2": 1}))
-        self.settle_down()
-        self.do(self.consumers["w2"].register(slots=100, host="h"))
-        for job in jobs:
-            self.free_rest(job, self.running.pop(job), used=True)
-            self.waiting[job] = self.entry(job)
 
     def free_rest(self, job, each, *, used):
         bucket, _ = self.of(job)
         if bucket and used:
             bucket.charge(self.now, -each.left)
-
-    @rule(number=picks)
-    def cancel(self, number):
-        if self.waiting:
-            job = sorted(self.waiting)[number % len(self.waiting)]
-            self.do(self.producer.cancel(JobId(job)))
-            del self.waiting[job]
 
     @rule(quanta=st.integers(1, 6))
     def pass_time(self, quanta):
