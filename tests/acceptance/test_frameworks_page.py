@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,15 +21,10 @@ def test_every_command_on_the_page_works(tmp_path: Path):
     """The job streams its answer, and its requests and tool calls are steps."""
     for name in EXAMPLES:
         shutil.copy(ROOT / "examples" / name, tmp_path)
-    system = DevSystem(cwd=tmp_path)
-    try:
-        done = system.page(PAGE, tmp_path, within_s=60)
-    finally:
-        system.close()
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
-    assert "An answer from 3 pages about queues and page 2. " in done.stdout
-    steps = re.findall(r"^(\S.*?) +succeeded +1 ", done.stdout, re.MULTILINE)
-    assert steps == ["model", "tool search call-0", "model#2", "tool read call-1", "model#3"], done.stdout
+    with closing(DevSystem(cwd=tmp_path)) as system:
+        printed = system.page(PAGE, tmp_path, "An answer from 3 pages about queues and page 2. ", within_s=60)
+    steps = re.findall(r"^(\S.*?) +succeeded +1 ", printed, re.MULTILINE)
+    assert steps == ["model", "tool search call-0", "model#2", "tool read call-1", "model#3"], printed
 
 
 def test_the_examples_have_the_lines_that_the_diffs_add():

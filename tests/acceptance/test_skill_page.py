@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,6 @@ PROMISED = ("3 passed", '"words": 3', "\n3\n", "no such jobs in pool", "✓ crd"
 
 def test_every_command_on_the_page_works(tmp_path: Path):
     """Handlers are written, tested, run as a pool and removed again."""
-    system = DevSystem(f"--image=textagent={tmp_path}")
-    try:
-        done = system.page(PAGE, tmp_path)
-    finally:
-        system.close()
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
-    for promised in PROMISED:
-        assert promised in done.stdout, f"{promised!r} is missing in\n{done.stdout}\n{done.stderr}"
+    with closing(DevSystem(f"--image=textagent={tmp_path}")) as system:
+        system.page(PAGE, tmp_path, *PROMISED)
     assert [path.name for path in tmp_path.iterdir() if path.suffix in {".py", ".yaml"}] == []

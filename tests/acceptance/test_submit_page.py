@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,18 +46,9 @@ PROMISED = (
 
 def test_every_command_on_the_page_works(tmp_path: Path):
     """The commands print the promised output in the page's order, in one shell, and leave nothing behind."""
-    system = DevSystem(f"--image=greeter={tmp_path}")
-    try:
-        done = system.page(PAGE, tmp_path)
-        workers = system.children("agentpool", "worker") if done.returncode == 0 else []
+    with closing(DevSystem(f"--image=greeter={tmp_path}")) as system:
+        system.page(PAGE, tmp_path, *PROMISED)
+        assert not system.children("agentpool", "worker"), "the pool's workers outlive it"
         system.process.send_signal(signal.SIGINT)
-        ended = system.ended()
-        left = system.left_behind()
-    finally:
-        system.close()
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
-    for promised in PROMISED:
-        assert promised in done.stdout, f"{promised!r} is missing in\n{done.stdout}\n{done.stderr}"
-    assert not workers, "the pool's workers outlive it"
-    assert (ended, left) == (0, []), system.output
+        assert (system.ended(), system.left_behind()) == (0, []), system.output
     assert [path.name for path in tmp_path.iterdir() if path.suffix in {".py", ".yaml", ".ndjson", ".csv"}] == []

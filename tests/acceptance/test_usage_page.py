@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,26 +24,21 @@ SOURCES = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | 
 def test_every_command_on_the_page_works(tmp_path: Path):
     """The fifth call waits for the next window, another tenant goes on, and so does the tenant with a larger budget."""
     (tmp_path / "biller.py").write_text(SOURCES[0])
-    system = DevSystem("biller:app", cwd=tmp_path)
-    try:
-        done = system.page(PAGE, tmp_path, within_s=200)
-    finally:
-        system.close()
-    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{system.output}"
-    table = [line.split() for line in done.stdout.splitlines()]
+    promised = (
+        '"output_tokens":40',
+        "waiting: budget 'team-budget' has too little money left",
+        '"An answer to another tenant"',
+        '"An answer to 6"',
+    )
+    with closing(DevSystem("biller:app", cwd=tmp_path)) as system:
+        printed = system.page(PAGE, tmp_path, *promised, within_s=200)
+    table = [line.split() for line in printed.splitlines()]
     for row in (
         ["acme", "large", "1", "120", "40", "0.2"],
         ["total", "-", "1", "120", "40", "0.2"],
         ["team-budget", "acme", "a", "budget", "of", "50"],
     ):
-        assert row in table, f"{row} is missing in\n{done.stdout}"
-    for promised in (
-        '"output_tokens":40',
-        "waiting: budget 'team-budget' has too little money left",
-        '"An answer to another tenant"',
-        '"An answer to 6"',
-    ):
-        assert promised in done.stdout, f"{promised!r} is missing in\n{done.stdout}\n{done.stderr}"
+        assert row in table, f"{row} is missing in\n{printed}"
 
 
 def test_the_test_on_the_page_passes(tmp_path: Path):
