@@ -3,30 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
-import sys
 import time
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import aiohttp
 
 from agentpool_core.jobs import JobId
 from agentpool_core.queue import PoolSettings
-from agentpool_local.stack.child import Child
-from agentpool_local.stack.redis_server import free_port
 from bench.delegations import CONNECTIONS, SLOTS, TTL_MS, Delegation, Outcome
 from bench.fanout_verdict import Answer, judged
-from bench.stage import POOL, stage
+from bench.gateway import Gateway, gateway_of
+from bench.stage import stage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
-    from pathlib import Path
-
-    from bench.stage import Stage
+    from collections.abc import Sequence
 
 ACCEPTED = 202  # HTTP status
-READY_SECONDS = 30.0
 WORKERS = 2
 
 
@@ -35,9 +27,9 @@ async def queued(sent: Sequence[Delegation]) -> Outcome:
     async with (
         stage(PoolSettings(concurrency=SLOTS // WORKERS)) as place,
         place.workers(WORKERS),
-        _gateway(place) as (url, token),
+        gateway_of(place) as gateway,
     ):
-        answers, took_s = await _send(url, token, sent)
+        answers, took_s = await _send(gateway, sent)
         while await place.left() > 0:  # noqa: ASYNC110 - nothing here could be awaited
             await asyncio.sleep(0.05)
         ids = {answer.job_id for answer in answers if answer.job_id}
@@ -45,10 +37,11 @@ async def queued(sent: Sequence[Delegation]) -> Outcome:
     return judged(answers, jobs, took_s)
 
 
-async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[Answer], float]:
+async def _send(gateway: Gateway, sent: Sequence[Delegation]) -> tuple[list[Answer], float]:
     """Send all at once, within the lead's connections; return the answers, and the time until the last."""
     connector = aiohttp.TCPConnector(limit=CONNECTIONS)
-    async with aiohttp.ClientSession(connector=connector, headers={"Authorization": f"Bearer {token}"}) as session:
+    url, headers = f"{gateway.origin}{gateway.path}", {"Authorization": f"Bearer {gateway.token}"}
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
 
         async def one(delegation: Delegation) -> Answer:
             document = {"kind": "delegation", "payload": delegation.seconds, "priority": delegation.priority}
@@ -66,33 +59,3 @@ async def _send(url: str, token: str, sent: Sequence[Delegation]) -> tuple[list[
         begun = time.perf_counter()
         answers = await asyncio.gather(*(one(delegation) for delegation in sent))
         return answers, time.perf_counter() - begun
-
-
-@asynccontextmanager
-async def _gateway(place: Stage) -> AsyncIterator[tuple[str, str]]:
-    """Run a gateway in a separate process; yield the URL for jobs, and the token."""
-    token, port = secrets.token_urlsafe(24), free_port()
-    tokens = _tokens_file(place.directory, token)
-    argv = [sys.executable, "-m", "agentpool_core", "gateway", "--redis", place.url, "--tokens", str(tokens)]
-    argv += ["--port", str(port), "--log-level", "warning"]
-    child = await Child.start("gateway", argv, cwd=place.directory, sink=lambda _name, line: print(line))
-    base = f"http://127.0.0.1:{port}"
-    try:
-        await child.until_ready(lambda: _ready(base), seconds=READY_SECONDS, missing="it does not answer")
-        yield f"{base}/v1/namespaces/{POOL.namespace}/pools/{POOL.name}/jobs", token
-    finally:
-        await child.stop(seconds=5)
-
-
-def _tokens_file(directory: Path, token: str) -> Path:
-    path = directory / "tokens.yaml"
-    path.write_text(f"tokens:\n- {{name: lead, token: {token}}}\n", encoding="utf-8")
-    return path
-
-
-async def _ready(base: str) -> bool:
-    try:
-        async with aiohttp.ClientSession() as session, session.get(f"{base}/readyz") as answer:
-            return answer.ok
-    except (aiohttp.ClientError, OSError):
-        return False

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 
 from agentpool_core.jobs import JobRequest
 from agentpool_core.queue import PoolSettings
+from bench.gateway import Gateway, gateway_of
 from bench.report import Figure, Report, quick
 from bench.stage import POOL, stage
 from bench.streams.reading import Reader
-from bench.streams.system import Gateway, gateway_of, kill_in_turn, processor_seconds
+from bench.streams.system import kill_in_turn, processor_seconds
 from bench.streams.verdict import faults
 from bench.token_ledger import TokenLedger
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from agentpool_core.jobs import JobId
-    from bench.streams.system import Gateway
+    from bench.gateway import Gateway
 
 PAUSE_SECONDS = 0.5  # before the reader connects again; EventSource in browsers waits some seconds
 LONGEST_SECONDS = 300.0  # of one connection
