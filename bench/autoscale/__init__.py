@@ -76,8 +76,8 @@ async def run() -> Report:
         for label, unit, read in READINGS
         if label in {"p99 wait", "worker-hours"}
     }
-    ratios, required = _ratios(runs, frontier)
     cases = _cases(runs, frontier)
+    ratios, required = _ratios(cases, runs)
     unseen = _unseen()
     for name, some in (("", cases), ("held out: ", unseen)):
         ratios |= {f"{name}{label}": value for label, value in shares(some).items()}
@@ -170,26 +170,22 @@ def _mornings() -> dict[str, Figure]:
     return figures
 
 
-def _middle(runs: Runs, load: str, policy: str, reading: str) -> float:
-    values = sorted(getattr(m, reading) for m in runs[load, policy, STARTUPS_SECONDS[0]])
-    return float(values[len(values) // 2])
-
-
-def _ratios(runs: Runs, frontier: dict[str, list[Measures]]) -> tuple[dict[str, float], dict[str, float]]:
+def _ratios(cases: list[Case], runs: Runs) -> tuple[dict[str, float], dict[str, float]]:
     ratios: dict[str, float] = {}
     required: dict[str, float] = {}
+    by_load = {case.load: case for case in cases if case.startup_s == STARTUPS_SECONDS[0]}
     for load in TRACES:
+        case = by_load[load]
         for peer, bar in ((KEDA_LAG, 4.0), (KEDA_BOTH, 2.0)):
             for reading, label, least in (("p99_s", "p99 wait", bar), ("worker_hours", "worker-hours", 1.0)):
                 name = f"{load}: {label}, {peer} / {AGENTPOOL}"
-                ratios[name] = _middle(runs, load, peer, reading) / _middle(runs, load, AGENTPOOL, reading)
+                ratios[name] = getattr(case.peers[peer], reading) / getattr(case.ours, reading)
                 required[name] = least
     for load in ("spikes", "diurnal"):
-        counts = frontier[load]
-        hours = _middle(runs, load, AGENTPOOL, "worker_hours")
-        best = min((m.p99_s for m in counts if m.worker_hours <= hours), default=float("inf"))
+        case = by_load[load]
+        best = float("inf") if case.fixed_p99_s is None else case.fixed_p99_s
         name = f"{load}: p99 wait, best fixed count of no more hours / {AGENTPOOL}"
-        ratios[name] = best / _middle(runs, load, AGENTPOOL, "p99_s")
+        ratios[name] = best / case.ours.p99_s
         required[name] = 1.0
     kept = [m.killed == 0 for (_, policy, _), rounds in runs.items() if policy == AGENTPOOL for m in rounds]
     ratios["runs without a killed job / runs"] = sum(kept) / len(kept)
