@@ -1,6 +1,6 @@
 """A client's load: jobs of each kind, signals to those that wait, exit code 0 once each result is as expected.
 
-It runs under either release: `python load.py REDIS POOL NAME COUNT`.
+It runs under either release: `python -m load REDIS POOL NAME COUNT`.
 """
 
 from __future__ import annotations

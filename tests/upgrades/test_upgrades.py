@@ -15,6 +15,7 @@ from agentpool_core.doctor.cluster import CRD_PATH
 from agentpool_core.jobs import JobState, PoolRef
 from agentpool_core.queue import Inspector
 from agentpool_core.queue.audit import audit
+from tests.fixtures.operators import Process
 from tests.fixtures.redis import wait_until
 
 from .previous import COMMIT, PRESENT, VERSION, Release, previous_release
@@ -55,14 +56,14 @@ def start_load(redis_server, namespace, tmp_path):
     """Start a client of a release; all are ended afterwards."""
     started = []
 
-    def start(release: Release, name: str) -> Load:
+    def start(release: Release, name: str) -> Process:
         arguments = [redis_server.tcp_url, f"{namespace}/agents", name, str(FAMILIES)]
-        started.append(Load(release, arguments, tmp_path / name))
+        started.append(Process(tmp_path / name, "load", *arguments, environment=release.environment(HERE)))
         return started[-1]
 
     yield start
     for load in started:
-        load.end()
+        load.close()
 
 
 @pytest.fixture
@@ -83,29 +84,9 @@ def start_release(apply_definition, start_operator):
     return start
 
 
-class Load:
-    """A client in a process of its own."""
-
-    def __init__(self, release: Release, arguments: list[str], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as out:
-            command = [sys.executable, str(HERE / "load.py"), *arguments]
-            self._process = subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | release.environment())
-
-    def is_under_way(self) -> bool:
-        """Whether a third of the jobs are submitted."""
-        return len(self._log.read_text().split()) > FAMILIES // 3
-
-    def has_ended(self) -> bool:
-        return self._process.poll() is not None
-
-    def outcome(self) -> tuple[int | None, str]:
-        """The exit code, with the last lines of the output."""
-        return self._process.returncode, self._log.read_text()[-2000:]
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
+def is_under_way(load: Process) -> bool:
+    """Whether a third of the jobs are submitted."""
+    return len(load.written().split()) > FAMILIES // 3
 
 
 def test_the_programs_of_the_previous_release_run_from_its_own_files(previous):
@@ -134,19 +115,19 @@ async def test_jobs_survive_a_change_of_release_under_load(
     await wait_until(is_ready, "the pool is ready", within_s=WITHIN_SECONDS)
     killed, leaving = start_worker(before), start_worker(before)
     loads = [start_load(before, "before")]
-    await wait_until(loads[0].is_under_way, "jobs are under way", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: is_under_way(loads[0]), "jobs are under way", within_s=WITHIN_SECONDS)
 
     operator.stop()
     await start_release(after)
     start_worker(after)
     loads.append(start_load(after, "after"))
-    await wait_until(loads[1].is_under_way, "jobs of the other release are under way", within_s=WITHIN_SECONDS)
+    await wait_until(lambda: is_under_way(loads[1]), "jobs of the other release are under way", within_s=WITHIN_SECONDS)
     killed.worker_process().kill()
     leaving.send(signal.SIGTERM)
 
     for load in loads:
-        await wait_until(load.has_ended, "the client has all results", within_s=WITHIN_SECONDS)
-        assert load.outcome()[0] == 0, load.outcome()
+        await wait_until(lambda load=load: not load.running(), "the client has all results", within_s=WITHIN_SECONDS)
+        assert load.stop() == 0, load.written()[-2000:]
     pool = PoolRef(namespace, "agents")
     assert await Inspector(redis).jobs(pool, JobState.FAILED) == []
     assert await audit(redis, pool) == []
