@@ -29,16 +29,27 @@ async def agentpool(redis, pool, redis_url):
     return run
 
 
-async def test_a_held_job_and_its_limit_are_shown(agentpool, redis, pool):
+@pytest.fixture
+def held(agentpool, redis, pool):
+    """Submit two equal jobs, of which a worker gets the first; return what `get` shows of the second."""
+
+    async def hold(*options: str) -> tuple[str, dict[str, object]]:
+        for _ in range(2):
+            submitted = await agentpool("submit", "k", *options, "-o", "name")
+        worker = Consumer(redis, pool, WorkerId("w"))
+        await worker.register(slots=9, host="here")
+        assert len(await worker.claim(9)) == 1
+        second = submitted.output.strip()
+        document = json.loads((await agentpool("get", second, "-o", "json")).output)
+        return (await agentpool("get", second)).output, document
+
+    return hold
+
+
+async def test_a_held_job_and_its_limit_are_shown(agentpool, held):
     """Submit names key and tenant; get names the limit; queue counts the jobs that wait for the limit."""
-    for _ in range(2):
-        submitted = await agentpool("submit", "k", "--limit-key", "acme", "--tenant", "research", "-o", "name")
-    worker = Consumer(redis, pool, WorkerId("w"))
-    await worker.register(slots=9, host="here")
-    assert len(await worker.claim(9)) == 1
-    shown = await agentpool("get", submitted.output.strip())
-    assert "the job waits for the limit 'per-customer' of 1 at once for the key 'acme' (1 job waits" in shown.output
-    document = json.loads((await agentpool("get", submitted.output.strip(), "-o", "json")).output)
+    shown, document = await held("--limit-key", "acme", "--tenant", "research")
+    assert "the job waits for the limit 'per-customer' of 1 at once for the key 'acme' (1 job waits" in shown
     assert (document["limit_key"], document["tenant"], document["held_by"]) == ("acme", "research", "per-customer")
     queue = (await agentpool("queue")).output
     assert "1 held by limits" in queue
@@ -47,16 +58,10 @@ async def test_a_held_job_and_its_limit_are_shown(agentpool, redis, pool):
     ]
 
 
-async def test_a_job_declares_its_tokens_and_waits_for_them(agentpool, redis, pool):
+async def test_a_job_declares_its_tokens_and_waits_for_them(agentpool, held):
     """Get says for how long the job waits; a number below 0 is refused."""
-    for _ in range(2):
-        submitted = await agentpool("submit", "k", "--tenant", "acme", "--tokens", "40", "-o", "name")
-    worker = Consumer(redis, pool, WorkerId("w"))
-    await worker.register(slots=9, host="here")
-    assert len(await worker.claim(9)) == 1
-    shown = await agentpool("get", submitted.output.strip())
-    assert "the limit 'tpm' of 60 tokens in 60000 s for the tenant 'acme', which has room again in " in shown.output
-    document = json.loads((await agentpool("get", submitted.output.strip(), "-o", "json")).output)
+    shown, document = await held("--tenant", "acme", "--tokens", "40")
+    assert "the limit 'tpm' of 60 tokens in 60000 s for the tenant 'acme', which has room again in " in shown
     assert (document["tokens"], document["held_by"]) == (40, "tpm")
     assert document["held_until_ms"] > document["submitted_at_ms"]
     assert (await agentpool("submit", "k", "--tokens", "-1")).exit_code == 2
