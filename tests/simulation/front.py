@@ -16,6 +16,7 @@ from agentpool_gateway.access.authority import AllowAll
 from agentpool_gateway.app import _gateway, build
 from agentpool_gateway.pools.locations import SingleRedis
 from agentpool_gateway.settings import GatewaySettings
+from tests.judge.histories import ENDS
 from tests.simulation.fleet import URL
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Front:
             except NoAnswerError:
                 await asyncio.sleep(1.0)
                 continue
-            if found["state"] in {"succeeded", "failed", "cancelled", "expired"}:
+            if found["state"] in ENDS:
                 return found
 
     async def close(self) -> None:

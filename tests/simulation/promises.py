@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from tests.judge.histories import ENDS
+
 if TYPE_CHECKING:
     from agentpool_core.jobs import Job, JobEvent
     from tests.simulation.load import Load
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from tests.simulation.workload import Plan
 
 PLAIN_LIVES = frozenset({"queued", "started", "returned", "preempted", "recovered", "succeeded", "failed", "cancelled"})
-ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})
 LATE_MS = 1_500  # for a job whose time to live has passed: a round of maintenance
 PROMPT_MS = 1_000  # for whatever nothing hinders
 
