@@ -1,7 +1,7 @@
 """The API's description as a whole: the names of its schemas, and for each route the patterns and the verb.
 
-`openapi` has the parts of single routes, `message_descriptions` the messages. `app` calls `complete`, and FastAPI serves
-the result as `/openapi.json`.
+`openapi` has the parts of single routes, `message_descriptions` the messages. `app` calls `complete`, and FastAPI
+serves the result as `/openapi.json`.
 """
 
 from __future__ import annotations

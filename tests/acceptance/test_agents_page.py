@@ -29,7 +29,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
         "has the signal 'approval'",
         '{\n  "published": "An article from 3 pages about queues and page 2."\n}',
         "\nAn article from 3 pages about queues and page 2. \n",
-        '"run": 2, ',  # of the chunks: the first run was killed before the model wrote
+        '"attempt": 2, "number": 1, "value": "An "',  # the first attempt was killed before the model wrote
         "event: end",
     )
     with closing(DevSystem("writer:app", cwd=tmp_path)) as system:

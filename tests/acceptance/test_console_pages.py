@@ -231,7 +231,7 @@ async def test_figures_without_an_answer_are_stale(gateway_factory, redis_server
 async def test_a_running_job_is_cancelled_after_a_question(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
 ):
-    """The request needs a confirmation; an irreversible change has the button for irreversible changes."""
+    """The request needs a confirmation, also right after a refused one, by the button for irreversible changes."""
     job = await client.submit("research", {})
     await consumer.take_one()
     await signed_in(page, console, f"{pool}/jobs")
@@ -242,7 +242,14 @@ async def test_a_running_job_is_cancelled_after_a_question(
     await page.until("!document.querySelector('dialog').open", "the job is shown again")
     assert not (await client.job(job.job_id)).cancel_requested
     await page.run("document.querySelector('#cancel').click()")
-    await page.until(BUTTON.format("Cancel the job"), "it asks again")
+    keep = BUTTON.format("Keep it as it is")
+    await page.run(
+        f"""new Promise((closed) => {{
+          document.querySelector('dialog').addEventListener('close', closed, {{ once: true }});
+          {keep}.click();
+          document.querySelector('#cancel').click(); // before the event
+        }}).then(() => true)"""
+    )
     await page.run(f"{BUTTON.format('Cancel the job')}.click()")
 
     async def requested() -> bool:

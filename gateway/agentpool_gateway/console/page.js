@@ -72,6 +72,7 @@ export function asked(question, doing, final = false) {
       make("div", { class: "bar" },
         make("button", { class: final ? "danger" : "primary", click: answer(true) }, doing),
         make("button", { click: answer(false), autofocus: true }, "Keep it as it is")));
-    dialog.addEventListener("close", () => resolve(false), { once: true });
+    // The event comes later: where the dialog is open again, it tells of an earlier question.
+    dialog.onclose = () => { if (!dialog.open) resolve(false); };
   });
 }
