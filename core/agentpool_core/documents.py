@@ -297,6 +297,8 @@ def limit_document(limit: LimitSnapshot) -> Document:
         "limit": limit.text,
         "waiting": limit.waiting,
         "free": limit.free,
+        "burst": limit.burst,
+        "level": limit.level,
     }
 
 

@@ -316,6 +316,9 @@ QUEUE = record(
             limit=TEXT | {"description": "The bound in words."},
             waiting=COUNT | {"description": "Jobs that wait for the limit."},
             free=nullable(COUNT) | {"description": "Jobs that may start now; null: differs by key or tenant."},
+            burst=nullable(COUNT) | {"description": "Starts or tokens at once after a pause; null: no rate."},
+            level=nullable({"type": "number"})
+            | {"description": "Starts or tokens that are free now, below 0 a debt; null: no rate, or divided."},
         )
     ),
     workers=rows(

@@ -438,6 +438,10 @@ export interface Queue {
     waiting: number;
     /** Jobs that may start now; null: differs by key or tenant. */
     free: number | null;
+    /** Starts or tokens at once after a pause; null: no rate. */
+    burst: number | null;
+    /** Starts or tokens that are free now, below 0 a debt; null: no rate, or divided. */
+    level: number | null;
   }>;
   workers: Array<{
     name: string;

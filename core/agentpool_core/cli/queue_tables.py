@@ -5,7 +5,7 @@ from __future__ import annotations
 from agentpool_core.cli.output import table
 from agentpool_core.durations import format_duration
 from agentpool_core.jobs import Priority
-from agentpool_core.queue.snapshots import QueueSnapshot, WorkerSnapshot
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, WorkerSnapshot
 from agentpool_core.queue.wait_estimate import estimated_wait_ms
 from agentpool_core.text import format_count
 
@@ -62,8 +62,19 @@ def routes_table(snapshot: QueueSnapshot) -> str:
 
 def limits_table(snapshot: QueueSnapshot) -> str:
     """Return the table of limits beside the routes' own."""
-    rows = [(limit.name, limit.text, limit.by, limit.waiting) for limit in snapshot.limits]
-    return table(("limit", "bound", "for each", "waiting"), rows)
+    rows = [
+        (limit.name, limit.text, limit.burst, limit.by, _free_now(limit), limit.waiting) for limit in snapshot.limits
+    ]
+    return table(("limit", "bound", "burst", "for each", "free now", "waiting"), rows)
+
+
+def _free_now(limit: LimitSnapshot) -> str | None:
+    """Return the starts, tokens, jobs or money that a limit leaves; None: each key or tenant has its own number."""
+    if limit.level is not None:
+        return f"{limit.level:.0f}"
+    if limit.budget is not None:
+        return f"{limit.budget.amount - limit.budget.spent:g}"
+    return None if limit.free is None else str(limit.free)
 
 
 def workers_table(snapshot: QueueSnapshot) -> str:

@@ -54,15 +54,18 @@ def rate_of(text: str) -> tuple[int, int]:
 def list_(*, target: Target, output: Output) -> None:
     """List the limits, and the bounds of single keys and tenants."""
     snapshot, overrides = run(_read(target))
-    rows = [(each.limit, each.subject, each.text) for each in overrides]
+    rows = [(each.limit, each.subject, each.text, each.burst) for each in overrides]
     parts = [limits_table(snapshot) if snapshot.limits else "no limits beside those of the routes"]
     if rows:
-        parts.append(table(("limit", "key or tenant", "bound"), rows))
+        parts.append(table(("limit", "key or tenant", "bound", "burst"), rows))
     emit(
         output,
         {
             "limits": [limit_document(limit) for limit in snapshot.limits],
-            "overrides": [{"limit": each.limit, "subject": each.subject, "bound": each.text} for each in overrides],
+            "overrides": [
+                {"limit": each.limit, "subject": each.subject, "bound": each.text, "burst": each.burst}
+                for each in overrides
+            ],
         },
         names=[limit.name for limit in snapshot.limits],
         text="\n\n".join(parts),

@@ -46,6 +46,11 @@ class Override:
         """Return the bound in words."""
         return f"a budget of {self.bound.amount}" if isinstance(self.bound, Budget) else bound_text(self.bound)
 
+    @property
+    def burst(self) -> int | None:
+        """Return the starts or tokens at once after a pause; None: no rate."""
+        return self.bound.burst if isinstance(self.bound, Rate) else None
+
 
 async def override(
     redis: RedisClient, pool: PoolRef, limit: str, subject: str, bound: int | Rate | Budget | None

@@ -43,6 +43,8 @@ class LimitSnapshot:
     routes: tuple[str, ...] | None  # whose jobs it covers whole, () = all; None: only some of their jobs
     free: int | None  # jobs that may start now; None: any number, or it differs by key or tenant
     interval_ms: float | None  # between two starts or tokens of a rate; None: no rate
+    burst: int | None = None  # starts or tokens at once after a pause; None: no rate
+    level: float | None = None  # starts or tokens that are free now, below 0 a debt; None: no rate, or divided
     opens_at_ms: int | None = None  # of an exhausted rate that is not divided by key or tenant; None: no such rate
     budget: BudgetUse | None = None  # the present window of a budget that is not divided by key or tenant
 

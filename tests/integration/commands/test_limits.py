@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner, Result
@@ -54,7 +55,7 @@ async def test_a_held_job_and_its_limit_are_shown(agentpool, held):
     queue = (await agentpool("queue")).output
     assert "1 held by limits" in queue
     assert [line.split() for line in queue.splitlines() if line.startswith("per-customer")] == [
-        ["per-customer", "1", "at", "once", "key", "1"]
+        ["per-customer", "1", "at", "once", "-", "key", "-", "1"]
     ]
 
 
@@ -67,6 +68,21 @@ async def test_a_job_declares_its_tokens_and_waits_for_them(agentpool, held):
     assert (await agentpool("submit", "k", "--tokens", "-1")).exit_code == 2
 
 
+async def test_a_rate_shows_its_burst_and_the_tokens_that_it_has_left(agentpool, redis, pool):
+    """The level falls by the tokens of each started job; a rate by tenant has none, because each has its own."""
+    whole = replace(TOKENS, name="whole", by=None)
+    await Inspector(redis).configure(pool, PoolSettings(limits=(whole, TOKENS)))
+    await agentpool("submit", "k", "--tokens", "40")
+    worker = Consumer(redis, pool, WorkerId("w"))
+    await worker.register(slots=9, host="here")
+    assert len(await worker.claim(9)) == 1
+    listed = (await agentpool("limits", "list")).output.splitlines()
+    assert listed[0].split() == ["LIMIT", "BOUND", "BURST", "FOR", "EACH", "FREE", "NOW", "WAITING"]
+    assert [line.split()[-4:] for line in listed[1:3]] == [["60", "-", "20", "0"], ["60", "tenant", "-", "0"]]
+    first, second = json.loads((await agentpool("limits", "list", "-o", "json")).output)["limits"]
+    assert (first["burst"], round(first["level"]), second["burst"], second["level"]) == (60, 20, 60, None)
+
+
 async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
     """Each command reports the change, and the list shows the bounds that differ from the spec."""
     done = await agentpool("limits", "set", "per-customer", "--key", "acme", "--max-running", "7")
@@ -75,8 +91,8 @@ async def test_bounds_of_single_keys_are_set_listed_and_reset(agentpool):
     assert done.output == "limit starts of 'research' is set\n", done.exception
     document = json.loads((await agentpool("limits", "list", "-o", "json")).output)
     assert document["overrides"] == [
-        {"limit": "per-customer", "subject": "acme", "bound": "7 at once"},
-        {"limit": "starts", "subject": "research", "bound": "120 in 30 s"},
+        {"limit": "per-customer", "subject": "acme", "bound": "7 at once", "burst": None},
+        {"limit": "starts", "subject": "research", "bound": "120 in 30 s", "burst": 3},
     ]
     done = await agentpool("limits", "set", "tpm", "--tenant", "research", "--tokens", "90000/60s")
     assert done.output == "limit tpm of 'research' is set\n", done.exception

@@ -7,7 +7,7 @@ from typing import Any
 
 from agentpool_core.jobs import BudgetUse, Priority, WorkerId
 from agentpool_core.queue.codec.layout import read_worker
-from agentpool_core.queue.limits import Limit, RateUnit
+from agentpool_core.queue.limits import Limit, Rate, RateUnit
 from agentpool_core.queue.settings import PoolSettings
 from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot, WorkerSnapshot
 from agentpool_core.queue.usage import BILLION
@@ -89,6 +89,8 @@ def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: 
             routes=limit.routes if limit.is_gate else None,
             free=None if limit.by else _free(limit, counters, float(uses.get(limit.name, "0")), now),
             interval_ms=None if limit.rate is None else limit.rate.interval_ms,
+            burst=None if limit.rate is None else limit.rate.burst,
+            level=None if limit.by or not limit.rate else _level(limit.rate, float(uses.get(limit.name, "0")), now),
             opens_at_ms=None if limit.by else _opens_at_ms(limit, float(uses.get(limit.name, "0")), now),
             budget=None if limit.by else _budget(limit, uses, now),
         )
@@ -113,13 +115,18 @@ def _free(limit: Limit, counters: dict[str, str], use: float, now: int) -> int |
     if limit.budget is not None:
         return None if use < limit.budget.amount * BILLION else 0
     if limit.rate is not None:
-        ahead_ms = max(0.0, use - now) if math.isfinite(use) else 0.0  # of the time at which all starts are free again
-        free = max(0, int(limit.rate.burst - ahead_ms / limit.rate.interval_ms))
+        free = max(0, int(_level(limit.rate, use, now)))
         return None if free and limit.rate.unit is RateUnit.TOKENS else free
     if limit.is_gate:
         running = (int(n) for field, n in counters.items() if field[:2] == "r:" and limit.covers_route(field[2:]))
         use = sum(running)
     return max(0, (limit.max_running or 0) - int(use))
+
+
+def _level(rate: Rate, use: float, now: int) -> float:
+    """Return how many starts or tokens of a rate are free; below 0 they are a debt."""
+    ahead_ms = max(0.0, use - now) if math.isfinite(use) else 0.0  # of the time at which all of them are free again
+    return rate.burst - ahead_ms / rate.interval_ms
 
 
 def _opens_at_ms(limit: Limit, use: float, now: int) -> int | None:
