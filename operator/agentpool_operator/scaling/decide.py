@@ -23,7 +23,7 @@ from agentpool_operator.scaling.targets import with_present_target
 if TYPE_CHECKING:
     from agentpool_operator.scaling.demand import Demand
     from agentpool_operator.scaling.observation import Backlog, Observation
-    from agentpool_operator.scaling.policy import ScalingPolicy
+    from agentpool_operator.scaling.policy import ScalingPolicy, ScalingRules
 
 
 SHORT_OUTAGE_SECONDS = 5.0  # of a Redis: workers that may be busy are not removed unseen meanwhile
@@ -194,13 +194,16 @@ def _smooth(step: _Step, observation: Observation, policy: ScalingPolicy, memory
         now=now, current=current, desired=desired, recommendations=memory.recommendations, up=up, down=down
     )
     if stable != desired:
-        window = down.stabilization_s if stable > desired else up.stabilization_s
-        note = f"{count_text(stable, 'worker')} kept: the last {window:g} s needed them"
-        step = _Step(replicas=stable, cap=Cap.STABILIZATION, note=note)
+        step = _Step(replicas=stable, cap=Cap.STABILIZATION, note=_stable_words(stable, desired, up, down))
     if step.replicas < current and not memory.covers(now, down.stabilization_s):
         step = _Step(replicas=current, cap=Cap.YOUNG_MEMORY, note="too few observations yet to scale in")
     step = _limit_rate(step, current, policy, memory, now)
     return replace(step, replicas=min(step.replicas, max(policy.max_replicas, 0)))
+
+
+def _stable_words(stable: int, desired: int, up: ScalingRules, down: ScalingRules) -> str:
+    past, rules = ("as high", down) if stable > desired else ("no higher", up)
+    return f"{count_text(stable, 'worker')} kept, because demand was {past} within the last {rules.stabilization_s:g} s"
 
 
 def _limit_rate(step: _Step, current: int, policy: ScalingPolicy, memory: PoolMemory, now: float) -> _Step:

@@ -55,7 +55,8 @@ def _look_back(need: Demand) -> Iterator[str]:
         workers = count_text(need.foreseen, "worker")
         yield f"{workers} in all for the jobs that are expected within a start of {need.startup_s:.0f} s"
     elif need.recent:
-        yield f"{count_text(need.reacting, 'worker')} in all, because the last {need.recent_s:.0f} s needed them"
+        workers = count_text(need.reacting, "worker")
+        yield f"{workers} in all, because demand was as high within the last {need.recent_s:.0f} s"
 
 
 def _warm_words(need: Demand) -> str:

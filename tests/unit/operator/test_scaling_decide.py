@@ -10,7 +10,7 @@ from agentpool_core.queue.load import RouteBound, RouteLoad
 from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
-from agentpool_operator.scaling.memory import Arrival, Learned, PoolMemory
+from agentpool_operator.scaling.memory import Arrival, Learned, PoolMemory, Recommendation
 from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.reason_text import demand_words
@@ -215,6 +215,21 @@ def test_an_empty_history_never_lowers_before_the_window_is_covered():
     assert decided(replicas=7, policy=policy, memory=later.memory, now=160.0).replicas == 0
 
 
+@pytest.mark.parametrize(
+    ("current", "jobs", "words"),
+    [
+        (1, 0, "1 worker kept, because demand was as high within the last 60 s"),
+        (1, 50, "1 worker kept, because demand was no higher within the last 30 s"),
+    ],
+)
+def test_the_reason_names_the_window_that_keeps_the_size(current, jobs, words):
+    """A sentence for a single worker too, in both directions."""
+    rules = Behavior(up=ScalingRules(stabilization_s=30), down=ScalingRules(stabilization_s=60))
+    memory = replace(SETTLED, recommendations=(*SETTLED.recommendations, Recommendation(at=90.0, replicas=1)))
+    found = decided(jobs, replicas=current, policy=replace(POLICY, idle_s=0, behavior=rules), memory=memory, now=100.0)
+    assert words in found.reason
+
+
 def test_an_unreadable_queue_holds_the_size():
     """Unknown is never zero: the size is held."""
     outcome = decide(Observation(replicas=4, backlog=None), POLICY, SETTLED, 0.0)
@@ -333,4 +348,4 @@ def test_the_reason_names_the_forecast_where_it_decides():
         "20 jobs wait, which takes 4 workers of 5 slots, 3 of them for jobs that are expected within a start of 20 s"
     )
     idle = decide(Observation(replicas=8, backlog=replace(backlog(0, 0), counters=counters)), policy, found.memory, 2.0)
-    assert idle.reason == "no job waits or runs; 4 workers in all, because the last 20 s needed them"
+    assert idle.reason == "no job waits or runs; 4 workers in all, because demand was as high within the last 20 s"
