@@ -358,13 +358,16 @@ async def write_history(redis, pool: PoolRef, *, gap: range = range(0)) -> None:
 async def test_jobs_are_found_by_filters_and_replayed_by_error(
     console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
 ):
-    """A failure group leads to exactly its jobs and replays all of them; text of a job is never markup."""
+    """The dead letters of a pool lead to its failures, and a group of these to exactly its jobs, all to be replayed."""
     jobs = await client.submit_many([{"kind": "call", "payload": {"n": n}} for n in range(4)])
     for seconds in (20, 31):
         await consumer.serve_one(error=f"TimeoutError: no <b>answer</b> within {seconds} s")
     for error in ("TimeoutError: no <b>answer</b> within 20 s of the mirror", "ValueError: bad JSON"):
         await consumer.serve_one(error=error)
-    await signed_in(page, console, f"{pool}/failures")
+    await signed_in(page, console, str(pool))
+    await page.until("document.querySelector('#dead b')?.textContent === '4'", "the tile of the dead letters")
+    await photograph(page, "console-dead")
+    await page.run("document.querySelector('#dead').click()")
     rows = "[...document.querySelectorAll('#errors tbody tr')].map(row => row.cells[0].textContent)"
     await page.until("document.querySelectorAll('#errors tbody tr').length === 3", "three groups")
     group = "TimeoutError: no <b>answer</b> within … s"
@@ -481,6 +484,23 @@ async def test_the_pages_are_readable_wide_and_narrow_dark_and_light(
         assert await page.run("document.documentElement.scrollWidth") <= width
         await photograph(page, f"console-{title}-{name}")
         assert await page.run(CONTRAST) >= 4.5
+
+
+async def test_an_event_is_short_on_a_narrow_page(
+    console: Served, page: Page, client: Client, consumer: ServingConsumer, pool: PoolRef
+):
+    """A row has no labels and no empty values, so that several events fit beside each other."""
+    await client.submit("research", {"topic": "narrow pages"})
+    await consumer.serve_one(error="TimeoutError: no answer within 20 s")
+    await signed_in(page, console, str(pool), width=390, height=844)
+    rows = "[...document.querySelectorAll('#events tbody tr')]"
+    await page.until(f"{rows}.length === 3 && document.querySelector('#routes .wide')", "the events of the job")
+    shown = f"{rows}.map(row => [...row.cells].filter(cell => cell.offsetHeight).length)"
+    assert await page.run(shown) == [6, 5, 4]
+    assert await page.run(f"getComputedStyle({rows}[0].cells[0], '::before').content") == "none"
+    assert await page.run(f"{rows}[2].cells[0].offsetTop === {rows}[2].cells[1].offsetTop")
+    await page.run("document.querySelector('#events').scrollIntoView()")
+    await photograph(page, "console-events-390")
 
 
 # The least contrast of a text to its background, by WCAG's formula.

@@ -25,7 +25,7 @@ export function figure(label, value) {
 export function table(headers, rows, empty) {
   if (!rows.length) return make("p", { class: "soft" }, empty);
   const head = make("tr", null, headers.map((header) => make("th", { scope: "col" }, header)));
-  const body = rows.map((cells) => make("tr", null, cells.map((cell, place) => make("td", { "data-label": headers[place] }, cell ?? "–"))));
+  const body = rows.map((cells) => make("tr", null, cells.map((cell, place) => make("td", { "data-label": headers[place], class: (cell ?? null) === null ? "none" : null }, cell ?? "–"))));
   return make("div", { class: "wide" }, make("table", null, make("thead", null, head), make("tbody", null, body)));
 }
 

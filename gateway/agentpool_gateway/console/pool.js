@@ -20,7 +20,7 @@ export function overview(pool, root, signal, report, verbs) {
 
   async function tick() {
     const [queue, scaling] = await Promise.all([call(`${at(pool)}/queue`), call(`${at(pool)}/scaling`).catch((error) => ({ declared: null, problem: error.message }))]);
-    parts.figures.replaceChildren(figures(queue));
+    parts.figures.replaceChildren(figures(pool, queue));
     showScaling(queue, scaling);
     await showHistory(queue, scaling);
     parts.routes.replaceChildren(routes(queue), limits(queue));
@@ -71,14 +71,20 @@ export function overview(pool, root, signal, report, verbs) {
   poll(signal, report, 1000, tick);
 }
 
-function figures(queue) {
+function figures(pool, queue) {
   return make("div", { class: "figures" },
     figure("queued", queue.queued), figure("running", queue.running), figure(`of ${counted(queue.slots, "slot")} used`, queue.slots_used), figure(plural(queue.workers.length, "worker"), queue.workers.length),
     figure("oldest wait", span(queue.oldest_wait_ms)), figure("a new task waits", span(queue.estimated_wait_ms)),
-    figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("waiting", queue.waiting), figure(plural(queue.dead, "dead letter"), queue.dead),
+    figure("scheduled", queue.scheduled), figure("blocked", queue.blocked), figure("waiting", queue.waiting), deadLetters(pool, queue.dead),
     queue.held ? figure("held by limits", queue.held) : null,
     queue.quarantined ? figure("in quarantine", queue.quarantined) : null,
     queue.paused ? figure("starts no jobs", "paused") : null);
+}
+
+// The number of failed jobs that wait for a person, in the colour of errors, as the way to the failures.
+function deadLetters(pool, dead) {
+  const tile = figure(plural(dead, "dead letter"), dead);
+  return dead ? make("a", { class: "figure error", id: "dead", href: `#/${pool}/failures` }, ...tile.childNodes) : tile;
 }
 
 function gone() {
@@ -114,7 +120,13 @@ function routes(queue) {
 
 function limits(queue) {
   if (!queue.limits.length) return "";
-  return table(["Limit", "Bound", "For each", "Waiting"], queue.limits.map((limit) => [limit.name, limit.limit, limit.by, number(limit.waiting)]), "");
+  return table(["Limit", "Bound", "For each", "Free now", "Waiting"], queue.limits.map((limit) => [limit.name, limit.limit, limit.by, left(limit), number(limit.waiting)]), "");
+}
+
+// The jobs, starts or tokens that a limit leaves; null: each key or tenant has a number of its own, or it is a budget.
+function left(limit) {
+  if (limit.level === null) return limit.free === null ? null : number(limit.free);
+  return `${number(Math.round(limit.level))} of ${number(limit.burst)}`;
 }
 
 function detail(of) {
