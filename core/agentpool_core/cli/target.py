@@ -75,7 +75,8 @@ def check_kubeconfig() -> None:
     missing = kubeconfig.missing()
     source = f"KUBECONFIG names {missing}, which does not exist" if missing else "there is no kubeconfig"
     problem = f"no flag or environment variable names the Redis, and {source}"
-    raise SettingError(field="--redis", value=None, problem=problem, remedy=REMEDY)
+    remedy = f"{REMEDY}; for a system on this machine start `agentpool dev`, and paste its export lines here"
+    raise SettingError(field="--redis", value=None, problem=problem, remedy=remedy)
 
 
 def pool_options(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -74,6 +74,7 @@ async def test_without_a_redis_setting_the_remedy_is_shown(tmp_path: Path):
     with pytest.raises(SettingError, match="pass --redis URL, or set AGENTPOOL_REDIS_URL or REDIS_URL") as caught:
         await target_of("a/b", None, None).connect()
     assert f"and KUBECONFIG names {tmp_path}/kubeconfig, which does not exist" in str(caught.value)
+    assert "start `agentpool dev`, and paste its export lines here" in str(caught.value)
     assert "None" not in str(caught.value)
 
 
