@@ -59,6 +59,17 @@ class StepOrderError(Permanent):
         )
 
 
+class StepBranchError(Permanent):
+    """Branches that run at once use one name for steps, in an order that a later attempt may not repeat."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name  # of the step
+        super().__init__(
+            f"step {name!r}: several branches use this name at once, so a later attempt could mix up their results; "
+            "give the steps of each branch names of their own, or the agent: durable(…, name=…)"
+        )
+
+
 class StepResultError(Permanent):
     """The result of a step cannot be stored."""
 

@@ -2,7 +2,7 @@
 
 Without a tracer no span is made, and the handler runs in the submitter's trace. The names of attributes are those of
 the semantic conventions for messaging (an attempt processes a message; its destination is the kind) and for generative
-AI (usage). `agentpool_core.tracing` passes the trace from the submitter to the job.
+AI (calls of models and tools, usage). `agentpool_core.tracing` passes the trace from the submitter to the job.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.queue.completions import Completion, Failed
@@ -58,6 +58,14 @@ def step_span(name: str, attempt: int) -> Iterator[None]:
     attributes = {"agentpool.step.name": name, "agentpool.attempt": attempt}
     with tracer.start_as_current_span(f"step {name}", attributes=attributes):
         yield
+
+
+def describe_call(attributes: Mapping[str, str]) -> None:
+    """Add the attributes of a call of a model or a tool to the current span, that of its step."""
+    if _tracer() is not None:
+        from opentelemetry import trace
+
+        trace.get_current_span().set_attributes(dict(attributes))
 
 
 def record_usage(report: UsageReport) -> None:

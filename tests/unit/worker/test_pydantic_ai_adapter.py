@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import sys
 from pathlib import Path
@@ -103,6 +104,43 @@ async def test_tools_that_run_at_once_are_steps_of_their_own():
     assert sorted(step.name for step in job.steps) == [
         "model", "model#2", "tool double c1", "tool double c2", "tool double c3"
     ]  # fmt: skip
+
+
+async def two_writers(payload, ctx):
+    """Two agents at once, each with a name if the payload is true; the second is slower with every second request."""
+
+    def agent(name):
+        async def model(messages, _info):
+            for _ in range(50 * (name == "second" and len(messages) % 4 == 1)):
+                await asyncio.sleep(0)
+            if len(messages) < 7:
+                return ModelResponse(parts=[ToolCallPart("look", tool_call_id=f"{name}-{len(messages)}")])
+            return ModelResponse(parts=[TextPart(f"{name} has {len(messages)} messages")])
+
+        agent = Agent(FunctionModel(model))
+        agent.tool_plain(look)
+        return durable(agent, ctx, name=name if payload else "", stream=False)
+
+    async def look() -> str:
+        return "a page"
+
+    answers = await asyncio.gather(*(agent(name).run("go") for name in ("first", "second")))
+    return [answer.output for answer in answers]
+
+
+async def test_agents_that_run_at_once_have_names():
+    """With names a kill at any step changes no result; without, the first attempt fails with the remedy."""
+    calm = JobUnderTest(two_writers, True)
+    assert await calm.run() == "succeeded", calm.error
+    steps = [step.name for step in calm.steps]
+    for kills in ({"kill_after": steps}, {"kill_during": steps}):
+        job = JobUnderTest(two_writers, True)
+        assert await job.run(**kills) == "succeeded", job.error
+        assert job.result == ["first has 7 messages", "second has 7 messages"]
+        assert sorted(step.name for step in job.steps) == sorted(steps)
+    unnamed = JobUnderTest(two_writers, False)
+    assert await unnamed.run() == "failed"
+    assert "durable(…, name=…)" in unnamed.error
 
 
 async def test_the_agent_itself_stays_as_it_was():

@@ -7,8 +7,12 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
+from pydantic_ai import Agent
+from pydantic_ai.messages import ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models.function import FunctionModel
 
 from agentpool_worker import App, spans
+from agentpool_worker.adapters.pydantic_ai import durable
 from agentpool_worker.testing import JobUnderTest
 from tests.unit.worker.fakes import Bench, lease
 
@@ -113,3 +117,30 @@ async def test_a_step_from_the_store_has_no_span(finished):
 
     await JobUnderTest(ask).run(kill_after=["model"])
     assert sorted(finished.names()) == ["process under-test", "process under-test", "step model"]
+
+
+async def test_calls_of_an_adapter_are_described_as_the_conventions_say(finished):
+    """A request has its operation, provider, model and tokens; a call of a tool has the name and the id of the call."""
+
+    def model(messages, _info):
+        if len(messages) == 1:
+            return ModelResponse(parts=[ToolCallPart("look", tool_call_id="call-1")])
+        return ModelResponse(parts=[TextPart("done")])
+
+    agent = Agent(FunctionModel(model, model_name="small"))
+
+    @agent.tool_plain
+    def look() -> str:
+        return "a page"
+
+    async def ask(payload, ctx):
+        return (await durable(agent, ctx, stream=False).run("go")).output
+
+    job = JobUnderTest(ask)
+    assert await job.run() == "succeeded", job.error
+    request, call = dict(finished()["step model"].attributes), dict(finished()["step tool look call-1"].attributes)
+    chat = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "function", "gen_ai.request.model": "small"}
+    assert chat.items() <= request.items()
+    assert request["gen_ai.usage.input_tokens"] > 0
+    tool = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": "look", "gen_ai.tool.call.id": "call-1"}
+    assert tool.items() <= call.items()

@@ -163,6 +163,63 @@ async def test_concurrent_steps_share_a_write_and_have_fixed_places():
     assert sorted(job.ran) == ["end", "plan", "x1", "x2", "y1", "y2", "z1", "z2"]
 
 
+def branches(ctx, *pauses):
+    """Branches that wait so many turns before each of their steps, whose names they share."""
+
+    async def branch(turns):
+        for number in turns:
+            for _ in range(number):
+                await asyncio.sleep(0)
+            await ctx.step("page", str)
+
+    return asyncio.gather(*map(branch, pauses))
+
+
+@pytest.mark.parametrize("pauses", [([50], [0]), ([0, 0], [0, 50]), ([0, 50], [0, 90]), ([0], [90], [50])])
+async def test_branches_that_share_a_name_in_any_order_are_refused(pauses):
+    """A later attempt might reach the steps in a different order, and mix up their results; the first attempt fails."""
+
+    async def handler(payload, ctx):
+        await branches(ctx, *pauses)
+
+    completion = await Job().attempt(handler)
+    assert not completion.retry
+    assert "StepBranchError: step 'page': several branches use this name at once" in completion.error
+    assert "give the steps of each branch names of their own" in completion.error
+
+
+async def test_branches_may_share_a_name_in_a_fixed_order():
+    """Each once, in the order of their beginning, also at another place, and the program before and after them."""
+    job = Job()
+
+    async def handler(payload, ctx):
+        await ctx.step("page", str)
+        await branches(ctx, [0], [0], [50])
+        await branches(ctx, [0, 0, 0])
+        async with asyncio.TaskGroup() as group:
+            for name in "ba":
+                group.create_task(ctx.step("page", str), name=name)
+        await ctx.step("page", str)
+
+    assert isinstance(await job.attempt(handler), Succeeded)
+    assert len(job.stored()) == 10
+
+
+async def test_a_branch_and_the_branches_that_it_starts_share_a_name():
+    """The inner branches come behind the step of the outer branch in every attempt."""
+
+    async def outer(ctx):
+        await ctx.step("page", str)
+        await branches(ctx, [0], [0])
+
+    async def handler(payload, ctx):
+        await asyncio.gather(outer(ctx))
+
+    job = Job()
+    assert isinstance(await job.attempt(handler), Succeeded)
+    assert len(job.stored()) == 3
+
+
 async def test_a_step_has_separate_retries(monkeypatch):
     """The retries wait, and do not count as attempts of the job; an error that is not named is not retried."""
     pauses = []

@@ -6,14 +6,16 @@ results as JSON. A call inside a running step, such as a call of an agent that i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NoReturn, TypeVar
 
 from agentpool_core.errors import StaleLeaseError
 from agentpool_core.queue.usage import LONGEST_MODEL, UsageReport
 from agentpool_worker.durable.steps import MAX_NAME_CHARS, run_once, running_step
-from agentpool_worker.exceptions import EntryPointError, Permanent, Retry, StepFailedError
+from agentpool_worker.exceptions import EntryPointError, Permanent, Retry, StepBranchError, StepFailedError
+from agentpool_worker.spans import describe_call
 
 if TYPE_CHECKING:
     from agentpool_worker.context import Context
@@ -49,32 +51,69 @@ class DurableCalls:
     """The calls of models and tools in one attempt at a job."""
 
     ctx: Context
+    name: str = ""  # begins the names of the steps: of one of several agents that run at once
     stream: bool = True  # emit the model's text to the job's output as it comes
     options: StepOptions | None = None  # of each step
 
-    async def model(self, ask: Callable[[], Awaitable[Response]], codec: Codec[Response]) -> Response:
-        """Return the response of a model, from the store if an earlier attempt has it: steps `model`, `model#2`, …."""
+    @contextlib.contextmanager
+    def run(self) -> Iterator[None]:
+        """Run an agent. Raises StepBranchError beside an agent of the same name: a framework has tasks of its own."""
+        agents = self.ctx.steps.agents
+        if running_step.get():
+            yield
+            return
+        if self.name in agents:
+            raise StepBranchError(self._named("model"))
+        agents.add(self.name)
+        try:
+            yield
+        finally:
+            agents.discard(self.name)
+
+    async def model(
+        self,
+        ask: Callable[[], Awaitable[Response]],
+        codec: Codec[Response],
+        *,
+        provider: str = "openai",
+        operation: str = "chat",
+    ) -> Response:
+        """Return the response of a model, from the store if an earlier attempt has it: steps `model`, `model#2`, ….
+
+        `provider` and `operation` are values of the semantic conventions of OpenTelemetry for generative AI.
+        """
 
         async def call() -> Any:
             response = await ask()
             await self.report(codec.used(response))
             return codec.write(response)
 
-        return codec.read(await self.step("model", call))
+        about = {"gen_ai.operation.name": operation, "gen_ai.provider.name": provider}
+        return codec.read(await self.step("model", call, about))
 
     async def tool(self, name: str, call_id: str | None, function: Callable[[], Any]) -> Any:
         """Return the result of a tool (a JSON value), from the store if an earlier attempt has it.
 
         The step is `tool NAME CALL`: concurrent calls differ by the id that the model gave to each call.
         """
-        return await self.step(f"tool {name} {call_id or ''}", function)
+        about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name}
+        if call_id:
+            about["gen_ai.tool.call.id"] = call_id
+        return await self.step(f"tool {name} {call_id or ''}", function, about)
 
-    async def step(self, name: str, function: Callable[[], Any]) -> Any:
-        """Run a step, or a part of the caller's step."""
+    async def step(self, name: str, function: Callable[[], Any], about: Mapping[str, str] | None = None) -> Any:
+        """Run a step, or a part of the caller's step. `about`: attributes of the step's span."""
         if running_step.get():
             return await run_once(function)
-        plain = name.strip().replace("#", "-").lstrip("~")[:MAX_NAME_CHARS]
-        return await self.ctx.step(plain, function, options=self.options)
+
+        async def call() -> Any:
+            describe_call(about or {})
+            return await run_once(function)
+
+        return await self.ctx.step(self._named(name), call, options=self.options)
+
+    def _named(self, step: str) -> str:
+        return f"{self.name} {step}".strip().replace("#", "-").lstrip("~")[:MAX_NAME_CHARS]
 
     async def report(self, used: UsageReport) -> None:
         """Report the usage of a call of a model."""

@@ -46,18 +46,19 @@ def durable(
     *,
     signal: str | Callable[[Any], str] = "resume",
     timeout: timedelta | float | None = None,
+    name: str = "",
     stream: bool = True,
 ) -> DurableGraph:
     """Return the graph with durable nodes in this job.
 
     `signal`: name of the signal that answers an interrupt, or a function of the interrupt's value. `timeout`: of the
-    wait, as in `ctx.wait_for`. `stream`: emit the text of chat models, and the values of `get_stream_writer`, to the
-    job's output.
+    wait, as in `ctx.wait_for`. `name`: begins the names of its steps, where several graphs run at once. `stream`:
+    emit the text of chat models, and the values of `get_stream_writer`, to the job's output.
     """
     if deltas := [name for name, channel in graph.channels.items() if isinstance(channel, DeltaChannel)]:
         raise Permanent(f"channel {deltas[0]!r}: a DeltaChannel cannot be durable; use a reducer")
     wait = _Wait(signal=signal, timeout=timeout)
-    return DurableGraph(graph, DurableCalls(ctx=ctx, stream=stream), wait)
+    return DurableGraph(graph, DurableCalls(ctx=ctx, name=name, stream=stream), wait)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -43,13 +43,19 @@ _ENDS = ("response.completed", "response.incomplete", "response.failed")
 
 
 def durable(
-    client: AsyncOpenAI, ctx: Context, *, stream: bool = True, options: StepOptions | None = None
+    client: AsyncOpenAI,
+    ctx: Context,
+    *,
+    name: str = "",
+    stream: bool = True,
+    options: StepOptions | None = None,
 ) -> DurableClient:
     """Return the client with durable requests in this job.
 
-    `stream`: emit the model's text to the job's output as it comes. `options`: retries and timeout of each step.
+    `name`: begins the names of the steps, where several agents run at once. `stream`: emit the model's text to the
+    job's output as it comes. `options`: retries and timeout of each step.
     """
-    return DurableClient(client, DurableCalls(ctx=ctx, stream=stream, options=options))
+    return DurableClient(client, DurableCalls(ctx=ctx, name=name, stream=stream, options=options))
 
 
 class DurableClient(EntryPoints):
@@ -99,7 +105,9 @@ class _Resource(EntryPoints):
         self._client = client
         self._calls = calls
 
-    async def _request(self, ask: Callable[[], Awaitable[Any]], kind: type[BaseModel], keywords: Any) -> Any:
+    async def _request(
+        self, ask: Callable[[], Awaitable[Any]], kind: type[BaseModel], keywords: Any, operation: str = "chat"
+    ) -> Any:
         if keywords.get("stream"):
             raise Permanent("stream=True: the text goes to the job's output by itself; leave the argument out")
         codec = Codec(
@@ -107,7 +115,7 @@ class _Resource(EntryPoints):
             read=lambda fields: kind.model_construct(**fields),
             used=_used,
         )
-        return await self._calls.model(ask, codec)
+        return await self._calls.model(ask, codec, operation=operation)
 
 
 class _Completions(_Resource):
@@ -170,7 +178,7 @@ class _Embeddings(_Resource):
     async def create(self, **keywords: Any) -> CreateEmbeddingResponse:
         """Return embeddings, from the store if an earlier attempt has them."""
         embeddings: CreateEmbeddingResponse = await self._request(
-            lambda: self._client.embeddings.create(**keywords), CreateEmbeddingResponse, keywords
+            lambda: self._client.embeddings.create(**keywords), CreateEmbeddingResponse, keywords, "embeddings"
         )
         return embeddings
 

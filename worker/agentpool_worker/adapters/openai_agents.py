@@ -64,13 +64,19 @@ _OUTPUTS = (ToolOutputFileContent, ToolOutputImage, ToolOutputText)
 
 
 def durable(
-    agent: Agent[Any], ctx: Context, *, stream: bool = True, options: StepOptions | None = None
+    agent: Agent[Any],
+    ctx: Context,
+    *,
+    name: str = "",
+    stream: bool = True,
+    options: StepOptions | None = None,
 ) -> DurableAgent:
     """Return the agent with durable steps in this job.
 
-    `stream`: emit the models' text to the job's output as it comes. `options`: retries and timeout of each step.
+    `name`: begins the names of the steps, where several agents run at once. `stream`: emit the models' text to the
+    job's output as it comes. `options`: retries and timeout of each step.
     """
-    return DurableAgent(agent, DurableCalls(ctx=ctx, stream=stream, options=options))
+    return DurableAgent(agent, DurableCalls(ctx=ctx, name=name, stream=stream, options=options))
 
 
 class DurableAgent(EntryPoints):
@@ -93,7 +99,8 @@ class DurableAgent(EntryPoints):
             model_provider=_Provider(config.model_provider, self._calls),
         )
         try:
-            return await Runner.run(self._agent, input, run_config=config, **keywords)
+            with self._calls.run():
+                return await Runner.run(self._agent, input, run_config=config, **keywords)
         except UserError as error:
             if (ours := own_error(error)) is not None:
                 raise ours from error

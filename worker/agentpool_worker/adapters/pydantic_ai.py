@@ -57,7 +57,7 @@ class DurableAgent(EntryPoints, Generic[Deps, Output]):
 
     async def run(self, *args: Any, **keywords: Any) -> Any:
         """Run the agent, as `Agent.run` does, with the same arguments and the same result."""
-        with self._durable_parts(keywords.pop("model", None)):
+        with self._calls.run(), self._durable_parts(keywords.pop("model", None)):
             return await self._agent.run(*args, **keywords)
 
     @contextlib.contextmanager
@@ -69,13 +69,19 @@ class DurableAgent(EntryPoints, Generic[Deps, Output]):
 
 
 def durable(
-    agent: Agent[Deps, Output], ctx: Context, *, stream: bool = True, options: StepOptions | None = None
+    agent: Agent[Deps, Output],
+    ctx: Context,
+    *,
+    name: str = "",
+    stream: bool = True,
+    options: StepOptions | None = None,
 ) -> DurableAgent[Deps, Output]:
     """Return the agent with durable steps in this job.
 
-    `stream`: emit the model's text to the job's output as it comes. `options`: retries and timeout of each step.
+    `name`: begins the names of the steps, where several agents run at once. `stream`: emit the model's text to the
+    job's output as it comes. `options`: retries and timeout of each step.
     """
-    return DurableAgent(agent, DurableCalls(ctx=ctx, stream=stream, options=options))
+    return DurableAgent(agent, DurableCalls(ctx=ctx, name=name, stream=stream, options=options))
 
 
 class _Model(WrapperModel):
@@ -97,7 +103,7 @@ class _Model(WrapperModel):
             answer = self._streamed if self._calls.stream else self.wrapped.request
             return await answer(messages, model_settings, model_request_parameters)
 
-        return await self._calls.model(ask, _CODEC)
+        return await self._calls.model(ask, _CODEC, provider=self.wrapped.system)
 
     async def _streamed(
         self, messages: list[ModelMessage], settings: ModelSettings | None, parameters: ModelRequestParameters

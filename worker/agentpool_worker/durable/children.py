@@ -112,8 +112,9 @@ class Children:
         self._store = store
 
     def begin(self, name: str) -> StepCall:
-        """Name a group, in the caller's task. Raises WaitRefusedError inside a step."""
+        """Name a group, in the caller's task. Raises StepBranchError, WaitRefusedError inside a step."""
         check_name(name)
+        self._steps.share(_PREFIX + name)
         return self._waits.begin_own(_PREFIX + name)
 
     async def run(self, call: StepCall, requests: Sequence[JobRequest], policy: GroupPolicy) -> list[Any]:

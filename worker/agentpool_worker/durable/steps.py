@@ -22,7 +22,7 @@ from agentpool_core.jobs import Step, StepOutcome
 from agentpool_core.queue.codec.json_text import decode, encode
 from agentpool_core.text import encodable, render_error, render_value
 from agentpool_worker.durable.journal import Journal
-from agentpool_worker.durable.order import check_place, is_branch, move, place_in
+from agentpool_worker.durable.order import SharedNames, check_place, is_branch, move, place_in
 from agentpool_worker.exceptions import (
     Permanent,
     Retry,
@@ -78,8 +78,10 @@ class Steps:
         self.journal = Journal(lease, store)
         self.root: object = None  # the handler's task
         self.clock: Callable[[], float] = time.monotonic  # seconds; the test kit has a clock of its own
+        self.agents: set[str] = set()  # names of agents that run
         self.closed: set[str] = set()  # steps that `record` their parts, and admit no steps of the program
         self._counts: Counter[str] = Counter()
+        self._shared = SharedNames()
         self._started_at = started_at  # `clock` at the claim
         self._active = 0  # steps that run
         self._begun_outside: dict[str, float] = {}  # steps of a program outside: `clock` at the first look
@@ -88,11 +90,16 @@ class Steps:
         self._idle.set()
 
     def begin(self, name: str) -> StepCall:
-        """Name a step, in the caller's task. Raises StepNameError, StepNestedError."""
+        """Name a step, in the caller's task. Raises StepBranchError, StepNameError, StepNestedError."""
         check_name(name)
         if (inside := running_step.get()) in self.closed:
             raise StepNestedError(name, inside)
+        self.share(name)
         return self.begin_own(name)
+
+    def share(self, name: str) -> None:
+        """Use a name that further branches may use, in the caller's task. Raises StepBranchError."""
+        self._shared.use(name, self, self.root)
 
     def begin_wait(self, name: str) -> StepCall:
         """Name a wait, in the caller's task: in a branch by its place, because branches reach waits in any order."""
