@@ -24,7 +24,7 @@ import redis
 import redis.asyncio
 
 from agentpool_local.errors import MissingPartError
-from agentpool_local.stack.redis_server import find_server, server_environment
+from agentpool_local.stack.redis_server import QUEUE_SETTINGS, find_server, server_environment
 from bench.peers import node
 from bench.peers.node import CHECKOUT, NODE_PEERS
 from bench.report import CannotRunError, own_server
@@ -39,7 +39,7 @@ Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """Yield the URL of a fresh server without persistence, on loopback TCP, with the chart's form of small hashes."""
+    """Yield the URL of a fresh server without persistence, on loopback TCP, with the chart's settings for a queue."""
     try:
         server = own_server() or find_server()
     except MissingPartError as error:
@@ -49,7 +49,7 @@ def redis_server() -> Iterator[str]:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        command += ["--hash-max-ziplist-value", "1024"]
+        command += [part for name, value in QUEUE_SETTINGS.items() for part in (f"--{name}", value)]
         environment = {**os.environ, **server_environment()}
         with (
             (Path(directory) / "log").open("wb") as log,

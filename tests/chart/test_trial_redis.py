@@ -15,6 +15,7 @@ from redis.exceptions import AuthenticationError
 
 from agentpool_core.jobs import JobRequest, JobState, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, connect
+from agentpool_local.stack.redis_server import QUEUE_SETTINGS
 from tests.chart.rendering import manifests, only
 from tests.fixtures.redis import RedisServer
 
@@ -67,15 +68,15 @@ def run_trial(values: dict[str, Any], tmp_path: Path, redis_server_factory: Call
 
 
 async def test_accepted_jobs_survive_a_crash_and_a_password_is_required(trial: Trial):
-    """The server appends to a file, evicts nothing, uses the added lines, and has all data after kill -9."""
+    """The server appends to a file, evicts nothing, has the settings of our other servers, and keeps all data."""
     stranger = connect(trial.url("guessed"))
     with pytest.raises(AuthenticationError):
         await stranger.ping()
     await stranger.aclose()
     redis = connect(trial.url(trial.password))
-    settings = await redis.config_get("append*", "maxmemory*")
+    settings = await redis.config_get("append*", "maxmemory*", *QUEUE_SETTINGS)
     assert settings.items() >= {"appendonly": "yes", "appendfsync": "everysec", "maxmemory-policy": "noeviction",
-                                "maxmemory": str(64 << 20)}.items()  # fmt: skip
+                                "maxmemory": str(64 << 20), **QUEUE_SETTINGS}.items()  # fmt: skip
     await Inspector(redis).configure(POOL, PoolSettings())
     receipt = await Producer(redis, POOL).submit(JobRequest(kind="greet", payload={"hello": "world"}))
     async with redis.pipeline(transaction=False) as after:  # WAITAOF waits for writes of the same connection

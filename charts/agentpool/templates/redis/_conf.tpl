@@ -4,8 +4,10 @@ include /etc/valkey/auth/auth.conf
 dir /data
 # The queue's keys must never be evicted, and what was written a second or two before a crash may be lost.
 maxmemory-policy noeviction
-# Records of small jobs in a compact form.
+# Records of small jobs in a compact form; settings and counters in tables; streams in short blocks.
 hash-max-listpack-value 1024
+hash-max-listpack-entries 32
+stream-node-max-entries 32
 appendonly yes
 appendfsync everysec
 save ""
