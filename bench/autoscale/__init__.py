@@ -3,7 +3,7 @@
 `workload` makes the jobs, `simulator` runs them under a policy (`ours`, `peers`, `oracle`), `measures` summarises, and
 `bars` compares every load at every start-up time. The operator's `decide()` runs unchanged: only its observations are
 simulated. Start-up times vary by a tenth between workers, with a new seed each round. `held_out` uses loads that no
-constant was tuned on, `sensitivity` halves and doubles every constant. The traces are read from `AGENTPOOL_TRACES` (or
+constant was tuned on; `sensitivity` varies every constant. The traces are read from `AGENTPOOL_TRACES` (or
 `--traces DIR`), by default `../shared/traces`.
 """
 
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bench.autoscale.bars import NEAR_SHARE, NOT_BEATEN_SHARE, Case, shares, table
-from bench.autoscale.held_out import held_out, sensitivity, unseen_loads
+from bench.autoscale.held_out import held_out, unseen_loads
 from bench.autoscale.jobs import Workload
 from bench.autoscale.measures import Measures, measured, middle, quantile
 from bench.autoscale.oracle import Oracle
@@ -61,9 +61,9 @@ Runs = dict[tuple[str, str, float], list[Measures]]  # load, policy, start-up ti
 
 async def run() -> Report:
     """Run all policies on all loads."""
-    loads = _loads()
-    runs = _all_runs(loads, SEEDS)
-    frontier = {name: _frontier(load) for name, load in loads.items()}
+    known = loads()
+    runs = _all_runs(known, SEEDS)
+    frontier = {name: _frontier(load) for name, load in known.items()}
     figures = {
         f"{load}, {policy}, {startup_s:g} s: {label}": Figure(unit=unit, runs=tuple(read(m) for m in rounds))
         for (load, policy, startup_s), rounds in runs.items()
@@ -78,13 +78,11 @@ async def run() -> Report:
     }
     cases = _cases(runs, frontier)
     ratios, required = _ratios(cases, runs)
-    unseen = _unseen()
+    unseen = compared({load.name: load for load in unseen_loads()}, range(1))
     for name, some in (("", cases), ("held out: ", unseen)):
         ratios |= {f"{name}{label}": value for label, value in shares(some).items()}
     required |= {NEAR_SHARE: 0.9, NOT_BEATEN_SHARE: 1.0}
     figures |= _mornings() | held_out()
-    if not quick():
-        figures |= sensitivity([loads[name] for name in TRACES])
     shown = f"{table(cases)}\n\nLoads that no constant was tuned on:\n\n{table(unseen)}"
     return Report(name=NAME, figures=figures, ratios=ratios, required=required, notes=NOTES, digest=shown)
 
@@ -109,30 +107,37 @@ NOTES = (
 )
 
 
-def _loads() -> dict[str, Workload]:
+def loads() -> dict[str, Workload]:
+    """Return the loads of the bars."""
     directory = traces_directory()
     synthetic = (step(), spikes(), diurnal(), long_jobs(), few_long_jobs(), levels())
     return {load.name: load for load in (*(trace(name, directory) for name in TRACES), *synthetic)}
 
 
-def _all_runs(loads: dict[str, Workload], seeds: range) -> Runs:
+def _all_runs(chosen: dict[str, Workload], seeds: range) -> Runs:
     return {
         (load.name, name, startup_s): [
-            _one(load, make(load, startup_s), Setup(startup_s=startup_s, slots=SLOTS, seed=seed)) for seed in seeds
+            run_one(load, make(load, startup_s), Setup(startup_s=startup_s, slots=SLOTS, seed=seed)) for seed in seeds
         ]
-        for load in loads.values()
+        for load in chosen.values()
         for startup_s in STARTUPS_SECONDS
         for name, make in POLICIES.items()
     }
 
 
-def _one(load: Workload, policy: Policy, setup: Setup) -> Measures:
+def run_one(load: Workload, policy: Policy, setup: Setup) -> Measures:
+    """Run a policy on a load."""
     return measured(Simulation(load, policy, setup).run())
 
 
 def _frontier(load: Workload) -> list[Measures]:
     """Every fixed count."""
-    return [_one(load, Fixed(count), Setup(startup_s=0.0, slots=SLOTS)) for count in COUNTS]
+    return [run_one(load, Fixed(count), Setup(startup_s=0.0, slots=SLOTS)) for count in COUNTS]
+
+
+def compared(chosen: dict[str, Workload], seeds: range) -> list[Case]:
+    """Compare all policies on these loads, with a round for each seed."""
+    return _cases(_all_runs(chosen, seeds), {name: _frontier(load) for name, load in chosen.items()})
 
 
 def _cases(runs: Runs, frontier: dict[str, list[Measures]]) -> list[Case]:
@@ -147,13 +152,6 @@ def _cases(runs: Runs, frontier: dict[str, list[Measures]]) -> list[Case]:
         for load, counts in frontier.items()
         for startup_s in sorted(STARTUPS_SECONDS)
     ]
-
-
-def _unseen() -> list[Case]:
-    """Compare on loads of every kind with new seeds and new means, one round each."""
-    loads = {load.name: load for load in unseen_loads()}
-    runs = _all_runs(loads, range(1))
-    return _cases(runs, {name: _frontier(load) for name, load in loads.items()})
 
 
 def _mornings() -> dict[str, Figure]:

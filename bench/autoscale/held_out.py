@@ -1,4 +1,4 @@
-"""Loads that no constant was tuned on: synthetic loads with new seeds; and every constant halved and doubled.
+"""Loads that no constant was tuned on: synthetic loads with new seeds.
 
 A rule fitted to two traces would fall behind here. Each load is compared with KEDA on lag and pending: above 1 is
 better.
@@ -7,10 +7,8 @@ better.
 from __future__ import annotations
 
 import random
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from agentpool_operator.scaling import keep_warm, learning
 from bench.autoscale.measures import measured
 from bench.autoscale.ours import Ours
 from bench.autoscale.peers import Keda, lag_and_pending
@@ -19,9 +17,6 @@ from bench.autoscale.workload import bursts, day, few_long_jobs, levels, long_jo
 from bench.report import Figure
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from types import ModuleType
-
     from bench.autoscale.jobs import Workload
     from bench.autoscale.measures import Measures
     from bench.autoscale.simulator import Policy
@@ -29,16 +24,6 @@ if TYPE_CHECKING:
 SEEDS = range(201, 207)
 SETUP = Setup(startup_s=30.0, seed=0)
 LEAST_WAIT_SECONDS = 0.1  # below, waits are counted as equal
-CONSTANTS: tuple[tuple[ModuleType, str], ...] = (
-    (keep_warm, "PRICE"),
-    (keep_warm, "MARGIN"),
-    (keep_warm, "LATE_JOBS"),
-    (keep_warm, "UNSURE_HOLD_SECONDS"),
-    (keep_warm, "SURE_AFTER"),
-    (keep_warm, "SLACK"),
-    (learning, "HALF_LIFE_SECONDS"),
-    (learning, "STARTS_REMEMBERED"),
-)
 
 
 def held_out() -> dict[str, Figure]:
@@ -64,30 +49,6 @@ def unseen_loads() -> list[Workload]:
         loads.append(few_long_jobs(seed, busy=draw.uniform(0.7, 5), mean_s=mean_s))
         loads += [make(seed) for make in (levels, bursts, on_off, day)]
     return loads
-
-
-def sensitivity(loads: Sequence[Workload]) -> dict[str, Figure]:
-    """Return p99 and hours with each constant at half and at double."""
-    figures = {}
-    for load in [*loads, *(make(SEEDS[0]) for make in (bursts, on_off))]:
-        for module, name in CONSTANTS:
-            for factor in (0.5, 2.0):
-                with _scaled(module, name, factor) as value:
-                    m = _run(load, Ours())
-                label = f"{load.name}, {name} {value:g}"
-                figures[f"{label}: p99 wait"] = Figure(unit="s", runs=(m.p99_s,))
-                figures[f"{label}: worker-hours"] = Figure(unit="h", runs=(m.worker_hours,))
-    return figures
-
-
-@contextmanager
-def _scaled(module: ModuleType, name: str, factor: float) -> Iterator[float]:
-    before = getattr(module, name)
-    setattr(module, name, before * factor)
-    try:
-        yield before * factor
-    finally:
-        setattr(module, name, before)
 
 
 def _keda() -> Keda:

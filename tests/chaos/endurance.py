@@ -11,7 +11,7 @@ import contextlib
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,8 +48,17 @@ class Endurance:
         self._began = time.monotonic()
         self.samples: list[Sample] = []
 
-    async def run(self) -> None:
-        """Sample until cancelled."""
+    @contextlib.asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """Sample until the end of the block."""
+        sampling = asyncio.create_task(self._run())
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            await asyncio.wait([sampling])
+
+    async def _run(self) -> None:
         while True:
             await asyncio.sleep(EVERY_SECONDS)
             at = time.monotonic() - self._began

@@ -77,14 +77,17 @@ async def run(seconds: float, seed: int, *, keep: Path | None = None, every_s: f
         ground = Ground(directory, {} if every_s is None else {"retention": ENDURANCE_RETENTION_SECONDS})
         try:
             await ground.start()
-            outcome = await _live(ground, seconds, seed, PAUSE_SECONDS if every_s is None else (every_s, every_s))
+            pause_s = PAUSE_SECONDS if every_s is None else (every_s, every_s)
+            outcome = await _live(ground, seconds, seed, pause_s, samples=every_s is not None)
         finally:
             await ground.stop()
         left = [f"process {each} outlived the run" for each in ground.survivors()]
     return Outcome(**{**outcome, "findings": (*outcome["findings"], *left)})
 
 
-async def _live(ground: Ground, seconds: float, seed: int, pause_s: tuple[float, float]) -> dict[str, object]:
+async def _live(
+    ground: Ground, seconds: float, seed: int, pause_s: tuple[float, float], *, samples: bool
+) -> dict[str, object]:
     gateway = GatewayDoor(ground.gateway_url)
     load = Load((QueueDoor(ground.client), gateway), seed)
     history = History(ground.direct, POOL)
@@ -97,13 +100,13 @@ async def _live(ground: Ground, seconds: float, seed: int, pause_s: tuple[float,
 
     faults = Faults(ground, seed, pause_s=pause_s, rolled_back=rolled_back)
     endurance = Endurance(ground)
+    watching = endurance.watching() if samples else contextlib.nullcontext()
     stop = asyncio.Event()
     reading, submitting = asyncio.create_task(history.run()), asyncio.create_task(load.run(stop))
-    watching = asyncio.create_task(endurance.run())
     try:
-        await faults.run(seconds)
+        async with watching:
+            await faults.run(seconds)
     finally:
-        watching.cancel()
         _log.info("the faults are over: %s", dict(faults.injected))
         stop.set()
         await submitting

@@ -25,7 +25,7 @@ OWNERS = {("coordination.k8s.io", "leases", "delete")}
 # Granted, and used only on clusters that serve Dynamic Resource Allocation.
 DEVICES = {
     ("resource.k8s.io", resource, verb)
-    for resource in ("resourceslices", "deviceclasses", "resourceclaims")
+    for resource in ("resourceslices", "deviceclasses", "resourceclaims", "resourceclaimtemplates")
     for verb in ("list", "watch")
 }
 # Busy workers for two GPUs, more jobs than the workers can take, a manual size; and a worker that never becomes ready.

@@ -28,6 +28,7 @@ CAPACITY = {
     ("resource.k8s.io", "resourceslices"): "list watch",
     ("resource.k8s.io", "deviceclasses"): "list watch",
     ("resource.k8s.io", "resourceclaims"): "list watch",
+    ("resource.k8s.io", "resourceclaimtemplates"): "list watch",
 }  # capacity_watch
 IDENTITY = {("", "namespaces"): "get"}  # purge: the uid of kube-system identifies the cluster
 ELECTION = {("coordination.k8s.io", "leases"): "create get update delete"}  # election

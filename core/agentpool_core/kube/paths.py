@@ -88,6 +88,11 @@ def resource_claims() -> str:
     return resource(DEVICES, "resourceclaims")
 
 
+def resource_claim_templates() -> str:
+    """Return the path of the ResourceClaimTemplates of all namespaces."""
+    return resource(DEVICES, "resourceclaimtemplates")
+
+
 def pods(namespace: str | None = None, name: str | None = None, subresource: str | None = None) -> str:
     """Return the path of pods."""
     return resource(CORE, "pods", namespace=namespace, name=name, subresource=subresource)

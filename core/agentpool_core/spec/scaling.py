@@ -184,6 +184,11 @@ class Gpu(SpecModel):
             message="maxPending needs policy Provision; set gpu.policy: Provision or remove gpu.maxPending",
             field=".maxPending",
         ),
+        Rule(
+            holds="!has(self.resourceClaimTemplateName) || self.perWorker == 1",
+            message="the ResourceClaimTemplate counts the devices; remove gpu.perWorker, or the template",
+            field=".perWorker",
+        ),
     )
 
     resource_name: str = Field(
@@ -193,6 +198,15 @@ class Gpu(SpecModel):
         description="The extended resource: nvidia.com/gpu, nvidia.com/gpu.shared, nvidia.com/mig-1g.5gb, …",
     )
     per_worker: int = Field(default=1, ge=1, le=1024, description="Devices of that resource for each worker.")
+    resource_claim_template_name: str | None = Field(
+        default=None,
+        pattern=r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
+        max_length=253,
+        description=(
+            "A ResourceClaimTemplate of the pool's namespace (Dynamic Resource Allocation): each worker gets the "
+            "devices of its own claim, in place of resourceName and perWorker."
+        ),
+    )
     container: str | None = Field(
         default=None,
         pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",

@@ -120,6 +120,17 @@ def _cluster() -> list[Resource]:
     ]  # fmt: skip
 
 
+def _devices() -> list[Resource]:
+    group = "resource.k8s.io"
+    return [
+        _resource("deviceclasses", "DeviceClass", group=group, namespaced=False, generation=True),
+        _resource("resourceclaims", "ResourceClaim", model="ResourceV1ResourceClaim", group=group,
+                  subresources=_STATUS),
+        _resource("resourceclaimtemplates", "ResourceClaimTemplate", group=group),
+        _resource("resourceslices", "ResourceSlice", group=group, namespaced=False, generation=True),
+    ]  # fmt: skip
+
+
 def _reviews() -> list[Resource]:
     who, may = "authentication.k8s.io", "authorization.k8s.io"
     return [
@@ -136,5 +147,5 @@ def _reviews() -> list[Resource]:
 
 def register_builtins(registry: Registry) -> None:
     """Enter every built-in resource."""
-    for resource in (*_core(), *_workloads(), *_cluster(), *_reviews()):
+    for resource in (*_core(), *_workloads(), *_cluster(), *_devices(), *_reviews()):
         registry.add(resource)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import ClusterError
 from agentpool_core.kube import paths
 from agentpool_core.kube.errors import ExpiredError, ForbiddenError
 from agentpool_core.process.cancellation import run_until_first_end
+from agentpool_operator.capacity import dra
 from agentpool_operator.capacity.inventory import HOLDING_PODS, Inventory
 from agentpool_operator.pools.registry import each
 
@@ -27,6 +29,12 @@ Json = dict[str, Any]
 FIRST_LISTS_SECONDS = 5.0  # to wait for the first lists
 RETRY_SECONDS = 1.0  # before a list is tried again
 FORBIDDEN_RETRY_SECONDS = 30.0  # where the operator's account may not read
+DEVICE_PATHS = {
+    dra.SLICES: paths.resource_slices(),
+    dra.CLASSES: paths.device_classes(),
+    dra.CLAIMS: paths.resource_claims(),
+    dra.TEMPLATES: paths.resource_claim_templates(),
+}
 log = logging.getLogger(__name__)
 
 
@@ -67,15 +75,12 @@ class CapacityWatch:
         await run_until_first_end(
             self._follow("nodes", paths.nodes(), {}, seen.see_node, seen.replace_nodes),
             self._follow("pods", paths.pods(), {"fieldSelector": HOLDING_PODS}, seen.see_pod, seen.replace_pods),
-            self._follow_devices(paths.resource_slices(), seen.see_slice, seen.replace_slices),
-            self._follow_devices(paths.device_classes(), seen.see_class, seen.replace_classes),
-            self._follow_devices(paths.resource_claims(), seen.see_claim, seen.replace_claims),
+            *(self._follow_devices(kind, path) for kind, path in DEVICE_PATHS.items()),
         )
 
-    async def _follow_devices(
-        self, path: str, see: Callable[..., None], replace: Callable[[Iterable[Json]], None]
-    ) -> None:
+    async def _follow_devices(self, kind: str, path: str) -> None:
         """Follow a kind of Dynamic Resource Allocation, which a cluster may not serve, or not to this operator."""
+        see, replace = partial(self.inventory.see_device, kind), partial(self.inventory.replace_devices, kind)
         since = ""
         while True:
             try:

@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube.quantities import amount_of
-from agentpool_operator.capacity.dra import Devices
+from agentpool_operator.capacity.dra import Devices, key_of
 from agentpool_operator.pools.registry import each
-from agentpool_operator.pools.resolve import places_of, requests_of
+from agentpool_operator.pools.resolve import places_of, requests_of, taints_of
 from agentpool_operator.pools.views import pool_of
-from agentpool_operator.scaling.nodes import EXCLUSIVE, Node, Taint
+from agentpool_operator.scaling.nodes import EXCLUSIVE, Node
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from agentpool_core.jobs import PoolRef
+    from agentpool_operator.scaling.devices import DeviceId, NodeDevices
+    from agentpool_operator.scaling.nodes import Shape
 
 Json = dict[str, Any]
 HOLDING_PODS = "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"
@@ -33,6 +36,7 @@ class Holding:
 
     node: str
     name: str
+    uid: str
     pool: PoolRef | None  # None = not a worker of a pool
     terminating: bool
     requests: tuple[tuple[str, int], ...]
@@ -93,54 +97,44 @@ class Inventory:
         for pod in listed.values():
             each(self.see_pod, pod)
 
-    def see_slice(self, found: Json, *, gone: bool = False) -> None:
-        """Record a ResourceSlice, or its removal."""
-        self._note_devices(lambda: self._devices.see_slice(found, gone=gone))
-
-    def see_class(self, found: Json, *, gone: bool = False) -> None:
-        """Record a DeviceClass, or its removal."""
-        self._note_devices(lambda: self._devices.see_class(found, gone=gone))
-
-    def see_claim(self, found: Json, *, gone: bool = False) -> None:
-        """Record a ResourceClaim, or its removal."""
-        self._note_devices(lambda: self._devices.see_claim(found, gone=gone))
-
-    def replace_slices(self, slices: Iterable[Json]) -> None:
-        """Apply a full list of ResourceSlices."""
-        self._replace("slices", "name", slices, self.see_slice)
-
-    def replace_classes(self, classes: Iterable[Json]) -> None:
-        """Apply a full list of DeviceClasses."""
-        self._replace("classes", "name", classes, self.see_class)
-
-    def replace_claims(self, claims: Iterable[Json]) -> None:
-        """Apply a full list of ResourceClaims."""
-        self._replace("claims", "uid", claims, self.see_claim)
-
-    def _replace(self, kind: str, key: str, found: Iterable[Json], see: Callable[..., None]) -> None:
-        listed = {item["metadata"][key]: item for item in found}
-        for name in self._devices.names(kind) - listed.keys():
-            see({"metadata": {key: name}}, gone=True)
-        for item in listed.values():
-            each(see, item)
-
-    def _note_devices(self, see: Callable[[], bool]) -> None:
+    def see_device(self, kind: str, found: Json, *, gone: bool = False) -> None:
+        """Record an object of Dynamic Resource Allocation, or its removal; the kinds are those of `dra`."""
         before = self._devices.nodes()
-        if see():
-            for node in before | self._devices.nodes():
-                self._note_change(node)
+        if self._devices.see(kind, found, gone=gone):
+            self._note_devices(before)
+
+    def replace_devices(self, kind: str, found: Iterable[Json]) -> None:
+        """Apply a full list of a kind of Dynamic Resource Allocation."""
+        listed = {key_of(kind, item): item for item in found}
+        before = self._devices.nodes()
+        changed = self._devices.drop_all_but(kind, listed.keys())
+        for item in listed.values():
+            each(partial(self.see_device, kind), item)
+        if self._devices.note_listed(kind) or changed:
+            self._note_devices(before)
+
+    def _note_devices(self, before: set[str]) -> None:
+        for node in before | self._devices.nodes():
+            self._made.pop(node, None)
+        self.version += 1
+
+    def resolved(self, namespace: str, shape: Shape) -> Shape:
+        """Return the shape of a worker in a namespace, with the devices that its claims request."""
+        return self._devices.resolved(namespace, shape)
 
     def nodes(self) -> list[Node]:
         """Return all nodes with their free resources."""
         for name in self._nodes.keys() - self._made.keys():
-            known, devices = self._nodes[name], self._devices.offered(name)
-            plugins = {r: amount for r, amount in known["allocatable"].items() if amount or r not in devices}
-            self._made[name] = _node(name, known, {**devices, **plugins}, self._used.get(name, {}))
+            self._made[name] = _node(name, self._nodes[name], self._used.get(name, {}), self._devices.of_node(name))
         return list(self._made.values())
 
     def holdings_of(self, pool: PoolRef) -> list[Holding]:
         """Return the resources held by the pods of a pool."""
         return list(self._workers[pool].values()) if pool in self._workers else []
+
+    def devices_of(self, holding: Holding) -> frozenset[DeviceId]:
+        """Return the devices that claims have allocated for a pod."""
+        return self._devices.of_pod(holding.uid)
 
     def _holding(self, pod: Json) -> Holding | None:
         node = (pod.get("spec") or {}).get("nodeName")
@@ -151,6 +145,7 @@ class Inventory:
         return Holding(
             node=node,
             name=metadata["name"],
+            uid=metadata["uid"],
             pool=pool_of(pod),
             terminating=bool(metadata.get("deletionTimestamp")),
             requests=self._same.setdefault(requests, requests),
@@ -188,16 +183,16 @@ def _kept(node: Json) -> Json:
     allocatable = status.get("allocatable") or {}
     return {
         "labels": node["metadata"].get("labels") or {},
-        "taints": tuple(
-            Taint(key=t.get("key", ""), value=t.get("value", ""), effect=t.get("effect", ""))
-            for t in spec.get("taints") or []
-        ),
+        "taints": taints_of(spec),
         "schedulable": ready and not spec.get("unschedulable"),
         "allocatable": {name: amount_of(name, str(quantity)) for name, quantity in allocatable.items()},
     }
 
 
-def _node(name: str, kept: Json, offered: dict[str, int], used: dict[str, int]) -> Node:
+def _node(name: str, kept: Json, used: dict[str, int], devices: NodeDevices) -> Node:
+    offered = kept["allocatable"]
+    by_plugin = {resource for resource, amount in offered.items() if amount}  # a plugin's word counts
+    devices = devices.without(by_plugin)
     beyond = {r: int(r.startswith(EXCLUSIVE)) - amount for r, amount in used.items() if amount and r not in offered}
     return Node(
         name=name,
@@ -206,4 +201,5 @@ def _node(name: str, kept: Json, offered: dict[str, int], used: dict[str, int]) 
         taints=kept["taints"],
         allocatable=offered,
         free={**{r: amount - used.get(r, 0) for r, amount in offered.items()}, **beyond},
+        devices=devices,
     )

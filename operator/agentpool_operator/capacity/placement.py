@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
     from agentpool_core.spec import AgentPoolSpec
     from agentpool_core.spec.scaling import Gpu
-    from agentpool_operator.capacity.inventory import Inventory
+    from agentpool_operator.capacity.inventory import Holding, Inventory
     from agentpool_operator.pools.pool import Pool
     from agentpool_operator.scaling.nodes import Node, Shape
 
@@ -116,7 +116,7 @@ class Placement:
             current=seen.replicas,
             priority=gpu.priority,
             busy=Counter(h.node for h in own if h.name in busy_names),
-            idle=tuple(Idle(node=h.node, requests=dict(h.requests)) for h in own if h.name not in busy_names),
+            idle=tuple(self._idle(holding) for holding in own if holding.name not in busy_names),
             starting=0 if gpu.max_pending else max(0, seen.replicas - len(own) - len(refused) - _not_created(pool)),
             most=None if limit is None else limit.most,
         )
@@ -130,7 +130,15 @@ class Placement:
         if known is None or known[0] is not source:
             shape = admitted or shape_of(live or _template(pool, spec))
             known = self._shapes[pool.ref] = source, shape
-        return known[1]
+        return self._inventory.resolved(pool.ref.namespace, known[1])
+
+    def _idle(self, holding: Holding) -> Idle:
+        devices = self._inventory.devices_of(holding)
+        return Idle(node=holding.node, requests=dict(holding.requests), devices=devices)
+
+    def devices_held(self, pool: PoolRef) -> int:
+        """Return the devices that claims have allocated for the pods of a pool, including ending pods."""
+        return sum(len(self._inventory.devices_of(holding)) for holding in self._inventory.holdings_of(pool))
 
 
 def _template(pool: Pool, spec: AgentPoolSpec) -> Json:

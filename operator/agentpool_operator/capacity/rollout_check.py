@@ -39,4 +39,5 @@ class RolloutCheck:
     async def _why_none(self, deployment: Json) -> str:
         template = deployment["spec"].get("template") or {}
         shape = await self._admission.shape(deployment) or shape_of(template)
-        return misfit(self._watch.inventory.nodes(), shape)
+        seen = self._watch.inventory
+        return misfit(seen.nodes(), seen.resolved(deployment["metadata"]["namespace"], shape))

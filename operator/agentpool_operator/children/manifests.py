@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 Json = dict[str, Any]
 CONTAINER = "worker"
+DEVICES = "agentpool-devices"  # the claim of a worker's devices
 TEMPORARY = "agentpool-tmp"  # the volume of the worker's temporary directory
 PORT = "PORT"  # the variable of the HTTP handler's port, by the convention of Knative
 HANDLER_PORT = "AGENTPOOL_HANDLER_PORT"
@@ -164,7 +165,7 @@ def _pod_template(pool: PoolRef, spec: AgentPoolSpec, default_image: str, redis_
     if hooked:
         worker["env"].append({"name": "AGENTPOOL_NEIGHBOURS", "value": str(len(hooked))})
     if spec.gpu is not None:
-        _request_devices(_device_container(containers, worker, spec, spec.gpu), spec.gpu)
+        _request_devices(pod, _device_container(containers, worker, spec, spec.gpu), spec.gpu)
     _give_temporary_directory(worker, pod)
     pod.setdefault("automountServiceAccountToken", False)  # a worker asks Kubernetes for nothing, a job must not
     for beside in hooked:
@@ -230,8 +231,14 @@ def _names_resource(container: Json, name: str) -> bool:
     return any(name in (resources.get(part) or {}) for part in ("limits", "requests"))
 
 
-def _request_devices(container: Json, gpu: Gpu) -> None:
+def _request_devices(pod: Json, container: Json, gpu: Gpu) -> None:
     resources = container.setdefault("resources", {})
+    if gpu.resource_claim_template_name is not None:
+        pod.setdefault("resourceClaims", []).append(
+            {"name": DEVICES, "resourceClaimTemplateName": gpu.resource_claim_template_name}
+        )
+        resources.setdefault("claims", []).append({"name": DEVICES})
+        return
     for part in ("limits", "requests"):
         resources.setdefault(part, {})[gpu.resource_name] = str(gpu.per_worker)
 

@@ -83,6 +83,7 @@ class Room:
     kept: int = 0  # existing workers with reserved room
     refusal: str = ""  # the scheduler's reason for placing no more workers; empty = none known
     misfit: str = ""  # why no node could hold a worker, even if empty; empty = a node could, or not checked
+    claimed: int = 0  # devices that claims have allocated for the pods
 
 
 @dataclass(slots=True)
@@ -203,6 +204,8 @@ class Pool:
         """Return the devices held by the pods, including ending pods; 0 without a request."""
         if self.gpu is None:
             return 0
+        if self.gpu.resource_claim_template_name is not None:
+            return self.room.claimed
         holders = [pod for pod in self.pods.values() if pod.node and not pod.ended]
         return sum(dict(pod.devices).get(self.gpu.resource_name, 0) for pod in holders)
 

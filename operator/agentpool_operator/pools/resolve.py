@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube.quantities import amount_of
 from agentpool_core.spec import concurrency_of
-from agentpool_operator.scaling.nodes import EXCLUSIVE, Requirement, Shape, Toleration
+from agentpool_operator.scaling.nodes import EXCLUSIVE, Requirement, Shape
 from agentpool_operator.scaling.patterns import raised_minimum
 from agentpool_operator.scaling.policy import Behavior, RatePolicy, ScalingPolicy, ScalingRules, WaitTarget
+from agentpool_operator.scaling.taints import Taint, Toleration
 from agentpool_operator.scaling.timetable import Period, minimum_at
 
 if TYPE_CHECKING:
@@ -90,15 +91,33 @@ def shape_of(template: Json) -> Shape:
         node_name=str(pod.get("nodeName") or ""),
         node_selector={str(key): str(value) for key, value in (pod.get("nodeSelector") or {}).items()},
         affinity=tuple(_term(term) for term in affinity.get("nodeSelectorTerms") or []),
-        tolerations=tuple(
-            Toleration(
-                key=str(t.get("key", "")),
-                operator=str(t.get("operator", "Equal")),
-                value=str(t.get("value", "")),
-                effect=str(t.get("effect", "")),
-            )
-            for t in pod.get("tolerations") or []
+        tolerations=tolerations_of(pod),
+        claim_templates=tuple(
+            str(claim["resourceClaimTemplateName"])
+            for claim in pod.get("resourceClaims") or []
+            if claim.get("resourceClaimTemplateName")  # a shared claim exists before the worker
         ),
+    )
+
+
+def tolerations_of(thing: Json) -> tuple[Toleration, ...]:
+    """Return the tolerations of a pod, or of a request for devices."""
+    return tuple(
+        Toleration(
+            key=str(t.get("key", "")),
+            operator=str(t.get("operator") or "Equal"),
+            value=str(t.get("value", "")),
+            effect=str(t.get("effect", "")),
+        )
+        for t in thing.get("tolerations") or []
+    )
+
+
+def taints_of(thing: Json) -> tuple[Taint, ...]:
+    """Return the taints of a node's spec, or of a device."""
+    return tuple(
+        Taint(key=t.get("key", ""), value=t.get("value", ""), effect=t.get("effect", ""))
+        for t in thing.get("taints") or []
     )
 
 

@@ -127,6 +127,7 @@ class ScalingLoop:
                 kept=0 if grant is None else grant.kept,
                 refusal=self._placement.refusal_of(pool.ref),
                 misfit=self._placement.misfit_of(pool.ref),
+                claimed=self._placement.devices_held(pool.ref),
             )
 
     async def _serve(self, pool: Pool) -> None:

@@ -12,43 +12,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from agentpool_operator.scaling.devices import NodeDevices, Request
+from agentpool_operator.scaling.taints import Taint, Toleration
+
 Resources = Mapping[str, int]  # resource name -> millicores (cpu), bytes (memory, storage), pods, or devices
-BLOCKING_EFFECTS = frozenset({"NoSchedule", "NoExecute"})
 PASSING_TAINTS = (
     "node.kubernetes.io/",
     "node.cloudprovider.kubernetes.io/",
 )  # prefixes: go by themselves
 STARTUP_TAINTS = ("not-ready", "uninitialized", "startup")  # endings of taints that a component removes on a new node
 EXCLUSIVE = "exclusive:"  # a host port, for example
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Taint:
-    """A node's mark that keeps pods away."""
-
-    key: str
-    value: str = ""
-    effect: str = "NoSchedule"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Toleration:
-    """A pod's permission to run on a node with a taint."""
-
-    key: str = ""  # empty with operator Exists: every taint
-    operator: str = "Equal"
-    value: str = ""
-    effect: str = ""  # empty: every effect
-
-    def covers(self, taint: Taint) -> bool:
-        """Return whether this toleration covers that taint."""
-        if self.effect and self.effect != taint.effect:
-            return False
-        if self.key and self.key != taint.key:
-            return False
-        if self.operator == "Exists":
-            return True
-        return bool(self.key) and self.value == taint.value
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -94,6 +67,9 @@ class Shape:
     affinity: tuple[tuple[Requirement, ...], ...] = ()  # alternatives; each term must hold whole; empty = no affinity
     tolerations: tuple[Toleration, ...] = ()
     node_name: str = ""  # set by the template, past the scheduler; empty = the scheduler chooses
+    claim_templates: tuple[str, ...] = ()  # names of the ResourceClaimTemplates that the pod's claims are made from
+    devices: tuple[Request, ...] = ()  # of these claims, once they are resolved
+    missing: str = ""  # why these claims cannot be made, as a clause; empty = they can
 
     def allowed_on(self, node: Node) -> bool:
         """Return whether the scheduler would admit a new pod of this shape to the node, regardless of room."""
@@ -116,9 +92,7 @@ class Shape:
             return False
         if self.affinity and not any(term and all(r.holds(node) for r in term) for term in self.affinity):
             return False
-        return all(
-            taint.effect not in BLOCKING_EFFECTS or any(t.covers(taint) for t in self.tolerations) for taint in taints
-        )
+        return not any(taint.blocks(self.tolerations) for taint in taints)
 
 
 def _passes(taint: Taint) -> bool:
@@ -136,6 +110,26 @@ class Node:
     taints: tuple[Taint, ...] = ()
     free: Resources = field(default_factory=dict)  # allocatable minus requests of pods on the node
     allocatable: Resources = field(default_factory=dict)  # resources for pods on the empty node
+    devices: NodeDevices = field(default_factory=NodeDevices)  # of Dynamic Resource Allocation
+
+    def requests_of(self, shape: Shape) -> tuple[Request, ...]:
+        """Return the devices of this node that a pod of the shape requests, by claim or by extended resource."""
+        return (*shape.devices, *self.devices.requests(shape.requests))
+
+    def countable(self, requests: Resources) -> Resources:
+        """Return the requests without those that devices of this node serve."""
+        return {name: amount for name, amount in requests.items() if name not in self.devices.resources}
+
+    def most(self, name: str) -> int:
+        """Return the amount of a resource on the empty node."""
+        return self.devices.most(name) or offered(self.allocatable, name)
+
+    def could_hold(self, shape: Shape) -> bool:
+        """Return whether the empty node would have room for a pod of the shape."""
+        wanted = self.requests_of(shape)
+        if not fits(self.allocatable, self.countable(shape.requests)):
+            return False
+        return not wanted or self.devices.stock(empty=True).take(wanted)
 
 
 def fits(free: Resources, requests: Resources) -> int:
@@ -151,15 +145,20 @@ def offered(resources: Resources, name: str) -> int:
 
 def misfit(nodes: Sequence[Node], shape: Shape) -> str:
     """Return why no node could hold a worker, even if empty and healthy, as a clause; empty = a node could."""
-    if any(shape.meant_for(node) and fits(node.allocatable, shape.requests) for node in nodes):
+    if shape.missing:
+        return shape.missing
+    if any(shape.meant_for(node) and node.could_hold(shape) for node in nodes):
         return ""
     meant = [node for node in nodes if shape.meant_for(node)]
     if not meant:
         return _exclusion(nodes, shape)
     for name, amount in sorted(shape.requests.items(), key=lambda request: "/" not in request[0]):  # devices first
-        most = max(offered(node.allocatable, name) for node in meant)
+        most = max(node.most(name) for node in meant)
         if most < amount:
             return _shortage(name, amount, most)
+    if shape.devices:
+        wanted = ", ".join(request.label for request in shape.devices)
+        return f"no permitted node has the devices that a worker claims ({wanted})"
     return f"no permitted node has enough of {', '.join(sorted(shape.requests))} at once"
 
 

@@ -15,7 +15,10 @@ from agentpool_operator.scaling.nodes import fits, offered
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from agentpool_operator.scaling.devices import DeviceId
     from agentpool_operator.scaling.nodes import Node, Resources, Shape
+
+    Devices = frozenset[DeviceId]
 
 
 @dataclass(slots=True)
@@ -34,6 +37,7 @@ class Room:
     def __init__(self, nodes: Iterable[Node]) -> None:
         self._nodes = {node.name: node for node in nodes}
         self._free = {name: dict(node.free) for name, node in self._nodes.items()}
+        self._stocks = {name: node.devices.stock() for name, node in self._nodes.items() if node.devices.devices}
         self._overdrawn = {name: _overdraft(node.free) for name, node in self._nodes.items()}
         self._counts: list[_Counts] = []  # many pools, few shapes
 
@@ -41,9 +45,11 @@ class Room:
         """Return whether the node is known."""
         return place in self._nodes
 
-    def release(self, place: str, requests: Resources) -> None:
+    def release(self, place: str, requests: Resources, devices: Devices = frozenset()) -> None:
         """Count an existing worker as room. Call this before any room is asked for or taken."""
         self._take(place, requests, -1)
+        if place in self._stocks:
+            self._stocks[place].release(devices)
 
     def fullest(self, shape: Shape) -> str | None:
         """Return the node with the least room among those with any; None = the shape fits nowhere."""
@@ -55,14 +61,19 @@ class Room:
             heapq.heappop(counts.fullest)
         return None
 
-    def may_stay(self, place: str, requests: Resources) -> bool:
+    def may_stay(self, place: str, requests: Resources, devices: Devices = frozenset()) -> bool:
         """Return whether an existing worker keeps its place: only a new worker takes it, never a lower reading."""
         free, overdrawn = self._free[place], self._overdrawn[place]
-        return all(offered(free, name) + overdrawn.get(name, 0) >= amount for name, amount in requests.items())
+        wanted = self._nodes[place].countable(requests)
+        if not all(offered(free, name) + overdrawn.get(name, 0) >= amount for name, amount in wanted.items()):
+            return False
+        return place not in self._stocks or self._stocks[place].has(devices)
 
-    def keep(self, place: str, requests: Resources) -> None:
+    def keep(self, place: str, requests: Resources, devices: Devices = frozenset()) -> None:
         """Leave an existing worker in its place."""
         self._take(place, requests, 1)
+        if place in self._stocks:
+            self._stocks[place].occupy(devices)
         self._count_again(place)
 
     def total(self, shape: Shape) -> int:
@@ -71,30 +82,37 @@ class Room:
 
     def take(self, place: str, shape: Shape) -> None:
         """Place a worker."""
+        if place in self._stocks:
+            self._stocks[place].take(self._nodes[place].requests_of(shape))
         self.keep(place, shape.requests)
 
     def _count_again(self, place: str) -> None:
         for counts in self._counts:
             if place not in counts.by_node:
                 continue
-            left = fits(self._free[place], counts.shape.requests)
+            left = self._fits(place, counts.shape)
             counts.total += left - counts.by_node[place]
             counts.by_node[place] = left
             heapq.heappush(counts.fullest, (left, place))
 
+    def _fits(self, place: str, shape: Shape) -> int:
+        """Return how many further workers would fit on a node."""
+        node = self._nodes[place]
+        count = 0 if shape.missing else fits(self._free[place], node.countable(shape.requests))
+        wanted = node.requests_of(shape)
+        if not wanted or not count:
+            return count
+        return self._stocks[place].times(wanted, most=count) if place in self._stocks else 0
+
     def _take(self, place: str, requests: Resources, workers: int) -> None:
         free = self._free[place]
-        for name, amount in requests.items():
+        for name, amount in self._nodes[place].countable(requests).items():
             free[name] = offered(free, name) - amount * workers
 
     def _counts_of(self, shape: Shape) -> _Counts:
         found = next((counts for counts in self._counts if counts.shape == shape), None)
         if found is None:
-            by_node = {
-                name: fits(self._free[name], shape.requests)
-                for name, node in self._nodes.items()
-                if shape.allowed_on(node)
-            }
+            by_node = {name: self._fits(name, shape) for name, node in self._nodes.items() if shape.allowed_on(node)}
             heap = [(count, name) for name, count in by_node.items()]
             heapq.heapify(heap)
             found = _Counts(shape=shape, by_node=by_node, total=sum(by_node.values()), fullest=heap)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from agentpool_operator.scaling.devices import DeviceId
 from agentpool_operator.scaling.nodes import Node, Resources, Shape
 from agentpool_operator.scaling.room import Room
 
@@ -27,6 +28,7 @@ class Idle:
 
     node: str
     requests: Resources  # of that pod, which may have an earlier template
+    devices: frozenset[DeviceId] = frozenset()  # that claims have allocated for the pod
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,7 +94,7 @@ def _release_idle(claim: Claim[Name], room: Room) -> _Account[Name]:
     """Grant the busy pods of a claim, and pods on unknown nodes; return the room of its idle pods to the nodes."""
     idle = [pod for pod in claim.idle if room.has(pod.node)]
     for pod in idle:
-        room.release(pod.node, pod.requests)
+        room.release(pod.node, pod.requests, pod.devices)
     fixed = sum(claim.busy.values()) + len(claim.idle) - len(idle)
     return _Account(claim=claim, idle=idle, granted=fixed, in_place=fixed)
 
@@ -112,11 +114,11 @@ def _serve(accounts: Iterable[_Account[Name]], room: Room, most: Callable[[Claim
 
 def _place(account: _Account[Name], room: Room) -> bool:
     """Place the next worker: where an own idle pod already is, else on the fullest node that has room."""
-    stays = next((pod for pod in account.idle if room.may_stay(pod.node, pod.requests)), None)
+    stays = next((pod for pod in account.idle if room.may_stay(pod.node, pod.requests, pod.devices)), None)
     if stays is not None:
         account.idle.remove(stays)
         account.in_place += 1
-        room.keep(stays.node, stays.requests)
+        room.keep(stays.node, stays.requests, stays.devices)
         return True
     place = room.fullest(account.claim.shape)
     if place is None:

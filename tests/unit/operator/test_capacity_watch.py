@@ -50,7 +50,7 @@ async def test_the_feed_watches_from_its_start_to_its_end():
     await asyncio.sleep(0)
     assert not capacity_watch.ready
     capacity_watch.start()
-    await wait_until(lambda: cluster.watching == 5, "all watches are open")
+    await wait_until(lambda: cluster.watching == 6, "all watches are open")
     assert capacity_watch.ready
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -314,6 +314,15 @@ def test_a_single_container_of_a_worker_gets_the_devices(handler, containers, gp
     assert devices_of(deployment) == {holder: "2"}
 
 
+def test_a_worker_claims_the_devices_of_a_template():
+    """In place of an extended resource, beside the claims that the pod template states itself."""
+    stated = {"resourceClaims": [{"name": "nic", "resourceClaimName": "shared"}], "containers": [{"name": "worker"}]}
+    made_of = made(gpu={"resourceClaimTemplateName": "h100"}, worker={"template": {"spec": stated}})
+    claims = [*stated["resourceClaims"], {"name": manifests.DEVICES, "resourceClaimTemplateName": "h100"}]
+    assert made_of["spec"]["template"]["spec"]["resourceClaims"] == claims
+    assert worker_of(made_of)["resources"] == {"claims": [{"name": manifests.DEVICES}]}
+
+
 def test_a_device_container_that_the_template_lacks_is_refused():
     """The schema cannot follow the name into the open template, so the operator does."""
     with pytest.raises(SpecError, match=r"spec\.gpu\.container.*'model'"):

@@ -9,8 +9,9 @@ import pytest
 from agentpool_core.kube.quantities import amount_of
 from agentpool_operator.capacity.inventory import Inventory
 from agentpool_operator.pools.resolve import requests_of, shape_of
-from agentpool_operator.scaling.nodes import Node, Requirement, Shape, Taint, Toleration, fits, misfit
+from agentpool_operator.scaling.nodes import Node, Requirement, Shape, fits, misfit
 from agentpool_operator.scaling.sharing import Claim, Grant, Idle, share
+from agentpool_operator.scaling.taints import Taint, Toleration
 
 EMPTY_TERM = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": [{}]}}  # no node
 GPU_TAINT = Taint(key="nvidia.com/gpu", value="present", effect="NoSchedule")

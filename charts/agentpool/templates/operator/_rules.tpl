@@ -36,7 +36,7 @@
   resources: [nodes, pods]
   verbs: [list, watch]
 - apiGroups: [resource.k8s.io]
-  resources: [resourceslices, deviceclasses, resourceclaims]
+  resources: [resourceslices, deviceclasses, resourceclaims, resourceclaimtemplates]
   verbs: [list, watch]
 {{- end -}}
 
