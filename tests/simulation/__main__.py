@@ -9,7 +9,6 @@ import os
 import re
 import sys
 import time
-from multiprocessing import get_context
 from pathlib import Path
 
 import click
@@ -17,12 +16,12 @@ import click
 from tests.fixtures.tables import rewrite_table
 from tests.mutants.catalogue import CATALOGUE
 from tests.simulation.grounds import simulated_server
-from tests.simulation.hunt import Catch, findings_of, hunt
+from tests.simulation.hunt import Catch, findings_of, hunt, workshop
 from tests.simulation.schedule import simulate
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "simulation.md"
 BEGIN = "<!-- table: python -m tests.simulation --mutants --write -->"
-SLICE = 25  # schedules between two lines of progress
+SLICE_MAX = 250  # schedules between two lines of progress
 MUTANT_SCHEDULES = 30
 
 
@@ -56,8 +55,9 @@ def _tell(seed: int, *, calls: bool) -> bool:
 def _run_many(seeds: range, processes: int) -> bool:
     """Run schedules on all cores; return whether any has findings."""
     began, done, failed = time.monotonic(), 0, 0
-    slices = [seeds[first : first + SLICE] for first in range(0, len(seeds), SLICE)]
-    with get_context("spawn").Pool(processes) as pool:
+    size = min(SLICE_MAX, -(-len(seeds) // processes))
+    slices = [seeds[first : first + size] for first in range(0, len(seeds), size)]
+    with workshop(processes) as pool:
         for part, found in zip(slices, pool.imap(findings_of, slices), strict=True):
             done, failed = done + len(part), failed + len(found)
             for number, findings in found:

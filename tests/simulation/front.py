@@ -40,7 +40,9 @@ class NoAnswerError(Exception):
 
 @cache
 def _app() -> FastAPI:
-    return build(SETTINGS, SingleRedis(URL), AllowAll())
+    app = build(SETTINGS, SingleRedis(URL), AllowAll())
+    app.openapi()  # the first request would ask for it
+    return app
 
 
 class Front:

@@ -16,6 +16,8 @@ OPTIONS = {
     "enable-debug-command": "local",
     "hash-seed": "simulation",
     "activerehashing": "no",
+    "latency-tracking": "no",
+    "hz": 1,
     "hash-max-listpack-entries": 100_000,
     "hash-max-listpack-value": 1_000_000,
     "set-max-listpack-entries": 100_000,

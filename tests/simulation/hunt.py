@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing import get_context
+from multiprocessing.pool import Pool
+from typing import Any
 
 from tests.mutants.catalogue import apply, of_name
 from tests.simulation.grounds import simulated_server
@@ -20,8 +23,16 @@ class Catch:
     finding: str = ""
 
 
+def workshop(processes: int, **options: Any) -> Pool:
+    """Return a pool of processes that start with everything imported."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    return context.Pool(processes, **options)
+
+
 def findings_of(seeds: range) -> list[tuple[int, list[str]]]:
     """Run schedules on one server; return those with findings."""
+    gc.freeze()  # what was imported stays, so collections need not look at it
     with simulated_server() as server:
         found = [(seed, simulate(seed, server).findings) for seed in seeds]
     return [(seed, findings) for seed, findings in found if findings]
@@ -29,7 +40,7 @@ def findings_of(seeds: range) -> list[tuple[int, list[str]]]:
 
 def hunt(names: Iterable[str], schedules: int, processes: int) -> Iterator[Catch]:
     """Yield the outcomes, each mutant in a process of its own."""
-    with get_context("spawn").Pool(processes, maxtasksperchild=1) as pool:
+    with workshop(processes, maxtasksperchild=1) as pool:
         yield from pool.imap(_hunt, [(name, schedules) for name in names])
 
 

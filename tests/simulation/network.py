@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import random
-import re
 from collections.abc import Callable
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     from tests.simulation.server import Server, Session
     from tests.simulation.story import Story
 
-# Of redis-py, a third of all calls; no fault of a greeting would test anything.
-GREETING = re.compile(rb"\*\d\r\n\$\d\r\n(HELLO|CLIENT)\r\n")
 FASTEST_SECONDS, USUAL_SECONDS = 0.0002, 0.001  # from end to end
 LATEST_SECONDS = 4.0  # of a write that comes late
 
@@ -106,7 +103,6 @@ class Connection(asyncio.Transport):
         self._session: Session | None = network.server.open(self._reply)
         self._closing = False
         self._silent = False
-        self._greets = False  # the last write was a greeting, which takes no time
         self._kept: list[tuple[Callable[..., None], tuple[Any, ...]]] = []  # on its way during a partition
         self._there = self._back = 0.0  # when the last write arrives, each way
         self.name = f"{machine.name if machine else 'judge'}/{self._session.number}"
@@ -115,8 +111,7 @@ class Connection(asyncio.Transport):
         if self._closing or not data:
             return
         network, data = self.network, bytes(data)
-        self._greets = GREETING.match(data) is not None
-        if self.machine is None or self._greets:
+        if self.machine is None:
             self._arrive(data)
             return
         fate = network.fate(self)
@@ -162,7 +157,7 @@ class Connection(asyncio.Transport):
 
     def _reply(self, data: bytes) -> None:
         """Take the server's bytes to the client."""
-        if self.machine is None or self._greets:
+        if self.machine is None:
             self.network.loop.call_soon(self._receive, data)
             return
         self._back = max(self._back, self.network.loop.now + self.network.delay())

@@ -29,9 +29,11 @@ if TYPE_CHECKING:
 POOL = PoolRef("sim", "pool")
 TROUBLE_SECONDS = 5.0  # of submits and faults
 REST_SECONDS = 90.0  # within which everything ends without faults
-SETTLE_SECONDS = 6.0  # for the loss of a worker to be noticed: a lease, a round of maintenance and a half
+LOOK_SECONDS = 0.5  # between looks at the queue for what is left
+SETTLE_SECONDS = 1.5  # for a round of maintenance of each worker
 LEAVE_SECONDS = 12.0  # for a worker to leave, with the handlers of abandoned jobs
 CLEANUPS_MAX = 100
+FRESH_SHARE = 0.25  # of the schedules: on a server that knows no script yet
 
 
 @dataclass
@@ -52,7 +54,7 @@ def simulate(seed: int, server: Server, *, calls: bool = False) -> Outcome:
     loop.connect = network.connect
     outcome = Outcome(seed, story)
     loop.set_exception_handler(lambda _, context: outcome.findings.append(_words(context)))
-    server.begin(loop)
+    server.begin(loop, fresh=random.Random(f"{seed}/server").random() < FRESH_SHARE)
     if calls:
         server.heard = lambda session, data: story.add(f"call {session.number}", server.describe(data))
     try:
@@ -91,7 +93,7 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     else:
         operator.start(scaler.run())
     await _disturb(outcome, client.start(load.run()), faults)
-    await _rest(Inspector(redis))
+    await _rest(Inspector(redis), fleet)
     network.server.heard = lambda *_: None
     outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, faults)]
     if not facts.forgotten and not faults.clock_set:  # maintenance mends faults, so none may appear
@@ -134,13 +136,14 @@ async def _disturb(outcome: Outcome, submitting: asyncio.Task[None], faults: Fau
         outcome.findings.append(f"no rest within {REST_SECONDS:g} s")
 
 
-async def _rest(inspector: Inspector) -> None:
+async def _rest(inspector: Inspector, fleet: Fleet) -> None:
     """Wait until no job is left, also of those that the client knows nothing of, and no worker's loss is unnoticed."""
-    for _ in range(int(REST_SECONDS)):
+    for _ in range(int(REST_SECONDS / LOOK_SECONDS)):
         seen = await inspector.snapshot(POOL)
-        if not seen.queued + seen.running + seen.waiting + seen.scheduled + seen.blocked:
+        lost = {worker.name for worker in seen.workers} - set(fleet.machines)
+        if not lost and not seen.queued + seen.held + seen.running + seen.waiting + seen.scheduled + seen.blocked:
             break
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(LOOK_SECONDS)
     await asyncio.sleep(SETTLE_SECONDS)
 
 

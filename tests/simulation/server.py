@@ -17,7 +17,7 @@ import hashlib
 import json
 import socket
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 ANSWER_SECONDS = 20  # real; a server that takes longer has failed
 CHUNK_BYTES = 1 << 20
+ANSWER_BYTES = len(b":0\r\n")  # to the question for an element of fewer than ten lists
+NO_ELEMENT = b"_\r\n"  # the reply to a wait that has ended
 _UNKNOWN = b"0" * 40
 _MORE = object()
 DUMP_ALL = """
@@ -91,7 +93,7 @@ class Wait:
     """A connection that waits for an element of a list."""
 
     session: Session
-    keys: tuple[bytes, ...]
+    question: bytes  # whether there is an element
     commands: list[list[bytes]]  # the read, and those behind it
     timer: asyncio.TimerHandle | None
 
@@ -99,28 +101,28 @@ class Wait:
 class Session:
     """The server's end of a connection."""
 
-    def __init__(self, wire: Wire, number: int, send: Callable[[bytes], None]) -> None:
-        self.wire, self.number, self.send = wire, number, send
+    def __init__(self, number: int, send: Callable[[bytes], None]) -> None:
+        self.number, self.send = number, send
         self.requests = Reader()
-        self.no_element = b"*-1\r\n"  # the reply to a wait that has ended
 
 
 class Server:
     """The server of a schedule."""
 
     def __init__(self, process: RedisServer, clock: ServerClock) -> None:
-        self._path = str(process.socket_path)
         self._clock = clock
-        self._control = Wire(self._path)
-        self._control.ask(("DEBUG", "SET-ACTIVE-EXPIRE", "0"))  # keys expire when they are looked at
-        self._loaded: set[bytes] = set()  # scripts of the real server
+        self._wire = Wire(str(process.socket_path))
+        self._wire.ask(("HELLO", "3"), ("DEBUG", "SET-ACTIVE-EXPIRE", "0"))  # keys expire when they are looked at
+        self._ours = {script.sha.encode() for script in scripts.ALL}
+        self._wire.ask(*(("SCRIPT", "LOAD", script.source) for script in scripts.ALL))
+        self._loaded = set(self._ours)  # scripts of the real server
         self._names: dict[bytes, str] = {}
         self.begin(None)
 
-    def begin(self, loop: VirtualLoop | None) -> None:
-        """Start a schedule with no keys and no scripts."""
+    def begin(self, loop: VirtualLoop | None, *, fresh: bool = False) -> None:
+        """Start a schedule with no keys; `fresh`: and no scripts, as after the server's first start."""
         self._loop = loop
-        self._known: set[bytes] = set()  # scripts, since the last crash
+        self._known = set() if fresh else set(self._ours)  # scripts, since the last crash
         self._waits: list[Wait] = []  # in the order of their begin
         self._sessions: list[Session] = []
         self._opened = 0
@@ -128,7 +130,7 @@ class Server:
         self.down = False
         self.calls = 0
         self.heard: Callable[[Session, bytes], None] = lambda *_: None  # called with each write
-        self._control.ask(("FLUSHALL",))
+        self._wire.ask(("FLUSHALL",))
 
     def finish(self) -> None:
         """End a schedule."""
@@ -136,13 +138,13 @@ class Server:
             self.close(session)
 
     def stop(self) -> None:
-        """End the simulation's own connection; no schedule follows."""
-        self._control.close()
+        """End the connection; no schedule follows."""
+        self._wire.close()
 
     def open(self, send: Callable[[bytes], None]) -> Session:
         """Accept a connection whose client gets bytes through `send`."""
         self._opened += 1
-        session = Session(Wire(self._path), self._opened, send)
+        session = Session(self._opened, send)
         self._sessions.append(session)
         return session
 
@@ -153,7 +155,6 @@ class Server:
         self._sessions.remove(session)
         for wait in [wait for wait in self._waits if wait.session is session]:
             self._stop(wait)
-        session.wire.close()
 
     def execute(self, session: Session, data: bytes) -> None:
         """Run a write's commands, and pass all replies that they cause on."""
@@ -165,9 +166,6 @@ class Server:
         self.heard(session, data)
         self._set_clock()
         first = commands[0]
-        if all(command[0] == b"CLIENT" for command in commands):
-            session.send(b"+OK\r\n" * len(commands))  # names of clients, which no one reads
-            return
         if first[0] == b"XREAD" and b"BLOCK" in first:
             raise NotImplementedError("a wait for an entry of a stream is not simulated")
         if first[0] == b"BLPOP":
@@ -177,22 +175,19 @@ class Server:
 
     def _wait(self, session: Session, commands: list[list[bytes]]) -> None:
         _, *keys, block_s = commands[0]
-        if self._any_of(session, keys):
-            self._run(session, [[b"BLPOP", *keys, b"0"], *commands[1:]])
+        if self._wire.ask(("EXISTS", *keys)) != [0]:
+            self._run(session, commands)
             return
         timer = None
         if float(block_s) > 0 and self._loop is not None:
             timer = self._loop.call_later(float(block_s), self._end_wait, session)
-        self._waits.append(Wait(session, tuple(keys), commands, timer))
-
-    def _any_of(self, session: Session, keys: Iterable[bytes]) -> bool:
-        return session.wire.ask(("EXISTS", *keys)) != [0]
+        self._waits.append(Wait(session, pack_command(("EXISTS", *keys)), commands, timer))
 
     def _end_wait(self, session: Session) -> None:
         (wait,) = [wait for wait in self._waits if wait.session is session]
         self._stop(wait)
         self._set_clock()
-        self._run(session, wait.commands[1:], before=session.no_element)
+        self._run(session, wait.commands[1:], before=NO_ELEMENT)
 
     def _stop(self, wait: Wait) -> None:
         self._waits.remove(wait)
@@ -204,23 +199,17 @@ class Server:
         if not commands:
             session.send(before)
             return
-        if commands[0] == [b"HELLO", b"3"]:
-            session.no_element = b"_\r\n"
-        packed = b"".join([pack_command(tuple(self._rewritten(command))) for command in commands])
-        awaited = {key: None for wait in self._waits for key in wait.keys}
-        if awaited:
-            packed += pack_command(("EXISTS", *awaited))
-        session.wire.send(packed, len(commands) + bool(awaited))
-        raw, values = session.wire.read()
-        session.send(before + (raw[: raw.rfind(b":")] if awaited else raw))
-        if awaited and values[-1]:
-            self._serve_waits()
-
-    def _serve_waits(self) -> None:
-        for wait in list(self._waits):
-            if wait in self._waits and self._any_of(wait.session, wait.keys):
+        packed = [pack_command(tuple(self._rewritten(command))) for command in commands]
+        packed += [wait.question for wait in self._waits]
+        self._wire.send(b"".join(packed), len(packed))
+        raw, values = self._wire.read()
+        asked = len(self._waits)
+        session.send(before + (raw[: -asked * ANSWER_BYTES] if asked else raw))
+        for wait, found in zip(self._waits, values[-asked:], strict=False):
+            if found:  # the answers to the others may be different after this one
                 self._stop(wait)
-                self._run(wait.session, [[b"BLPOP", *wait.keys, b"0"], *wait.commands[1:]])
+                self._run(wait.session, wait.commands)
+                return
 
     def _rewritten(self, command: list[bytes]) -> list[bytes]:
         """Return a command for the real server, which may know more scripts than the server of the schedule."""
@@ -242,7 +231,7 @@ class Server:
     def keys(self) -> list[Any]:
         """Return all keys with their expiry and content, to restore them."""
         self._set_clock()
-        (found,) = self._control.ask(("EVAL", DUMP_ALL, "0"))
+        (found,) = self._wire.ask(("EVAL", DUMP_ALL, "0"))
         return sorted(found)
 
     def crash(self, restored: list[Any] | None) -> None:
@@ -254,7 +243,7 @@ class Server:
         commands: list[tuple[Any, ...]] = [("FLUSHALL",)]
         for key, expiry, content in restored:
             commands.append(("RESTORE", key, str(max(0, expiry)), content, "ABSTTL"))
-        self._control.ask(*commands)
+        self._wire.ask(*commands)
 
     def describe(self, data: bytes) -> str:
         """Return the names of a write's commands, for people."""

@@ -87,6 +87,7 @@ def _replacements(loop: VirtualLoop, seed: str) -> Iterator[tuple[str, Any]]:
     yield "secrets.token_hex", lambda size=32: ids.randbytes(size).hex()
     yield "uuid.uuid4", lambda: uuid.UUID(int=ids.getrandbits(128), version=4)
     yield "importlib.metadata.version", _version  # redis-py asks with every connection
+    yield "redis.asyncio.connection.AbstractConnection.on_connect_check_health", _greet
     yield "agentpool_worker.wiring.SideLoop", SideTasks
     yield "agentpool_worker.wiring.open_memory", lambda limit_bytes: None
     yield "agentpool_worker.worker.open_reader", lambda: None
@@ -95,6 +96,11 @@ def _replacements(loop: VirtualLoop, seed: str) -> Iterator[tuple[str, Any]]:
 
 
 _version = cache(importlib.metadata.version)
+
+
+async def _greet(connection: Any, *, check_health: bool = True) -> None:
+    """Greet nobody: the server speaks RESP3 from the start, and a fault of a greeting would test nothing."""
+    connection._parser.on_connect(connection)  # as the greeting of redis-py begins
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from tests.simulation.fleet import URL
 from tests.simulation.grounds import simulated_server
 from tests.simulation.network import Network
 from tests.simulation.story import Story
+from tests.simulation.surroundings import surroundings
 from tests.simulation.virtual_loop import VirtualLoop
 
 
@@ -31,7 +32,7 @@ def run(server):
     def run(program):
         loop = VirtualLoop()
         loop.connect = Network(loop, server, Story(loop.time), "seed").connect
-        server.begin(loop)
+        server.begin(loop, fresh=True)
 
         async def main():
             client = connect(URL)
@@ -41,7 +42,8 @@ def run(server):
                 await client.aclose()
 
         try:
-            return loop.run_until_complete(main())
+            with surroundings(loop, "seed"):
+                return loop.run_until_complete(main())
         finally:
             server.finish()
             loop.close()

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import selectors
+from collections import deque
 from collections.abc import Callable, Coroutine
+from heapq import heappop, heappush
 from typing import Any
 
-LOOKS_MAX = 1_000_000  # of a schedule, which has some ten thousand
+TURNS_MAX = 1_000_000  # of a schedule, which has some ten thousand
 _machine: contextvars.ContextVar[Machine | None] = contextvars.ContextVar("machine", default=None)
 
 
@@ -28,8 +29,8 @@ class Machine:
     def __init__(self, loop: VirtualLoop, name: str) -> None:
         self._loop = loop
         self.name = name
-        self.frozen = False
-        self.ended = False
+        self.stands = False  # its callbacks may not run
+        self._ended = False
         self._kept: list[_Call] = []
         self.context = contextvars.copy_context()  # of what happens on the machine
         self.context.run(_machine.set, self)
@@ -45,109 +46,92 @@ class Machine:
 
     def run(self, callback: Callable[..., object], *args: Any) -> None:
         """Call a function here at once, unless the machine stands still."""
-        if self.frozen or self.ended:
+        if self.stands:
             self.call(callback, *args)
         else:
             self.context.run(callback, *args)
 
     def freeze(self) -> None:
         """Suspend everything here, like SIGSTOP."""
-        self.frozen = True
+        self.stands = True
 
     def thaw(self) -> None:
         """Continue with everything that came due meanwhile."""
-        self.frozen = False
-        self.release()
+        if self._ended:
+            return
+        self.stands = False
+        kept, self._kept = self._kept, []
+        self._loop.resume(kept)
 
     def end(self) -> None:
         """End without any clean-up, like SIGKILL."""
-        self.ended = True
+        self.stands = self._ended = True
 
     def revive(self) -> None:
         """Let the tasks that are left here end; what came due meanwhile is dropped."""
         self._kept.clear()
-        self.frozen = self.ended = False
+        self.stands = False
 
     def keep(self, call: _Call) -> None:
         """Keep a callback that may not run now."""
         self._kept.append(call)
 
-    def release(self) -> None:
-        """Run what was kept."""
-        kept, self._kept = self._kept, []
-        for call in kept:
-            call.run_late()
+
+class _Call(asyncio.Handle):
+    """A callback, and the machine on which it was scheduled.
+
+    asyncio's own handle asks the loop for its mode whenever it is made, which is thousands of times in a schedule.
+    """
+
+    __slots__ = ("at", "machine")
+
+    def __init__(self, loop, callback, args, context, at=0.0) -> None:
+        self._loop, self._callback, self._args = loop, callback, args
+        self._context = contextvars.copy_context() if context is None else context
+        self._cancelled, self._repr, self._source_traceback = False, None, None
+        self.machine = self._context.get(_machine)
+        self.at = at
+
+    def when(self) -> float:
+        """Return the time of a timer, as asyncio's does."""
+        return self.at
 
 
-class _Call:
-    """A callback on a machine."""
-
-    __slots__ = ("args", "callback", "context", "handle", "loop", "machine")
-
-    def __init__(self, loop, machine, callback, args, context) -> None:
-        self.loop, self.machine, self.callback, self.args, self.context = loop, machine, callback, args, context
-        self.handle: asyncio.Handle | None = None
-
-    def __call__(self) -> None:
-        machine = self.machine
-        if machine.frozen or machine.ended:
-            machine.keep(self)
-        else:
-            self.callback(*self.args)
-
-    def run_late(self) -> None:
-        self.loop.call_soon(self._unless_cancelled, context=self.context)
-
-    def _unless_cancelled(self) -> None:
-        if self.handle is not None and not self.handle.cancelled():
-            self.callback(*self.args)
-
-
-class _Selector(selectors.SelectSelector):
-    """Waits by moving the loop's clock; no socket is ever ready."""
-
-    loop: VirtualLoop
-    looks = 0
-
-    def select(self, timeout: float | None = None) -> list[Any]:
-        self.looks += 1
-        if timeout is None or self.looks > LOOKS_MAX:
-            raise StuckError("nothing is left to do" if timeout is None else f"more than {LOOKS_MAX:,} turns")
-        if timeout > 0:
-            self.loop.now += timeout
-        return []
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.BaseEventLoop):
     """The loop of a schedule. `connect` opens the connections to the server."""
 
     def __init__(self) -> None:
         self.now = 0.0  # seconds since the begin of the schedule
+        self.turns = 0  # of the loop so far
         self.machines: list[Machine] = []
-        selector = _Selector()
-        selector.loop = self
         self.connect: Callable[[Callable[[], asyncio.BaseProtocol]], Coroutine[Any, Any, Any]]
-        super().__init__(selector)
-
-    @property
-    def turns(self) -> int:
-        """Turns of the loop so far."""
-        return self._selector.looks
+        super().__init__()
+        self._ready: deque[_Call] = deque()
+        self._timers: list[tuple[float, int, _Call]] = []  # a heap; equal times in the order of their scheduling
+        self._timers_made = 0
 
     def time(self) -> float:
         return self.now
 
     def call_soon(self, callback, *args, context=None):
-        return self._on_machine(super().call_soon, callback, args, context)
+        call = _Call(self, callback, args, context)
+        self._ready.append(call)
+        return call
+
+    call_soon_threadsafe = call_soon
 
     def call_at(self, when, callback, *args, context=None):
-        def schedule(call, *rest, context):
-            return asyncio.SelectorEventLoop.call_at(self, when, call, *rest, context=context)
+        call = _Call(self, callback, args, context, when)
+        self._timers_made += 1
+        heappush(self._timers, (when, self._timers_made, call))
+        return call
 
-        return self._on_machine(schedule, callback, args, context)
+    def call_later(self, delay, callback, *args, context=None):
+        return self.call_at(self.now + delay, callback, *args, context=context)
 
-    def call_soon_threadsafe(self, callback, *args, context=None):
-        return self.call_soon(callback, *args, context=context)
+    def resume(self, calls: list[_Call]) -> None:
+        """Run callbacks that a machine has kept."""
+        self._ready.extend(calls)
 
     def run_in_executor(self, executor, func, *args):
         raise StuckError(f"{func} in a thread, whose order no seed decides")
@@ -155,14 +139,27 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     async def create_connection(self, protocol_factory, host=None, port=None, **options):
         return await self.connect(protocol_factory)
 
-    def _on_machine(self, schedule, callback, args, context):
-        context = context if context is not None else contextvars.copy_context()
-        machine = context.get(_machine)
-        if machine is None:
-            return schedule(callback, *args, context=context)
-        call = _Call(self, machine, callback, args, context)
-        call.handle = schedule(call, context=context)
-        return call.handle
+    def _run_once(self) -> None:
+        """Run what is ready; move the clock to the next timer if nothing is."""
+        self.turns += 1
+        if self.turns > TURNS_MAX:
+            raise StuckError(f"more than {TURNS_MAX:,} turns")
+        ready, timers = self._ready, self._timers
+        while timers and (timers[0][2].cancelled() or timers[0][0] <= self.now or not ready):
+            at, _, call = heappop(timers)
+            if not call.cancelled():
+                self.now = max(self.now, at)
+                ready.append(call)
+        if not ready:
+            raise StuckError("nothing is left to do")
+        for _ in range(len(ready)):
+            call = ready.popleft()
+            if call.cancelled():
+                continue
+            if call.machine is not None and call.machine.stands:
+                call.machine.keep(call)
+            else:
+                call._run()  # asyncio's own loop does the same
 
 
 def here() -> Machine | None:
