@@ -1,7 +1,8 @@
-"""Random programs of steps, waits and output on a real queue, with crashes before and after any of their operations.
+"""Random programs of steps, waits, output and paid calls on a real queue, with crashes around any of their operations.
 
 The undisturbed run is the oracle: whatever crashes, the job ends with the same result, a committed step never runs
-again, each signal reaches one wait, and the output of each run has no hole, no double, and every acknowledged chunk.
+again, each signal reaches one wait, the output of each run has no hole, no double, and every acknowledged chunk, and
+the budget has spent exactly the money of the calls that the queue has accepted.
 `AGENTPOOL_PROGRAM_RUNS` sets the number of programs.
 """
 
@@ -18,8 +19,9 @@ from hypothesis import strategies as st
 
 from agentpool_core.errors import StaleLeaseError
 from agentpool_core.jobs import JobId, JobRequest, JobState, PoolRef, WorkerId
-from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
+from agentpool_core.queue import Budget, Consumer, Inspector, Limit, PoolSettings, Producer, connect
 from agentpool_core.queue.completions import SignalOutcome
+from agentpool_core.queue.usage import BILLION
 from agentpool_worker.handlers.shapes import handler_of
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.jobs.queue_calls import QueueCalls
@@ -28,11 +30,13 @@ from tests.integration.queue.machine import sequences
 
 RUNS = int(os.environ.get("AGENTPOOL_PROGRAM_RUNS", "25"))
 HOUR_MS = 3_600_000
+BUDGET = Limit(name="hourly", budget=Budget(amount=5, window_ms=HOUR_MS))
 MOST_ATTEMPTS = 200  # more than any program needs: a life that takes longer does not end
 
 operations = st.one_of(
     st.tuples(st.just("step"), st.integers(0, 3)),  # chunks that the step emits
     st.tuples(st.just("wait"), st.booleans()),  # whether its signal comes before the job starts
+    st.tuples(st.just("pay"), st.integers(1, 3)),  # the highest cost of the call
     st.tuples(st.sampled_from(["sleep", "any"]), st.just(0)),  # `any` waits for a signal that all branches share
 )
 programs = st.lists(
@@ -59,13 +63,16 @@ class Life:
         self.committed = set()  # steps whose record the queue has
         self.acknowledged = Counter()  # chunks of each run
         self.sent = Counter()  # signals of each name
+        self.spent = self.paid = 0  # billionths: in this window, and by all reports of the job
         self.job_id = JobId("job")
 
     async def run(self):
         """Run the job to its end; return its record and the chunks of its output."""
         try:
-            await self.inspector.configure(self.pool, PoolSettings(lease_ms=HOUR_MS * 100))
+            await self.inspector.configure(self.pool, PoolSettings(lease_ms=HOUR_MS * 100, limits=(BUDGET,)))
             await self.consumer.register(slots=1, host="h")
+            now_ms = (await self.inspector.snapshot(self.pool)).taken_at_ms
+            await self.pass_time(HOUR_MS - now_ms % HOUR_MS + 1_000)
             await self.producer.submit(JobRequest(kind="any", job_id=self.job_id, max_attempts=MOST_ATTEMPTS))
             for name in early_signals(self.program):
                 await self.signal(name)
@@ -86,10 +93,21 @@ class Life:
             assert (counters.running, counters.waiting) == (0, 1), "a waiting job has no slot"
             for name in job.waits_for:
                 await self.signal(name)
-            await self.redis.hincrby(f"ap:{{{self.pool}}}:counters", "clock_offset_ms", HOUR_MS)
+            await self.pass_time(HOUR_MS)
             await self.consumer.maintain()
-        for lease in await self.consumer.claim(1):
+        leases = await self.consumer.claim(1)
+        for lease in leases:
             await self.attempt(lease)
+        if not leases:
+            await self.pass_time(HOUR_MS)
+            await self.consumer.maintain()
+        (limit,) = (await self.inspector.snapshot(self.pool)).limits
+        assert limit.budget.spent * BILLION == self.spent <= BUDGET.budget.amount * BILLION
+
+    async def pass_time(self, ms):
+        """Let the pool's clock jump into the next window of the budget."""
+        await self.redis.hincrby(f"ap:{{{self.pool}}}:counters", "clock_offset_ms", ms)
+        self.spent = 0
 
     async def signal(self, name):
         """Send the next signal of this name, twice."""
@@ -138,6 +156,8 @@ class Life:
             match verb:
                 case "step":
                     results.append(await ctx.step(f"step-{name}", self.step, f"step-{name}", detail, ctx))
+                case "pay":
+                    results.append(await ctx.step(f"step-{name}", self.pay, f"step-{name}", detail, ctx))
                 case "sleep":
                     results.append(await ctx.sleep(HOUR_MS / 2_000))
                 case "wait":
@@ -161,6 +181,12 @@ class Life:
             self.acknowledged[run] += 1
         return name
 
+    async def pay(self, name, most, ctx):
+        assert name not in self.committed, f"{name} runs again"
+        await ctx.charge(most)
+        await ctx.usage(cost=most - 0.5)
+        return name
+
 
 class Crashing(QueueCalls):
     """The calls of a worker that may die before or after each of them."""
@@ -177,6 +203,22 @@ class Crashing(QueueCalls):
 
     async def emit(self, lease, first, chunks):
         return await self._life.operate(lambda: super(Crashing, self).emit(lease, first, chunks))
+
+    async def charge(self, lease, number, cost):
+        async def reserve():
+            await super(Crashing, self).charge(lease, number, cost)
+            self._life.spent += cost
+
+        await self._life.operate(reserve)
+
+    async def use(self, lease, first, reports, *, reserved=0):
+        async def report():
+            await super(Crashing, self).use(lease, first, reports, reserved=reserved)
+            cost = sum(each.cost_billionths for each in reports)
+            self._life.paid += cost
+            self._life.spent += cost - reserved
+
+        await self._life.operate(report)
 
     async def record_steps(self, lease, steps):
         async def record():
@@ -202,7 +244,7 @@ def expected(program, path=""):
     for place, (verb, detail) in enumerate(program):
         name = f"{path}{place}"
         match verb:
-            case "step":
+            case "step" | "pay":
                 results.append(f"step-{name}")
             case "sleep":
                 results.append(None)
@@ -256,6 +298,7 @@ def check_output(program, chunks, acknowledged):
 @sequences(RUNS)
 @example(program=[("step", 0), ("gather", BRANCHES)], points=frozenset())
 @example(program=[("gather", [[("any", 0)], [("any", 0)]])], points=frozenset({(4, "after")}))
+@example(program=[("pay", 3), ("gather", [[("pay", 2)], [("pay", 2), ("step", 1)]])], points=frozenset({(1, "after")}))
 @given(program=programs, points=crashes)
 def test_crashes_change_nothing(redis_url, program, points):
     """A program with crashes between its operations ends as the undisturbed program."""
@@ -266,3 +309,4 @@ def test_crashes_change_nothing(redis_url, program, points):
     assert without_numbers(job.result, taken) == expected(program)
     assert sorted(taken) == sorted(f"any {number}" for number in range(1, len(taken) + 1)), "one wait takes a signal"
     check_output(program, chunks, life.acknowledged)
+    assert job.usage.cost * BILLION == life.paid
