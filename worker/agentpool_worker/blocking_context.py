@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import functools
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.queue.codec.signals import check_signal
 from agentpool_worker.durable.child_requests import Child, ChildOptions
 from agentpool_worker.durable.children import GroupPolicy
-from agentpool_worker.durable.steps import StepOptions
+from agentpool_worker.durable.steps import StepOptions, bound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterable
@@ -53,10 +52,10 @@ class BlockingContext:
         if self._in_loop():
             return self._ctx.step(name, function, *args, options=options, **keywords)
         steps = self._ctx.steps
+        work = bound(name, function, args, keywords)
         call = steps.begin(name)
         try:
-            work = steps.run(call, functools.partial(function, *args, **keywords), options or _ONCE)
-            return self._wait(work)
+            return self._wait(steps.run(call, work, options or _ONCE))
         finally:
             steps.end(call)
 

@@ -7,7 +7,6 @@ handlers. A `JobCalls` (`agentpool_worker.jobs.queue_calls`) carries checkpoints
 from __future__ import annotations
 
 import asyncio
-import functools
 import logging
 import time
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from agentpool_worker.durable.child_requests import Child, ChildOptions, child_r
 from agentpool_worker.durable.children import Children, GroupPolicy, GroupStore
 from agentpool_worker.durable.journal import StepStore
 from agentpool_worker.durable.output import ChunkStore, Output
-from agentpool_worker.durable.steps import StepOptions, Steps
+from agentpool_worker.durable.steps import StepOptions, Steps, bound
 from agentpool_worker.durable.usage import Spending, UsageStore
 from agentpool_worker.durable.waits import SignalStore, WaitRules, Waits
 from agentpool_worker.exceptions import Yielded
@@ -172,12 +171,14 @@ class Context:
         The function may be async, or sync (then it runs in a thread). The result is a JSON value, as it is after
         encoding: a tuple becomes a list. A repeated name is numbered by the order of the calls. Raises StepFailedError
         after an error of the function, StepOrderError if the program has changed since an earlier attempt,
-        StepResultError for a result that cannot be stored, StaleLeaseError when the lease has passed to a different
-        worker. Like `checkpoint`, the call does not return in a job that was asked to yield.
+        StepResultError for a result that cannot be stored, StepFunctionError for a call in place of a function,
+        StaleLeaseError when the lease has passed to a different worker. Like `checkpoint`, the call does not return in
+        a job that was asked to yield.
         """
+        work = bound(name, function, args, keywords)
         call = self.steps.begin(name)
         try:
-            result = await self.steps.run(call, functools.partial(function, *args, **keywords), options or _ONCE)
+            result = await self.steps.run(call, work, options or _ONCE)
         finally:
             self.steps.end(call)
         if self.yielding:

@@ -88,6 +88,16 @@ class StepNameError(Permanent):
         )
 
 
+class StepFunctionError(Permanent):
+    """The function of a step is no function: most often the call of one, such as `fetch(url)` for `fetch, url`."""
+
+    def __init__(self, name: str, function: str) -> None:
+        super().__init__(
+            f"step {name!r}: {function}: not a function; pass the function and its arguments, "
+            f"such as `ctx.step({name!r}, fetch, url)`"
+        )
+
+
 class StepNestedError(Permanent):
     """A step inside of a step that has parts of its own: a node of a graph."""
 

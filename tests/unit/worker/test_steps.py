@@ -346,6 +346,24 @@ async def test_a_name_that_cannot_be_used_is_refused(name, call):
     assert "StepNameError: step " in completion.error
 
 
+@pytest.mark.parametrize("blocking", [False, True])
+async def test_a_call_instead_of_a_function_is_refused(blocking):
+    """The error has the remedy, and the coroutine is closed; nothing is stored."""
+    job = Job()
+
+    async def handler(payload, ctx):
+        return await ctx.step("fetch", job.do("fetch"))
+
+    def sync_handler(payload, ctx):
+        return ctx.step("fetch", job.do("fetch"))
+
+    completion = await job.attempt(sync_handler if blocking else handler)
+    assert not completion.retry
+    assert "StepFunctionError: step 'fetch': <coroutine object Job.do" in completion.error
+    assert "such as `ctx.step('fetch', fetch, url)`" in completion.error
+    assert job.ran == []
+
+
 async def test_the_steps_of_a_job_have_a_limit_in_bytes(monkeypatch):
     """A job with endless steps fails with the remedy, before the steps fill the server."""
     monkeypatch.setattr("agentpool_worker.durable.journal.MAX_JOB_BYTES", 100)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import inspect
 import random
 import time
@@ -27,6 +28,7 @@ from agentpool_worker.exceptions import (
     Permanent,
     Retry,
     StepFailedError,
+    StepFunctionError,
     StepNameError,
     StepNestedError,
     StepResultError,
@@ -35,7 +37,7 @@ from agentpool_worker.spans import step_span
 from agentpool_worker.threads import HandlerThreads
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from agentpool_core.jobs import Lease
     from agentpool_worker.durable.journal import StepStore
@@ -277,6 +279,16 @@ def _backoff_s(first_s: float, number: int) -> float:
     """Return the pause before a retry, from 1: the first pause doubles up to a minute, with jitter."""
     full = first_s if number == 1 else min(first_s * 2 ** min(number - 1, 40), _LONGEST_BACKOFF_SECONDS)
     return full * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, hides nothing
+
+
+def bound(name: str, function: Any, args: Iterable[Any], keywords: Mapping[str, Any]) -> Callable[[], Any]:
+    """Return the function of a step with its arguments. Raises StepFunctionError."""
+    if callable(function):
+        return functools.partial(function, *args, **keywords)
+    text = render_value(function)
+    if inspect.iscoroutine(function):
+        function.close()
+    raise StepFunctionError(name, text)
 
 
 async def run_once(function: Callable[[], Any], timeout_seconds: float | None = None) -> Any:
