@@ -19,6 +19,7 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Durability
+from agentpool_core.queue.codec.json_text import parse
 from agentpool_core.queue.formats import FORMAT
 from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate, RateUnit
 from agentpool_core.queue.schedule import Schedule
@@ -31,6 +32,7 @@ _LEAST = {  # of numbers that may not be 0
     **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
     **dict.fromkeys(("adaptive_min", "adaptive_max", "retention_results_ms", "retention_dead_ms"), 1),
 }
+_COSTS = {"slots": 1, "gpu_memory_mib": 0, "tokens": 0}  # of a route, each with its least number
 _LIMIT_NAME = re.compile(r"[a-z0-9-]+")
 log = logging.getLogger(__name__)
 
@@ -241,16 +243,25 @@ def _encoded(value: object) -> str:
     return str(value)
 
 
+def _list_of(name: str, text: str) -> list[Any]:
+    """Return the list of a field. Raises ValueError or TypeError for any other text, and for halves of characters."""
+    plain = parse(name, text)
+    if not isinstance(plain, list):
+        raise TypeError("not a list")
+    json.dumps(plain, ensure_ascii=False).encode()
+    return plain
+
+
 def routes_of(text: str) -> tuple[Route, ...]:
     """Return the routes of the field `routes`. Raises ValueError, TypeError or KeyError for any other text."""
     found = []
-    for route in json.loads(text):
+    for route in _list_of("routes", text):
         name, kinds, limit = route["name"], route["kinds"], route["max_running"]
         if not isinstance(name, str) or not all(isinstance(kind, str) for kind in kinds):
             raise TypeError("a route's name and kinds are texts")
         if limit is not None and (not isinstance(limit, int) or limit < 1):
             raise ValueError("a route's max_running is a whole number from 1, or null")
-        costs = {field: int(route[field]) for field in ("slots", "gpu_memory_mib", "tokens") if field in route}
+        costs = {field: _number_of(route[field], least=least) for field, least in _COSTS.items() if field in route}
         found.append(Route(name=name, kinds=tuple(kinds), max_running=limit, **costs))
     return tuple(found)
 
@@ -260,11 +271,8 @@ def limits_of(text: str) -> tuple[Limit, ...]:
 
     `scripts/lib/pool.lua` ignores the same limits. Raises ValueError or TypeError for a text without a list.
     """
-    plain = json.loads(text)
-    if not isinstance(plain, list):
-        raise TypeError("not a list")
     found = []
-    for limit in plain:
+    for limit in _list_of("limits", text):
         try:
             found.append(_limit_of(limit))
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -275,7 +283,7 @@ def limits_of(text: str) -> tuple[Limit, ...]:
 def tenants_of(text: str) -> tuple[Tenant, ...]:
     """Return the tenants of the field `tenants`. Raises ValueError, TypeError or KeyError for any other text."""
     found = []
-    for plain in json.loads(text):
+    for plain in _list_of("tenants", text):
         if not isinstance(plain["name"], str) or not isinstance(plain["weight"], int) or plain["weight"] < 1:
             raise ValueError("a tenant has a name and a weight from 1")
         found.append(Tenant(name=plain["name"], weight=plain["weight"]))
@@ -285,7 +293,7 @@ def tenants_of(text: str) -> tuple[Tenant, ...]:
 def schemas_of(text: str) -> tuple[JobSchema, ...]:
     """Return the schemas of the field `schemas`. Raises ValueError, TypeError or KeyError for any other text."""
     found = []
-    for plain in json.loads(text):
+    for plain in _list_of("schemas", text):
         kinds, ways = plain["kinds"], (plain["input"], plain["output"])
         if not all(isinstance(kind, str) for kind in kinds) or not all(isinstance(way, str | None) for way in ways):
             raise TypeError("kinds and schemas are texts")
@@ -332,15 +340,15 @@ def _budget_of(plain: Mapping[str, Any]) -> Budget:
     return Budget(amount=max(1, _number_of(plain["amount"]) // BILLION), window_ms=_number_of(plain["window_ms"]))
 
 
-def _number_of(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _MOST:
-        raise ValueError("a limit's numbers are whole numbers from 1")
+def _number_of(value: object, *, least: int = 1) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+        raise ValueError(f"a route's and a limit's numbers are whole numbers from {least}")
     return value
 
 
 def schedules_of(text: str) -> tuple[Schedule, ...]:
     """Return the schedules of the field `schedules`. Raises as `Schedule.from_mapping` for any other text."""
-    return tuple(Schedule.from_mapping(plain) for plain in json.loads(text))
+    return tuple(Schedule.from_mapping(plain) for plain in _list_of("schedules", text))
 
 
 _CHOICES: Mapping[str, Callable[[str], object]] = {"AdaptiveMode": AdaptiveMode, "Durability": Durability}

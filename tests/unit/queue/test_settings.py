@@ -41,9 +41,14 @@ def test_published_settings_are_read_back():
         *(("tenants", "{"), ("tenants", '[{"name": "a"}]'), ("tenants", '[{"name": "a", "weight": 0}]')),
         *(("limits", "{"), ("limits", '[{"name": "a"}]'), ("limits", '[{"name": "a", "max_running": 0}]')),
         *(("limits", '[{"name": "a", "max_running": 1, "by": "colour"}]'), ("limits", '[{"name": "a", "count": 1}]')),
+        *(
+            ("routes", '[{"name": "a", "kinds": [], "max_running": null, "slots": Infinity}]'),
+            ("limits", '["\\ud800"]'),
+        ),
+        ("routes", '[{"name": "a", "kinds": ["\\ud800"], "max_running": null}]'),
         *(("routes", '[{"name": 1}]'), ("routes", "7"), ("routes", "[" * 5_000), ("routes", '["code"]')),
     ],
-    ids=range(21),
+    ids=range(24),
 )
 def test_a_value_that_cannot_be_used_keeps_its_default_with_a_single_warning(name: str, text: str, caplog):
     """The worker goes on; the log names setting, value and default once, for any number of readings."""
