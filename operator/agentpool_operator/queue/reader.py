@@ -117,23 +117,18 @@ class QueueReader:
         try:
             async with asyncio.timeout(self._timeout_s):
                 redis = self._connections.open(address).redis
-                await self._record_point(pool, PoolHistory(redis, pool.ref), snapshot)
+                history, learns = PoolHistory(redis, pool.ref), _learns_patterns(pool)
+                deployment = pool.deployment
+                desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
+                await history.record(desired=desired, ready=ready, patterns=learns)
                 waits = await longest_waits(redis, pool.ref, snapshot)
+                pool.queue.tenant_waits = by_known_tenant(waits, pool.queue.known_tenants)
+                if learns:
+                    ahead_ms = int(seconds_ahead(pool.scaling.memory.learned.startup_s) * MS_PER_SECOND)
+                    pool.queue.past_loads = await history.past_loads(snapshot.taken_at_ms + ahead_ms, DAYS_AGO)
         except (QueueError, TimeoutError) as error:
             log.debug("a point is missing in the history of %s: %s", pool.ref, type(error).__name__)
             pool.queue.past_loads = {}
-        else:
-            pool.queue.tenant_waits = by_known_tenant(waits, pool.queue.known_tenants)
-
-    async def _record_point(self, pool: Pool, history: PoolHistory, snapshot: QueueSnapshot) -> None:
-        """Add the point, and read the loads of past days if the pool learns patterns."""
-        deployment = pool.deployment
-        desired, ready = (deployment.replicas, deployment.ready) if deployment is not None else (None, None)
-        learns = pool.spec is not None and pool.spec.scaling.learn_patterns
-        await history.record(desired=desired, ready=ready, patterns=learns)
-        if learns:
-            ahead_ms = int(seconds_ahead(pool.scaling.memory.learned.startup_s) * MS_PER_SECOND)
-            pool.queue.past_loads = await history.past_loads(snapshot.taken_at_ms + ahead_ms, DAYS_AGO)
 
     async def _connection_of(self, pool: Pool) -> RedisConnection | None:
         if pool.spec is None:
@@ -259,6 +254,10 @@ def by_known_tenant(waits: Iterable[TenantWait], known: set[str]) -> dict[str, f
         name = wait.tenant if wait.tenant in known else OTHER_TENANTS
         found[name] = max(found.get(name, 0.0), wait.ms / MS_PER_SECOND)
     return found
+
+
+def _learns_patterns(pool: Pool) -> bool:
+    return pool.spec is not None and pool.spec.scaling.learn_patterns
 
 
 def _set_unknown(pool: Pool, problem: Problem) -> None:

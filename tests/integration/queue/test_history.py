@@ -122,3 +122,13 @@ async def test_an_entry_that_is_no_load_hides_no_other_day(redis, pool: PoolRef,
     await redis.xadd(Keys(pool).quarters, {"running": "2.50"}, id=f"{at_ms - 2 * DAY_MS}-0")
     await redis.xadd(Keys(pool).quarters, fields, id=f"{at_ms - DAY_MS}-0")
     assert await PoolHistory(redis, pool).past_loads(at_ms, DAYS_AGO) == {2: 2.5}
+
+
+async def test_a_foreign_key_in_place_of_the_quarters_hinders_no_point(redis, pool: PoolRef):
+    """The points of the last hour go on; only the load of past days is not known."""
+    await redis.set(Keys(pool).quarters, "text")
+    history = PoolHistory(redis, pool)
+    for _ in range(3):
+        assert await history.record(desired=1, ready=1, patterns=True)
+        await later(redis, pool, APART_MS)
+    assert len(await history.points()) == 3

@@ -33,8 +33,9 @@ end
 -- Adds the latest whole quarter, once.
 local function add_quarter()
   local from = (math.floor(now / QUARTER_MS) - 1) * QUARTER_MS
-  local latest = redis.call('XREVRANGE', quarters, '+', '-', 'COUNT', 1)[1]
-  if latest and id_parts(latest[1]) >= from then return end
+  local newest = redis.pcall('XREVRANGE', quarters, '+', '-', 'COUNT', 1)
+  if newest.err then return end -- no stream: a foreign program has written the key
+  if newest[1] and id_parts(newest[1][1]) >= from then return end
   local points = redis.call('XRANGE', history, id_of(from), id_of(from + QUARTER_MS - 1))
   if #points < LEAST_POINTS then return end
   redis.call('XADD', quarters, 'MAXLEN', QUARTERS_MAX, id_of(from), 'running', string.format('%.2f', mean_running(points)))
