@@ -5,10 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import math
+import operator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, RootModel
+from pydantic import BaseModel, ConfigDict, Field, RootModel, create_model
 
 from agentpool_core.errors import HandlerError
 from agentpool_core.queue.codec.json_text import encode
@@ -128,6 +129,10 @@ def test_names_for_type_checkers_and_other_types_are_no_models():
     assert app.schemas() == ()
 
 
+PARTS = [create_model(f"Part{number}", kind=(int, number), size=(int, ...)) for number in range(20)]
+Wide: Any = RootModel[list[functools.reduce(operator.or_, PARTS)]]
+
+
 class Rows(BaseModel):
     """A payload with as many places as its sender likes, and names that he chooses."""
 
@@ -138,7 +143,7 @@ class Rows(BaseModel):
 @pytest.mark.parametrize(
     ("payload", "error"),
     [
-        ({"rows": [None] * 1_001}, "payload: 1001 differences (the payload does not fit Rows)"),
+        ({"rows": [None] * 1_001}, "payload.rows[0]: the value is not of type"),
         ({"named": {"\x1b\n" + "k" * 10_000: None}}, "payload.named.\\u001b\\n"),
     ],
 )
@@ -152,6 +157,41 @@ async def test_an_error_of_a_hostile_payload_is_short(payload, error):
     assert await job.run() == "failed"
     assert error in job.error
     assert len(job.error) < 1_000
+
+
+async def test_a_large_payload_is_compared_with_the_schema_before_pydantic_lists_all_differences(monkeypatch):
+    """Of a union pydantic lists the differences from each member, for each value: a long list would fill the memory."""
+    monkeypatch.setattr(Wide, "model_validate_json", lambda _text: pytest.fail("pydantic has read the payload"))
+
+    def count(payload: Wide) -> int:
+        return len(payload.root)
+
+    job = JobUnderTest(count, [{"kind": 1}] * 1_001)
+    assert await job.run() == "failed"
+    assert "payload[0]: " in job.error
+    assert "(the payload does not fit RootModel[" in job.error
+
+
+async def test_very_many_differences_are_counted_and_not_listed():
+    """A list of them would take hundreds of bytes for each value and member of the union."""
+
+    def count(payload: Wide) -> int:
+        return len(payload.root)
+
+    job = JobUnderTest(count, [{"kind": 1}] * 60)
+    assert await job.run() == "failed"
+    assert "payload: 1200 differences (the payload does not fit" in job.error
+
+
+async def test_a_large_payload_that_fits_reaches_the_handler():
+    """The comparison with the schema changes no payload."""
+
+    def total(payload: Rows) -> int:
+        return sum(payload.rows)
+
+    job = JobUnderTest(total, {"rows": [1] * 2_000})
+    assert await job.run() == "succeeded"
+    assert job.result == 2_000
 
 
 def test_an_annotation_that_cannot_be_evaluated_is_no_model():

@@ -17,8 +17,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
-from agentpool_core.errors import HandlerError
+from agentpool_core.errors import HandlerError, SchemaMismatchError
 from agentpool_core.queue.codec.json_text import encode
+from agentpool_core.queue.schemas import check_value
 from agentpool_core.queue.settings import DEFAULT_ROUTE, JobSchema
 from agentpool_core.text import one_line, render_error
 from agentpool_worker.exceptions import Permanent
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 MOST_DIFFERENCES = 1_000  # of a payload, beyond which none is named: pydantic lists all, some KiB each
+MOST_UNCHECKED = 1_000  # values of a payload; pydantic lists for each one the differences from all members of a union
 _PATH_CHARS = 300
 
 
@@ -41,8 +43,11 @@ class Models:
         """Return the payload as an instance of its model. Raises Permanent with the path of the first difference."""
         if self.payload is None:
             return payload
+        text = encode("payload", payload)
+        if text.count(",") >= MOST_UNCHECKED:
+            _check_schema(self.payload, text)
         try:
-            return self.payload.model_validate_json(encode("payload", payload))
+            return self.payload.model_validate_json(text)
         except sys.modules["pydantic"].ValidationError as error:
             raise Permanent(f"{_first_difference(error)} (the payload does not fit {self.payload.__name__})") from None
 
@@ -58,6 +63,14 @@ class Models:
             input=None if self.payload is None else _schema_text(self.payload, "validation"),
             output=None if self.result is None else _schema_text(self.result, "serialization"),
         )
+
+
+def _check_schema(model: type[BaseModel], text: str) -> None:
+    """Raise Permanent with the path of the first difference from the model's schema, the only one that is searched."""
+    try:
+        check_value("payload", _schema_text(model, "validation"), json.loads(text))
+    except SchemaMismatchError as error:
+        raise Permanent(f"{error.field}: {error.problem} (the payload does not fit {model.__name__})") from None
 
 
 def _first_difference(error: ValidationError) -> str:
@@ -109,6 +122,7 @@ def _contains_model(annotation: Any) -> bool:
     return _is_model(annotation) or any(map(_contains_model, get_args(annotation)))
 
 
+@functools.lru_cache(maxsize=512)  # bounded: a program may make models for each request
 def _schema_text(model: type[BaseModel], mode: Any) -> str:
     from agentpool_core.json_schema import Checker, SchemaError  # 60 ms, for handlers with models only
 
