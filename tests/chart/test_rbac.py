@@ -158,10 +158,12 @@ def test_the_gateway_reads_and_does_not_write(way: str):
 
 
 def test_the_gateway_reads_logs_on_request_only():
-    """Reading the log of a worker takes two more rights, in the served namespaces."""
+    """Reading the log of a worker takes more rights to read, in the served namespaces."""
     found = manifests({"gateway": {"enabled": True, "workerLogs": True}, "watchNamespaces": [NAMESPACE]})
     within = granted(roles_of(found, "agentpool-gateway", NAMESPACE))
-    assert within - table(GATEWAY) == table({("", "pods"): "get", ("", "pods/log"): "get"})
+    assert within - table(GATEWAY) == table(
+        {("", "pods"): "get", ("", "pods/log"): "get", ("apps", "deployments"): "get", ("apps", "replicasets"): "get"}
+    )
 
 
 def test_users_roles_are_aggregated():

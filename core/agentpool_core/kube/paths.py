@@ -113,6 +113,11 @@ def deployments(namespace: str | None = None, name: str | None = None, subresour
     return resource("apps/v1", "deployments", namespace=namespace, name=name, subresource=subresource)
 
 
+def replica_sets(namespace: str, name: str) -> str:
+    """Return the path of a ReplicaSet."""
+    return resource("apps/v1", "replicasets", namespace=namespace, name=name)
+
+
 def disruption_budgets(namespace: str, name: str) -> str:
     """Return the path of a PodDisruptionBudget."""
     return resource("policy/v1", "poddisruptionbudgets", namespace=namespace, name=name)

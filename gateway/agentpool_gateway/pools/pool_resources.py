@@ -17,14 +17,19 @@ from agentpool_core.kube.client import Cluster, Object
 from agentpool_core.kube.errors import InvalidObjectError, NotThereError
 from agentpool_core.pausing import set_queue_paused, set_spec_paused
 from agentpool_core.process.cancellation import results_of
+from agentpool_core.spec.pool import API_VERSION, KIND
 
 if TYPE_CHECKING:
     from agentpool_core.queue import Inspector
 
-POOL_LABEL = "agentpool.dev/pool"  # of the operator's pods
 CONTAINER = "worker"  # of the pods
 LOG_BYTES = 262_144  # of a pod's log, at most
 MANAGER = "agentpool-gateway"  # field manager of the gateway's changes
+_CONTROLLERS = (  # of a worker's pod, each the controller of the object before it
+    ("apps/v1", "ReplicaSet", paths.replica_sets),
+    ("apps/v1", "Deployment", paths.deployments),
+    (API_VERSION, KIND, paths.agentpools),
+)
 _COUNTS = {
     "replicas": "replicas",
     "ready_replicas": "readyReplicas",
@@ -69,7 +74,7 @@ class PoolResources:
             return None
         try:
             pod = await self._cluster.get(paths.pods(pool.namespace, worker))
-            if (pod["metadata"].get("labels") or {}).get(POOL_LABEL) != pool.name:
+            if not await _belongs_to(pool, pod, self._cluster):
                 return None
             return await _newest_lines(self._cluster, paths.pods(pool.namespace, worker, "log"), lines)
         except (NotThereError, InvalidObjectError, SettingError):  # not started, or a name that no pod can have
@@ -82,6 +87,20 @@ class PoolResources:
             return await self._cluster.agentpool(pool)
         except UnknownPoolError:
             return None
+
+
+async def _belongs_to(pool: PoolRef, pod: Object, cluster: Cluster) -> bool:
+    """Return whether the controllers of a pod lead to the AgentPool; any user who changes pods can write its label."""
+    found = pod
+    for api_version, kind, path_of in _CONTROLLERS:
+        owners = found["metadata"].get("ownerReferences") or []
+        owner: Object = next((each for each in owners if each.get("controller")), {})
+        if (owner.get("apiVersion"), owner.get("kind")) != (api_version, kind):
+            return False
+        found = await cluster.get(path_of(pool.namespace, owner["name"]))
+        if found["metadata"]["uid"] != owner["uid"]:
+            return False
+    return bool(found["metadata"]["name"] == pool.name)
 
 
 async def _newest_lines(cluster: Cluster, path: str, lines: int) -> str:

@@ -199,18 +199,34 @@ async def test_workers_have_their_kinds_and_their_latest_failure(gateway, redis,
 
 
 class Logging(Cluster):
-    """A cluster with pods of the pool and of a different one; a log is forbidden, one has not begun, one is long."""
+    """A cluster with pods of the pool and of others; a log is forbidden, one has not begun, one is long."""
 
     def __init__(self, pool: PoolRef) -> None:
         super().__init__(None)
-        self._labels = {"w-1": pool.name, "w-2": "other"} | dict.fromkeys(("w-3", "w-5", "w-6"), pool.name)
+        self._controllers = {f"pods/w-{number}": "replicasets/mine" for number in (1, 3, 5, 6)} | {
+            "pods/w-2": "replicasets/other",
+            "pods/w-7": "replicasets/mine of an earlier pool",
+            "pods/w-8": f"agentpools/{pool.name}",
+            "pods/w-9": None,
+            "replicasets/mine": f"deployments/{pool.name}",
+            "replicasets/other": "deployments/other",
+            f"deployments/{pool.name}": f"agentpools/{pool.name}",
+            "deployments/other": "agentpools/other",
+            f"agentpools/{pool.name}": None,
+            "agentpools/other": None,
+        }
+        self._pool = pool.name
 
     async def get(self, path: str, **query: str) -> Any:
-        """Return the pod."""
-        name = path.rpartition("/")[2]
-        if name not in self._labels:
-            raise refusal(request="GET", status=404, message="no such pod", retry_after_s=None)
-        return {"metadata": {"labels": {"agentpool.dev/pool": self._labels[name]}}}
+        """Return an object with its controller. Every object has the label of the pool."""
+        key = "/".join(path.split("/")[-2:])
+        if key not in self._controllers:
+            raise refusal(request="GET", status=404, message=f"no {key}", retry_after_s=None)
+        controller = self._controllers[key]
+        owners = [] if controller is None else [reference_to(controller)]
+        labels = {"agentpool.dev/pool": self._pool}
+        name = key.partition("/")[2]
+        return {"metadata": {"name": name, "uid": f"uid of {key}", "labels": labels, "ownerReferences": owners}}
 
     async def text(self, path: str, **query: str) -> str:
         """Return the log."""
@@ -224,8 +240,23 @@ class Logging(Cluster):
         return f"{query['container']} {query['tailLines']}"
 
 
+def reference_to(key: str) -> dict[str, Any]:
+    """Return an owner reference to the object, by its place and uid, as its controller."""
+    plural, _, name = key.partition("/")
+    api_version, kind = {
+        "replicasets": ("apps/v1", "ReplicaSet"),
+        "deployments": ("apps/v1", "Deployment"),
+        "agentpools": ("agentpool.dev/v1alpha1", "AgentPool"),
+    }[plural]
+    name, uid = name.partition(" ")[0], f"uid of {key}"
+    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
 async def test_the_log_of_a_worker_is_that_of_a_pod_of_the_pool(gateway_factory, pool: PoolRef):
-    """Foreign and missing pods look alike; a gateway without the right names the chart's value; readers see no log."""
+    """Pods with foreign or no owners and missing pods look alike.
+
+    A gateway without the right names the chart's value; readers see no log.
+    """
     gateway = await gateway_factory(cluster=Logging(pool))
     path = f"/v1/namespaces/{pool.namespace}/pools/{pool.name}/workers"
     async with gateway.client() as admin, gateway.client(tokens.READER) as reader:
@@ -233,8 +264,10 @@ async def test_the_log_of_a_worker_is_that_of_a_pod_of_the_pool(gateway_factory,
         assert found == {"worker": "w-1", "log": "worker 7"}
         log = (await admin.get(f"{path}/w-6/log", params={"lines": 1_000})).json()["log"]
         assert log.splitlines()[-1].startswith("999 "), "the newest line of a log with long lines"
-        answers = [await admin.get(f"{path}/{name}/log") for name in ("w-2", "w-4", "w-3", "W_4", "w-5")]
-        assert [answer.status_code for answer in answers] == [404] * 5
+        answers = [
+            await admin.get(f"{path}/{name}/log") for name in ("w-2", "w-4", "w-3", "W_4", "w-5", "w-7", "w-8", "w-9")
+        ]
+        assert [answer.status_code for answer in answers] == [404] * 8
         assert "gateway.workerLogs" in answers[2].json()["detail"]
         assert answers[0].json()["remedy"].startswith("kubectl logs")
         assert (await reader.get(f"{path}/w-1/log")).status_code == 403

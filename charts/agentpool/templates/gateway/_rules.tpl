@@ -14,5 +14,8 @@
 - apiGroups: [""]
   resources: [pods, pods/log]
   verbs: [get]
+- apiGroups: [apps]
+  resources: [deployments, replicasets]  # whether a pod is of the pool: its label alone is no proof
+  verbs: [get]
 {{- end }}
 {{- end -}}
