@@ -335,7 +335,7 @@ class Job:
     expires_at_ms: int | None  # end of the wait by its ttl
     worker: WorkerId | None  # present or last holder
     result: Json  # None unless succeeded
-    error: str | None  # of the latest failed attempt
+    last_error: str | None  # of the latest failed attempt, whatever happened since
     reason: str | None  # reason of a cancellation or requeue
     progress: Json  # as the handler last reported; None: never
     checkpoint: Json  # state saved by the handler; None: nothing
@@ -361,9 +361,14 @@ class Job:
     undecodable: Mapping[str, str] = field(default_factory=dict)  # fields of the record that cannot be read: their text
 
     @property
-    def error_attempt(self) -> int | None:
-        """Return the attempt of `error`, even after a later success; None: no error, or too long ago."""
-        if self.error is None:
+    def error(self) -> str | None:
+        """Return why the job failed; None unless failed."""
+        return self.last_error if self.state is JobState.FAILED else None
+
+    @property
+    def last_error_attempt(self) -> int | None:
+        """Return the attempt of `last_error`; None: no error, or too long ago."""
+        if self.last_error is None:
             return None
         return next((entry.attempt for entry in reversed(self.history) if entry.type in FAILURES), None)
 

@@ -39,7 +39,7 @@ def pending_reason(job: Job, queue: QueueSnapshot) -> str | None:
 def _until_due(job: Job, queue: QueueSnapshot) -> str:
     if job.reason == "unknown_kind" and job.history[-1].type == "returned":
         return f"no running worker has a handler for kind {job.kind!r}: {UNKNOWN_KIND_REMEDY}"
-    after = f" after attempt {job.attempt} failed" if job.error_attempt else ""
+    after = f" after attempt {job.attempt} failed" if job.last_error_attempt else ""
     return f"the job is due in {format_duration((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
 
 
@@ -49,9 +49,10 @@ def _in_wait(job: Job, queue: QueueSnapshot) -> str:
     if job.waits_for_children:
         return f"the job waits for jobs that it has started{at_longest}"
     if job.held_by is not None:
-        return f"budget {job.held_by!r} has too little money left for the job's next call: its next window is in {left}"
+        window = f": its next window is in {left}" if left else ", and the job waits for its next window"
+        return f"budget {job.held_by!r} has too little money left for the job's next call{window}"
     if not job.waits_for:
-        return f"the job sleeps for {left}"
+        return f"the job sleeps for {left}" if left else "the job sleeps"
     signals = " or ".join(f"signal {name!r}" for name in job.waits_for)
     if job.question is not None:
         signals += f" to the question {render_value(job.question)}"

@@ -181,7 +181,7 @@ SELECTOR: Schema = {
         | {"maxItems": MOST_TAGS, "description": "All of these."},
         "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
         "submitted_before_ms": _MOMENT | {"description": "Before this time."},
-        "error": _ERROR_TEXT | {"description": "Text that the error contains."},
+        "error": _ERROR_TEXT | {"description": "Text that the last error of the job contains."},
         "error_group": _ERROR_TEXT
         | {"description": "Exactly the errors of this group, the `error` of a FailureGroup."},
         "cursor": {"type": ["string", "null"], "description": "Of the answer before."},
@@ -229,8 +229,10 @@ JOB = record(
     expires_at_ms=nullable(COUNT),
     worker=nullable(TEXT),
     result=ANYTHING,
-    error=nullable(TEXT),
-    error_attempt=nullable(COUNT),
+    error=nullable(TEXT) | {"description": "Why the job failed; null unless failed."},
+    last_error=nullable(TEXT)
+    | {"description": "Of the latest failed attempt, also of a job that a retry or a replay has started again."},
+    last_error_attempt=nullable(COUNT) | {"description": "The attempt of `last_error`; null: none, or too long ago."},
     reason=nullable(TEXT),
     progress=ANYTHING,
     checkpoint=ANYTHING,

@@ -196,7 +196,7 @@ class Matrix:
         expected = self._calm = self._calm or job
         self.outcome.jobs += job.attempt > 1
         if job.state is not JobState.SUCCEEDED:
-            self.outcome.lost.append(f"{job.job_id}: {job.state.value}, {job.error}")
+            self.outcome.lost.append(f"{job.job_id}: {job.state.value}, {job.last_error}")
         elif job.result != expected.result:
             self.outcome.different.append(f"{job.job_id}: the result {job.result}")
         names = sorted(step.name for step in job.steps)

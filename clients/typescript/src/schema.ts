@@ -147,8 +147,12 @@ export interface Job {
   worker: string | null;
   /** Any JSON. */
   result: unknown;
+  /** Why the job failed; null unless failed. */
   error: string | null;
-  error_attempt: number | null;
+  /** Of the latest failed attempt, also of a job that a retry or a replay has started again. */
+  last_error: string | null;
+  /** The attempt of `last_error`; null: none, or too long ago. */
+  last_error_attempt: number | null;
   reason: string | null;
   /** Any JSON. */
   progress: unknown;
@@ -211,8 +215,12 @@ export interface JobNotice {
   due_at_ms: number | null;
   expires_at_ms: number | null;
   worker: string | null;
+  /** Why the job failed; null unless failed. */
   error: string | null;
-  error_attempt: number | null;
+  /** Of the latest failed attempt, also of a job that a retry or a replay has started again. */
+  last_error: string | null;
+  /** The attempt of `last_error`; null: none, or too long ago. */
+  last_error_attempt: number | null;
   reason: string | null;
   after: Array<string>;
   tags: Array<string>;
@@ -312,8 +320,12 @@ export interface JobSummary {
   due_at_ms: number | null;
   expires_at_ms: number | null;
   worker: string | null;
+  /** Why the job failed; null unless failed. */
   error: string | null;
-  error_attempt: number | null;
+  /** Of the latest failed attempt, also of a job that a retry or a replay has started again. */
+  last_error: string | null;
+  /** The attempt of `last_error`; null: none, or too long ago. */
+  last_error_attempt: number | null;
   reason: string | null;
   after: Array<string>;
   tags: Array<string>;
@@ -488,8 +500,12 @@ export interface Relative {
   due_at_ms: number | null;
   expires_at_ms: number | null;
   worker: string | null;
+  /** Why the job failed; null unless failed. */
   error: string | null;
-  error_attempt: number | null;
+  /** Of the latest failed attempt, also of a job that a retry or a replay has started again. */
+  last_error: string | null;
+  /** The attempt of `last_error`; null: none, or too long ago. */
+  last_error_attempt: number | null;
   reason: string | null;
   after: Array<string>;
   tags: Array<string>;
@@ -618,7 +634,7 @@ export interface Selector {
   submitted_after_ms?: number | null;
   /** Before this time. */
   submitted_before_ms?: number | null;
-  /** Text that the error contains. */
+  /** Text that the last error of the job contains. */
   error?: string | null;
   /** Exactly the errors of this group, the `error` of a FailureGroup. */
   error_group?: string | null;

@@ -37,7 +37,7 @@ def describe_job(
     parts = [
         fields_text(_job_fields(job, pool, queue)),
         *(value_text(name, value) for name, value in _values(job) if value is not None),
-        *([block("Error", job.error)] if job.error else []),
+        *([block("Error" if job.error else "Error of an earlier attempt", job.last_error)] if job.last_error else []),
         *(block(name, f"cannot be read: {render_value(raw)}") for name, raw in job.undecodable.items()),
         block("History", history_table(job)),
         *([block("Steps", steps_table(job))] if job.steps else []),

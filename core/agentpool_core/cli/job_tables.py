@@ -35,14 +35,15 @@ def job_row(job: Job, now_ms: int, *, wide: bool) -> tuple[object, ...]:
     )
     if not wide:
         return row
-    why = first_line(job.error) if job.error else job.reason
+    error = job.error if job.state.terminal else job.last_error
+    why = first_line(error) if error else job.reason
     return (*row, job.route, job.tenant, " ".join(job.tags), why)
 
 
 def _reasons(job: Job) -> dict[int, str | None]:
     """Return reasons by place in the history: a record keeps only the latest error and the latest reason."""
     found: dict[int, str | None] = {number: MEANING.get(entry.type) for number, entry in enumerate(job.history)}
-    for types, why in ((FAILURES, first_line(job.error)), (REASONED, job.reason)):
+    for types, why in ((FAILURES, first_line(job.last_error)), (REASONED, job.reason)):
         places = [number for number, entry in enumerate(job.history) if entry.type in types]
         found.update(dict.fromkeys(places[-1:], why))
     return found

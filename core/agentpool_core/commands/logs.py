@@ -88,10 +88,11 @@ async def _print(target: Target, job_id: JobId, *, follow: bool) -> int:
 
 
 def _print_end(job: Job, missing: Mapping[str, str]) -> int:
-    """Print the job's error and the missing logs; return the exit code."""
-    if job.error:
-        attempt = "an earlier attempt" if job.error_attempt is None else f"attempt {job.error_attempt}"
-        say(f"{attempt} failed: {job.error}")
+    """Print the job's last error and the missing logs; return the exit code."""
+    if job.last_error:
+        number = job.last_error_attempt
+        attempt = "an earlier attempt" if number is None else f"attempt {number}"
+        say(f"{attempt} failed: {job.last_error}")
     for worker, why in missing.items():
         say(f"no log of {worker}: {why}", err=True)
     if not workers_of(job):

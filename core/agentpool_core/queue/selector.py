@@ -35,7 +35,7 @@ class JobSelector:
     routes: tuple[str, ...] = ()  # any of these
     tenants: tuple[str, ...] = ()  # any of these
     tags: tuple[str, ...] = ()  # all of these
-    error: str | None = None  # text that the error contains, anywhere; capital letters matter
+    error: str | None = None  # text that the job's last error contains, anywhere; capital letters matter
     error_group: str | None = None  # exactly the errors of this group, as `error_groups.group_of` names it
     submitted_after_ms: int | None = None  # at this time of the Redis clock, or later
     submitted_before_ms: int | None = None  # before this time of the Redis clock

@@ -159,7 +159,7 @@ def agent_message(job_id: str, context: str, part_of_id: str, words: str) -> Mes
 
 def _words(job: Job) -> str:
     if job.state in _WAITING:
-        return _WAITING[job.state] + (f" after the error: {first_line_of(job.error)}" if job.error else "")
+        return _WAITING[job.state] + (f" after the error: {first_line_of(job.last_error)}" if job.last_error else "")
     if job.state is JobState.RUNNING:
         return "is being cancelled" if job.cancel_requested else f"attempt {job.attempt} of {job.max_attempts}"
     return "" if job.state is JobState.SUCCEEDED else first_line_of(job.error or job.reason or job.state.value) or ""

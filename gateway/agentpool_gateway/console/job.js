@@ -61,7 +61,7 @@ function head(pool, path, found, pending, verbs, again) {
     actions.length ? make("div", { class: "bar actions" }, actions) : null,
     found.state === "waiting" ? waits(found, verbs.has("manage"), (name, sent) => act(`Send the signal ${name} with the value ${JSON.stringify(sent)}?`, "Send", "POST", `${path}/signals/${encodeURIComponent(name)}`, false, sent)) : null,
     found.budget ? value("Waits for money", `budget ${found.budget.limit}: ${found.budget.spent} of ${found.budget.amount} is spent; the next window begins ${moment(found.budget.resets_at_ms)}`) : null,
-    value(found.state === "failed" ? "Error" : "Error of an earlier attempt", found.error),
+    value(found.error === null ? "Error of an earlier attempt" : "Error", found.last_error),
     found.state === "succeeded" ? null : value("Why", found.reason)].filter(Boolean);
 }
 

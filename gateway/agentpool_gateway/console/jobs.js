@@ -127,6 +127,12 @@ function form(pool, query) {
     query.get("worker") ? make("p", { class: "soft" }, `On worker ${query.get("worker")} (of this page). `, make("a", { href: `#/${pool}/jobs?state=running` }, "All workers")) : null);
 }
 
+// Why the job failed, or the error after which it is tried again.
+function errorOf(job) {
+  const text = job.error ?? (ENDED.includes(job.state) ? null : job.last_error);
+  return text ? make("span", { class: "error line", title: text }, text.split("\n")[0]) : "";
+}
+
 function rows(pool, found) {
   const now = Date.now();
   return table(["Job", "Kind", "Priority", "State", "Attempts", "Worker", "Age", "Error"], found.map((job) => [
@@ -134,5 +140,5 @@ function rows(pool, found) {
     job.kind, make("span", { class: job.priority }, job.priority),
     make("span", null, state(job.state), job.quarantined ? make("span", { class: "soft" }, " quarantine") : null),
     `${number(job.attempt)}/${number(job.max_attempts)}`, job.worker, span(Math.max(0, now - job.submitted_at_ms)),
-    job.error ? make("span", { class: "error line", title: job.error }, job.error.split("\n")[0]) : ""]), "No job matches. A job that has ended is listed until its retention ends.");
+    errorOf(job)]), "No job matches. A job that has ended is listed until its retention ends.");
 }

@@ -23,7 +23,7 @@ from agentpool_core.documents import (
     summary_document,
 )
 from agentpool_core.errors import AgentPoolError
-from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, Receipt
+from agentpool_core.jobs import Job, JobId, JobRequest, JobState, Json, PoolRef, Receipt
 from agentpool_core.process.cancellation import run_until_first_end
 from agentpool_core.queue.chunks import START, Chunk
 from agentpool_core.queue.schedules import Schedules
@@ -232,8 +232,13 @@ async def _list(call: Call, states: tuple[JobState, ...]) -> Document:
     page = await call.admission.queue.inspector.find(
         pool, selector, limit=given.get("limit", PAGE), cursor=given.get("cursor"), bodies=False
     )
-    rows = [summary_document(job, pool) | {"error": first_line_of(job.error)} for job in page.jobs]
+    rows = [_row(job, pool) for job in page.jobs]
     return {"jobs": rows, "cursor": page.cursor}
+
+
+def _row(job: Job, pool: PoolRef) -> Document:
+    errors = {"error": first_line_of(job.error), "last_error": first_line_of(job.last_error)}
+    return summary_document(job, pool) | errors
 
 
 def outcome_of(job: Job) -> Document:

@@ -242,7 +242,7 @@ async def test_get_shows_the_pending_reason_of_a_job(agentpool, redis, pool: Poo
 
 
 async def test_an_error_is_shown_with_its_attempt(agentpool, consumer):
-    """A job that succeeded has no reason; the record and the log name the failed or lost attempt."""
+    """The record and the log name the failed or lost attempt, even of a job that succeeded."""
     job, other = [(await agentpool("submit", "greet", "-o", "name")).output.strip() for _ in range(2)]
     lease = await consumer.take_one()
     await consumer.serve_one(error="first line\nsecond line")
@@ -263,9 +263,9 @@ async def test_an_error_is_shown_with_its_attempt(agentpool, consumer):
 
 
 async def record(agentpool, job: str) -> tuple[str, int, str, int]:
-    """Return state, attempts, the error and the error's attempt."""
+    """Return state, attempts, the last error and its attempt."""
     found = json.loads((await agentpool("get", job, "-o", "json")).output)
-    return found["state"], found["attempt"], found["error"], found["error_attempt"]
+    return found["state"], found["attempt"], found["last_error"], found["last_error_attempt"]
 
 
 async def test_top_prints_plainly_when_piped(agentpool, consumer):

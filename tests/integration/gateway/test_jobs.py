@@ -94,6 +94,22 @@ async def test_a_failed_job_returns_the_error(http, consumer):
     assert [entry["type"] for entry in history] == ["queued", "started", "failed"]
 
 
+async def test_a_job_that_succeeds_after_a_replay_has_no_error(http, consumer):
+    """`error` says why a job failed, so it is null from the replay on; the record keeps the error and its attempt."""
+    job = (await http.post("/jobs", json={"kind": "greet", "max_attempts": 1})).json()["job_id"]
+    await consumer.serve_one(error="no good")
+    await http.post(f"/dead/{job}/replay")
+    for state in ("queued", "succeeded"):
+        found = (await http.get(f"/jobs/{job}")).json()
+        assert (found["state"], found["error"], found["last_error"]) == (state, None, "no good")
+        if state == "queued":
+            await consumer.serve_one()
+    assert found["last_error_attempt"] == 1
+    assert (await http.get(f"/jobs/{job}/result")).json()["error"] is None
+    listed = (await http.get("/jobs?state=succeeded&error=good")).json()["jobs"]
+    assert [(row["error"], row["last_error"]) for row in listed] == [(None, "no good")]
+
+
 async def test_a_retired_pool_is_gone_for_submits_and_still_read(http, redis, pool: PoolRef, consumer):
     """410 has the remedy; a replay and a message of an agent get the same error."""
     dead = (await http.post("/jobs", json={"kind": "greet"})).json()["job_id"]

@@ -156,7 +156,7 @@ async def test_a_job_that_its_worker_does_not_end_in_time_is_a_failed_attempt(gr
     await ground.heals_to("overdue")
     record = await ground.inspector.job(ground.pool, job)
     assert (record.state, record.attempt) == (JobState.SCHEDULED, 1)
-    assert record.error == "timeout: the attempt ran longer than 60 s, and its worker did not end it"
+    assert record.last_error == "timeout: the attempt ran longer than 60 s, and its worker did not end it"
     late = Succeeded(job_id=lease.job_id, token=lease.token)
     assert await consumer.settle([late]) == [SettleOutcome.STALE]
 

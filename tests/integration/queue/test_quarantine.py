@@ -85,7 +85,7 @@ async def test_the_first_loss_costs_an_attempt_and_no_more(crew):
     assert [lease.job_id for lease in await worker.claim(3)] == ids
     job = await crew.job(ids[0])
     assert (job.attempt, job.losses, job.quarantined) == (2, 1, False)
-    assert job.error == "killed by SIGKILL"
+    assert job.last_error == "killed by SIGKILL"
 
 
 async def test_after_the_second_loss_jobs_run_one_at_a_time(crew):

@@ -265,7 +265,7 @@ async def test_a_worker_with_a_blocked_event_loop_frees_its_jobs_and_ends(worker
     assert "the lease on 2 jobs is released" in stuck.log()
     record = await Inspector(redis).job(pool, block)
     assert record.losses == 1
-    assert f"the handler of 'block-at-first' (job {block}, attempt 1)" in record.error
+    assert f"the handler of 'block-at-first' (job {block}, attempt 1)" in record.last_error
     workers.start()
     blocker, neighbour = await all_succeeded(redis, pool, [block, nap])
     assert (blocker.attempt, blocker.losses) == (2, 1)

@@ -18,7 +18,7 @@ LOST = "the process of worker w ended with exit code 7"
 JOB = Job(
     job_id=JobId("a"), state=JobState.QUEUED, kind="code", route="code", priority=Priority.TASK, payload=None,
     attempt=0, max_attempts=3, timeout_ms=1_000, submitted_at_ms=NOW_MS, enqueued_at_ms=NOW_MS, claimed_at_ms=None,
-    finished_at_ms=None, due_at_ms=None, expires_at_ms=None, worker=None, result=None, error=None, reason=None,
+    finished_at_ms=None, due_at_ms=None, expires_at_ms=None, worker=None, result=None, last_error=None, reason=None,
     progress=None, checkpoint=None, after=(), idempotency_key=None, cancel_requested=False, history=(),
 )  # fmt: skip
 WORKER = WorkerSnapshot(name=WorkerId("w"), slots=2, running=0, host="h", lease_expires_at_ms=NOW_MS + 10_000)
@@ -34,7 +34,7 @@ AT_LIMIT = "the job waits for the limit 'per-key' of 2 at once"
 RETRIED = {
     "due_at_ms": NOW_MS + 30_000,
     "attempt": 1,
-    "error": "no",
+    "last_error": "no",
     "history": (HistoryEntry(at_ms=1, type="retrying", attempt=1, worker=None),),
 }
 UNKNOWN = {
@@ -90,6 +90,12 @@ UNKNOWN = {
             "budget 'team' has too little money left for the job's next call: its next window is in 30s",
         ),
         (
+            {"state": JobState.WAITING, "held_by": "team"},
+            {},
+            "budget 'team' has too little money left for the job's next call, and the job waits for its next window",
+        ),
+        ({"state": JobState.WAITING}, {}, "the job sleeps"),
+        (
             {"state": JobState.WAITING, "waits_for": ("a", "b"), "due_at_ms": NOW_MS + 30_000},
             {},
             "the job waits for signal 'a' or signal 'b', for 30s at the longest: agentpool signal a NAME VALUE",
@@ -122,7 +128,7 @@ def test_the_history_has_the_reasons_of_recovery_and_quarantine():
     """The record keeps only the latest error; earlier changes have a general message."""
     changes = ("queued", "started", "recovered", "started", "recovered", "quarantined")
     history = tuple(HistoryEntry(at_ms=NOW_MS, type=change, attempt=1, worker=WorkerId("w")) for change in changes)
-    lines = history_table(replace(JOB, error=f"{LOST}\nLast log lines:\nx", history=history)).splitlines()
+    lines = history_table(replace(JOB, last_error=f"{LOST}\nLast log lines:\nx", history=history)).splitlines()
     assert all(line.endswith("its worker was lost") for line in (lines[3], lines[5]))
     assert lines[6].endswith(LOST)
 

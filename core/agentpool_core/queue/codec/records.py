@@ -149,7 +149,7 @@ def job_of(job_id: str, fields: Mapping[str, str], *, max_attempts: int, timeout
         expires_at_ms=record.number("expires"),
         worker=WorkerId(lease.worker) if lease.worker else None,
         result=record.body("result"),
-        error=fields.get("error"),
+        last_error=fields.get("error"),
         reason=fields.get("reason"),
         progress=record.body("progress"),
         checkpoint=record.body("checkpoint"),
