@@ -11,8 +11,8 @@ RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=
 CONSTRAINTS ?= constraints.txt
 PINS = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos tests/specification tests/judge tests/upgrades tests/simulation
-# Tests wait for processes and clocks: three at a time keep two cores busy.
-TEST_PROCESSES ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
+# Tests wait for processes and clocks most of the time: two for each core keep the cores busy.
+TEST_PROCESSES ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 2 )))
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CASES ?= 10000
@@ -21,6 +21,9 @@ SECONDS ?= 120
 SEED ?=
 RUNS ?= 1000
 SCHEDULES ?=
+
+# Tests start Python a thousand times: without bytecode on disk each start compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance simulate specification kills mutants servers a2a-js tck release clean
@@ -43,7 +46,7 @@ demo: setup ## Run the main job: real agents, workers rising and falling (DEMO_A
 	@$(BIN)/agentpool demo $(DEMO_ARGS)
 
 test: setup ## Run all tests (TESTS=tests/unit for some)
-	$(BIN)/python -m pytest -n $(TEST_PROCESSES) $(TESTS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 lint: setup ## Check style, import directions, retired words, and the Lua scripts (needs luacheck)
 	$(BIN)/ruff check .
@@ -93,10 +96,10 @@ docs: setup $(SITE_STAMP) ## Build the documentation site into build/site (needs
 sbom: dist ## Write build/sbom.json, a CycloneDX list of what a user installs, and check its licences
 	@mkdir -p build
 	@$(RUN_PYTHON) -m venv --clear --without-pip .venv-shipped
-	@$(BIN)/python -m pip --python .venv-shipped/bin/python install --quiet --disable-pip-version-check $(PINS) \
+	@$(BIN)/python -m pip --python .venv-shipped/bin/python install --quiet --disable-pip-version-check --no-compile $(PINS) \
 	  --find-links dist "agentpool-core[local]==$$($(BIN)/python tools/release.py)"
 	@$(RUN_PYTHON) -m venv .venv-sbom
-	@.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check $(PINS) cyclonedx-bom
+	@.venv-sbom/bin/python -m pip install --quiet --disable-pip-version-check --no-compile $(PINS) cyclonedx-bom
 	.venv-sbom/bin/cyclonedx-py environment --pyproject pyproject.toml --short-PURLs --output-reproducible \
 	  --output-file build/sbom.json .venv-shipped/bin/python
 	$(BIN)/python tools/licences.py build/sbom.json
