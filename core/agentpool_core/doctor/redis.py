@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from agentpool_core.doctor.findings import Finding, failure, failure_of, fine, note, warning
 from agentpool_core.errors import QueueError, UnsupportedServerError
-from agentpool_core.queue.connection.client import check_server
+from agentpool_core.jobs import Durability, PoolRef
+from agentpool_core.queue.connection.client import ask, check_server
 from agentpool_core.queue.connection.error_translation import Asking, Reading
+from agentpool_core.queue.durability import REMEDIES, stored_durability
 from agentpool_core.queue.keys import Keys, pressure_of
 
 if TYPE_CHECKING:
     from agentpool_core.queue.connection.client import RedisClient
-
-from agentpool_core.jobs import PoolRef
 
 SKEW_WARNING_MS = 1_000  # error of displayed ages; the queue itself uses only the clock of Redis
 FULL_SHARE = 0.8  # share of a limit that leads to a warning
@@ -61,6 +61,7 @@ async def examine(redis: RedisClient, pool: PoolRef | None) -> AsyncIterator[Fin
     for finding in (
         check_role(info),
         check_durability(info),
+        check_confirmation(info, await _durability_of(redis, pool)),
         check_eviction(info),
         check_memory(info),
         check_clients(info),
@@ -90,6 +91,25 @@ def check_durability(info: Info) -> Finding:
         "durability",
         f"append-only file is off, {saved}: a crash of Redis loses accepted jobs",
         "CONFIG SET appendonly yes, and appendonly yes in redis.conf",
+    )
+
+
+def check_confirmation(info: Info, wanted: Durability) -> Finding | None:
+    """Check that the server can confirm the pool's durability, or each submit is refused; None: nothing to confirm."""
+    if wanted is Durability.LOCAL:
+        return None
+    problem = ""
+    if wanted is Durability.FSYNC and info.get("aof_enabled") in {0, "0"}:
+        problem = "the append-only file is off"
+    if wanted is Durability.REPLICA and info.get("connected_slaves") in {0, "0"} and not _is_cluster(info):
+        problem = "no replica is connected"
+    setting = f"spec.queue.durability is {wanted.value.capitalize()}"
+    if not problem:
+        return fine("confirmation", setting)
+    return failure(
+        "confirmation",
+        f"{setting}, and {problem}: every submit without its own durability is refused",
+        f"{REMEDIES[wanted]}; or set spec.queue.durability to Local",
     )
 
 
@@ -161,6 +181,17 @@ async def check_clock(redis: RedisClient) -> Finding:
     return fine("clock", found)
 
 
+async def _durability_of(redis: RedisClient, pool: PoolRef | None) -> Durability:
+    """Return the durability of a submit without a choice; local without a pool, or if the user may not ask."""
+    if pool is None:
+        return Durability.LOCAL
+    try:
+        found = await ask(redis, "HGET", Keys(pool).conf, "durability")
+    except QueueError:
+        return Durability.LOCAL
+    return stored_durability(found)
+
+
 async def _info(redis: RedisClient) -> Info:
     """Return INFO; of a single node for a cluster. {} if the user may not ask."""
     try:
@@ -172,6 +203,11 @@ async def _info(redis: RedisClient) -> Info:
             return next((node for node in info.values() if isinstance(node, dict)), {})
     except QueueError:
         return {}
+
+
+def _is_cluster(info: Info) -> bool:
+    """Return whether INFO is that of any node of a cluster, perhaps not of the pool's."""
+    return info.get("cluster_enabled") in {1, "1"}
 
 
 def _server(info: Info, version: str) -> str:

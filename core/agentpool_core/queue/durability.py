@@ -38,7 +38,7 @@ POLL_SECONDS = 0.02
 DEFAULT_KNOWN_SECONDS = 10.0  # after this time a producer reads the pool's default again
 IDS_A_CALL = 500  # bounds the time of the script
 _WAITS = {Durability.FSYNC: ("WAITAOF", 1, 0), Durability.REPLICA: ("WAIT", 1)}  # and the time limit
-_REMEDIES = {
+REMEDIES = {
     Durability.FSYNC: "set appendonly yes and appendfsync always or everysec, on Redis 7.2 or later or Valkey",
     Durability.REPLICA: "check that a replica is connected",
 }
@@ -78,7 +78,7 @@ class Confirmation:
             cause, problem = error, error.detail
         if problem:
             self._possible.discard(durability)  # the server may have changed
-            raise NotDurableError(durability.value, problem, receipts, remedy=_REMEDIES[durability]) from cause
+            raise NotDurableError(durability.value, problem, receipts, remedy=REMEDIES[durability]) from cause
 
     async def _pools_default(self) -> Durability:
         now = asyncio.get_running_loop().time()
@@ -86,7 +86,7 @@ class Confirmation:
             reply = await ask(self._redis, "HMGET", self._conf, "durability")
             with Reading("submit"):
                 (value,) = reply
-            self._default = next((known for known in Durability if known == value), Durability.LOCAL)
+            self._default = stored_durability(value)
             self._default_until = now + DEFAULT_KNOWN_SECONDS
         return self._default
 
@@ -100,7 +100,7 @@ class Confirmation:
         elif durability is Durability.REPLICA and not _count(reply):
             problem = "no replica answers"
         if problem:
-            raise DurabilityUnavailableError(durability.value, problem, remedy=_REMEDIES[durability])
+            raise DurabilityUnavailableError(durability.value, problem, remedy=REMEDIES[durability])
 
     async def _problem(self, ids: Sequence[str], durability: Durability) -> str:
         """Return "" once all jobs are there, and durable; otherwise the reason. Raises QueueError."""
@@ -163,6 +163,11 @@ class Confirmation:
                     raise reply
         with Reading("confirm"):
             return int(written), _count(waited) >= 1
+
+
+def stored_durability(value: object) -> Durability:
+    """Return the durability in the settings of a pool; local if they have none, or one of a later release."""
+    return next((known for known in Durability if known == value), Durability.LOCAL)
 
 
 def _reason(refusal: ResponseError) -> str:

@@ -4,15 +4,34 @@ from __future__ import annotations
 
 import importlib
 
-from bench.durability import KILL, LOCAL, NOTHING, ROWS, Row, measure, report_of
+import pytest
+
+from bench.durability import CLUSTER, KILL, LATE, LOCAL, NOTHING, REPLICA, ROWS, SENTINEL, Row, measure, report_of
 from bench.durability.trial import Outcome
 
 
-async def test_a_trial_counts_acknowledged_jobs_that_are_lost(monkeypatch):
-    """Jobs of the memory are lost with the server, although they were acknowledged; the pool is sound afterwards."""
+@pytest.fixture(autouse=True)
+def short_load(monkeypatch):
+    """Let the fault strike after the first acknowledged jobs."""
     trial = importlib.import_module("bench.durability.trial")
     monkeypatch.setattr(trial, "BEFORE_SECONDS", 0.0)
     monkeypatch.setattr(trial, "AFTER_SECONDS", 0.0)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [row for row in ROWS if row.setting in {SENTINEL, CLUSTER} and row.durability is REPLICA and row.fault != LATE],
+    ids=lambda row: row.setting.name,
+)
+async def test_a_failover_loses_no_job_that_a_replica_has_confirmed(row):
+    """The primary is killed under load, the replica takes over, and every job ends without a contradiction."""
+    found = await measure(row)
+    assert found.acknowledged > 0
+    assert found.lost == 0
+
+
+async def test_a_trial_counts_acknowledged_jobs_that_are_lost():
+    """Jobs of the memory are lost with the server, although they were acknowledged; the pool is sound afterwards."""
     found = await measure(Row(NOTHING, KILL, LOCAL, safe=False))
     assert 0 < found.lost <= found.acknowledged
     assert found.heal_s > 0

@@ -15,8 +15,8 @@ from click.testing import CliRunner, Result
 
 from agentpool_core.cli.root import root
 from agentpool_core.commands.logs import JobLog
-from agentpool_core.errors import AgentPoolError, UnknownJobError
-from agentpool_core.jobs import JobRequest, PoolRef
+from agentpool_core.errors import AgentPoolError, DurabilityUnavailableError, UnknownJobError
+from agentpool_core.jobs import Durability, JobRequest, PoolRef
 from agentpool_core.queue import Inspector, PoolSettings, Producer, Route, acl, connect
 from agentpool_core.queue.completions import Failed, Succeeded
 from agentpool_core.queue.connection.client import check_server
@@ -280,6 +280,17 @@ async def test_the_doctor_finds_a_real_redis_fit(agentpool, consumer):
     assert levels["permissions"] == levels["pool"] == levels["workers"] == "ok"
     assert levels["durability"] == "warning"
     assert result.return_value == 0
+
+
+async def test_the_doctor_reports_a_durability_that_redis_cannot_confirm(agentpool, redis, pool):
+    """Submits to a pool with `durability: Fsync` are refused without an append-only file, as the finding says."""
+    await Inspector(redis).configure(pool, PoolSettings(durability=Durability.FSYNC))
+    with pytest.raises(DurabilityUnavailableError):
+        await Producer(redis, pool).submit(JobRequest(kind="k"))
+    result = await agentpool("doctor")
+    assert result.return_value == 1
+    assert "✗ confirmation: spec.queue.durability is Fsync, and the append-only file is off" in result.output
+    assert "→ set appendonly yes" in result.output
 
 
 async def test_the_doctor_reports_and_repairs_contradictions_of_a_queue(agentpool, consumer, redis, pool):

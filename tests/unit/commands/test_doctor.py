@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
 from agentpool_core.doctor import cluster, pool, redis
 from agentpool_core.doctor.findings import Level
-from agentpool_core.jobs import Priority
+from agentpool_core.jobs import Durability, Priority
 from agentpool_core.queue.snapshots import RouteSnapshot
 from agentpool_core.spec.crd import custom_resource_definition
 from tests.fixtures.snapshots import snapshot_with
@@ -17,6 +19,26 @@ def test_durability_is_judged_by_the_append_only_file():
     assert "appendonly yes" in (off.remedy or "")
     assert redis.check_durability({"aof_enabled": 1}).level is Level.OK
     assert redis.check_durability({"aof_enabled": 1, "aof_last_write_status": "err"}).level is Level.FAILURE
+
+
+@pytest.mark.parametrize(
+    ("wanted", "info", "level", "words"),
+    [
+        ("fsync", {"aof_enabled": 0}, "failure", "is Fsync, and the append-only file is off: every submit"),
+        ("fsync", {"aof_enabled": 1}, "ok", "is Fsync"),
+        ("fsync", {}, "ok", "is Fsync"),  # a user who may not ask
+        ("replica", {"connected_slaves": 0}, "failure", "is Replica, and no replica is connected: every submit"),
+        ("replica", {"connected_slaves": 1}, "ok", "is Replica"),
+        ("replica", {"connected_slaves": 0, "cluster_enabled": 1}, "ok", "is Replica"),
+    ],
+)
+def test_a_durability_that_the_server_cannot_confirm_is_a_failure(wanted, info, level, words):
+    """Each submit that leaves the choice to the pool is refused: the finding has the setting and both remedies."""
+    finding = redis.check_confirmation(info, Durability(wanted))
+    assert finding is not None
+    assert (finding.level, words in finding.found) == (level, True)
+    assert (finding.remedy is None) == (level == "ok")
+    assert redis.check_confirmation(info, Durability.LOCAL) is None
 
 
 def test_eviction_that_would_drop_jobs_is_a_failure():
