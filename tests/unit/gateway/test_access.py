@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import hmac
 import os
 from pathlib import Path
@@ -18,7 +19,7 @@ from agentpool_gateway.access import reviews as reviews_module
 from agentpool_gateway.access.authority import Caller, Verb
 from agentpool_gateway.access.rate import RateLimit, ReviewLimit
 from agentpool_gateway.access.reviews import REVIEWS_AT_ONCE, KubernetesReviews
-from agentpool_gateway.access.static_tokens import StaticTokens, grants_of
+from agentpool_gateway.access.static_tokens import LEAST_TOKEN_CHARS, StaticTokens, grants_of
 from agentpool_gateway.http.problems import ProblemError
 
 TOKEN = "a-token-of-more-than-16-characters"
@@ -228,6 +229,67 @@ async def test_a_changed_tokens_file_is_loaded(tmp_path: Path):
     file.write_text("{")
     os.utime(file, ns=(2, 2))
     assert (await tokens.caller(TOKEN + "2")).name == "new"
+
+
+@pytest.mark.parametrize(
+    ("grant", "allowed"),
+    [
+        ({}, {("research", verb) for verb in Verb} | {("other", verb) for verb in Verb}),
+        ({"namespaces": ["research"]}, {("research", verb) for verb in Verb}),
+        ({"verbs": ["read", "submit"]}, {(ns, v) for ns in ("research", "other") for v in (Verb.READ, Verb.SUBMIT)}),
+        ({"namespaces": ["other", "third"], "verbs": ["manage"]}, {("other", Verb.MANAGE)}),
+        ({"namespaces": []}, set()),
+    ],
+)
+async def test_a_token_allows_its_verbs_in_its_namespaces(tmp_path: Path, grant: dict[str, Any], allowed: set[Any]):
+    """Without `namespaces` or `verbs` a token is for all; a caller without a grant, for nothing."""
+    file = tmp_path / "tokens.yaml"
+    file.write_text(
+        yaml.safe_dump({"tokens": [{"name": "all", "token": TOKEN + "2"}, {"name": "a", "token": TOKEN} | grant]})
+    )
+    tokens = StaticTokens(file)
+
+    async def may(caller: Caller) -> set[tuple[str, Verb]]:
+        found = set()
+        for namespace in ("research", "other"):
+            for verb in Verb:
+                with contextlib.suppress(ProblemError):
+                    await tokens.check(caller, verb, PoolRef(namespace, "pool"))
+                    found.add((namespace, verb))
+        return found
+
+    assert await may(await tokens.caller(TOKEN)) == allowed
+    assert await may(Caller(name="stranger", key="stranger")) == set()
+
+
+@pytest.mark.parametrize(
+    ("expires", "valid"),
+    [("2999-01-01T00:00:00Z", True), ("2999-01-01 00:00:00", True), ("2001-01-01T00:00:00Z", False)],
+)
+async def test_a_token_is_valid_until_it_expires(tmp_path: Path, expires: str, valid: bool):  # noqa: FBT001
+    """A time without a zone is UTC; an expired token is refused as an unknown one is."""
+    file = tmp_path / "tokens.yaml"
+    file.write_text(f"tokens: [{{name: a, token: {TOKEN}, expires: {expires}}}]")
+    tokens = StaticTokens(file)
+    if valid:
+        assert (await tokens.caller(TOKEN)).name == "a"
+    for token in (None, "", "b" * 20, *([] if valid else [TOKEN])):
+        with pytest.raises(ProblemError) as refused:
+            await tokens.caller(token)
+        assert refused.value.status == 401
+
+
+def test_a_token_may_be_given_by_its_digest():
+    """The digest of a token grants the same as the token; a token of the least length is long enough."""
+    least = TOKEN[:LEAST_TOKEN_CHARS]
+    digest = hashlib.sha256(least.encode()).hexdigest()
+    (by_token,) = grants_of({"tokens": [{"name": "a", "token": least}]}, "f")
+    (by_digest,) = grants_of({"tokens": [{"name": "a", "sha256": digest}]}, "f")
+    assert by_token == by_digest
+    assert by_token.digest == bytes.fromhex(digest)
+    for wrong in ({"token": least[:-1]}, {"sha256": digest.upper()}, {"sha256": digest[:-1]}, {"sha256": 5}):
+        with pytest.raises(SettingError, match=r"tokens\[0\].* 16 characters"):
+            grants_of({"tokens": [{"name": "a", **wrong}]}, "f")
 
 
 BROKEN = (

@@ -10,7 +10,7 @@ from agentpool_core.queue.load import RouteBound, RouteLoad
 from agentpool_operator.scaling.decide import decide, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
-from agentpool_operator.scaling.memory import Arrival, Learned, PoolMemory, Recommendation
+from agentpool_operator.scaling.memory import Arrival, Change, Learned, PoolMemory, Recommendation
 from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.reason_text import demand_words
@@ -276,6 +276,28 @@ def test_the_history_holds_the_applied_change():
     assert (real.replicas, real.memory.last_replicas) == (3, 3)
     assert [change.delta for change in real.memory.changes] == [-1]
     assert record_outcome(outcome, before=4, reached=4).memory.changes == ()
+
+
+def test_every_change_of_size_is_in_the_history():
+    """Rate policies count changes: a decision adds its own, and a part that was not reached is taken out again."""
+    memory = replace(SETTLED, learned=Learned(at=0.0), changes=(Change(at=-7200.0, delta=9), Change(at=-60.0, delta=1)))
+    grown = decided(ready=100, replicas=3, memory=memory)
+    assert grown.replicas == 20
+    assert [change.delta for change in grown.memory.changes] == [1, 17], "an hour is enough"
+    less = record_outcome(grown, before=3, reached=10)
+    assert [change.delta for change in less.memory.changes] == [1, 7]
+    assert record_outcome(grown, before=3, reached=20) == grown
+    steady = decided(ready=100, replicas=20, memory=memory)
+    assert [change.delta for change in steady.memory.changes] == [1]
+    assert [change.delta for change in record_outcome(steady, before=20, reached=21).memory.changes] == [1, 1]
+
+
+def test_idle_workers_that_do_not_fit_are_counted():
+    """Workers for jobs have room; of those that the window keeps, as many stay as fit."""
+    memory = replace(SETTLED, recommendations=(Recommendation(at=-10.0, replicas=4),))
+    outcome = decided(ready=5, replicas=4, policy=replace(POLICY, behavior=Behavior()), memory=memory, placeable=3)
+    assert (outcome.replicas, outcome.capped_by) == (3, Cap.NONE)
+    assert outcome.reason.endswith("the nodes have room left for 2 idle workers")
 
 
 def test_nothing_is_lowered_while_a_busy_pod_is_not_ready():

@@ -105,8 +105,8 @@ async def test_a_second_request_leaves_handlers_a_moment_to_tidy_up():
 
 
 @pytest.mark.parametrize("requests", [1, 2])
-async def test_a_handler_that_does_not_stop_is_requeued_without_its_end(monkeypatch, requests):
-    """The last step has a time limit."""
+async def test_a_handler_that_does_not_stop_is_requeued_without_its_end(monkeypatch, caplog, requests):
+    """The last step has a time limit, and the log says how many jobs it requeues."""
     monkeypatch.setattr("agentpool_worker.jobs.drain.CHECKPOINT_SECONDS", 0.02)
     monkeypatch.setattr("agentpool_worker.jobs.drain.REQUEUE_SECONDS", 0.05)
     async with leaving() as (bench, drain):
@@ -115,6 +115,15 @@ async def test_a_handler_that_does_not_stop_is_requeued_without_its_end(monkeypa
             drain.begin()
         await asyncio.wait_for(drain.run(0.0), 10)
         assert await bench.settled(1) == [HANDED_BACK]
+    assert "requeuing 1 jobs" in caplog.messages
+
+
+async def test_a_drain_without_jobs_ends_at_once(caplog):
+    """An hour for the running jobs is not waited for, and no job is reported as requeued."""
+    async with leaving() as (_, drain):
+        drain.begin()
+        await asyncio.wait_for(drain.run(3600), 10)
+    assert not [message for message in caplog.messages if message.startswith(("requeuing", "asking"))]
 
 
 @pytest.mark.parametrize(("stop", "end"), [(Stop.CANCELLED, Cancelled), (Stop.TIMEOUT, Failed)])
@@ -140,3 +149,19 @@ async def test_a_state_saved_at_the_last_moment_is_requeued_with_the_job(monkeyp
         await asyncio.wait_for(drain.run(0.0), 10)
         (completion,) = await bench.settled(1)
     assert completion == Returned(job_id="job-1", token=1, reason=ReturnReason.DRAIN, checkpoint="where it was")
+
+
+async def test_the_first_own_reason_gives_the_exit_code_unless_the_worker_is_asked_to_leave():
+    """A supervisor restarts a worker that ended by itself, and none that was asked to end."""
+    async with leaving() as (bench, drain):
+        assert (drain.exit_code, bench.metrics.draining) == (0, False)
+        drain.leave_early(3)
+        drain.leave_early(5)
+        assert (drain.exit_code, bench.metrics.draining) == (3, True)
+        drain.begin()
+        assert (drain.exit_code, drain.hurried.is_set()) == (0, False)
+        drain.begin()
+        assert (drain.exit_code, drain.hurried.is_set()) == (0, True)
+    async with leaving() as (_, drain):
+        drain.hurry()
+        assert (drain.exit_code, drain.begun.is_set()) == (0, True)
