@@ -1,4 +1,4 @@
-"""`python -m tests.mutants [NAME …] [--write]`: run the queue's tests on each mutant, and name the test that failed.
+"""`python -m tests.mutants [NAME …] [--first FILE] [--write]`: run the queue's tests on each mutant; name what failed.
 
 Exit code 1 if a mutant survives. `--write` writes the table of docs/mutants.md.
 """
@@ -20,6 +20,7 @@ from tests.mutants.catalogue import CATALOGUE, Mutant, of_name
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "mutants.md"
 SUITES = ("tests/integration/queue/test_basics.py", "tests/integration/queue")  # the quick suite first
+PLUGINS = ("-ppytest_asyncio.plugin", "-ppytest_timeout")  # further ones take seconds to import
 TESTS_FAILED = 1  # pytest's exit code
 LIMIT_SECONDS = 600
 BEGIN = "<!-- table: make mutants -->"
@@ -33,13 +34,13 @@ class Verdict:
     caught_by: str | None  # the first test that failed; None: the mutant survived
 
 
-def hunt(mutant: Mutant) -> Verdict:
-    """Run the suites until a test fails."""
-    for suite in SUITES:
+def hunt(mutant: Mutant, first: tuple[str, ...]) -> Verdict:
+    """Run the suites, those of `first` before the others, until a test fails."""
+    for suite in (*first, *SUITES):
         done = subprocess.run(
-            [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:randomly", "--no-header", "--timeout=90", suite],
+            [sys.executable, "-m", "pytest", "-x", "-q", *PLUGINS, "--no-header", "--timeout=90", suite],
             cwd=ROOT,
-            env={**os.environ, "AGENTPOOL_TEST_MUTANT": mutant.name},
+            env={**os.environ, "AGENTPOOL_TEST_MUTANT": mutant.name, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
             capture_output=True,
             text=True,
             check=False,
@@ -66,12 +67,13 @@ def table(verdicts: list[Verdict], old: str) -> str:
 
 @click.command()
 @click.argument("names", nargs=-1)
+@click.option("--first", multiple=True, metavar="FILE", help="Run these tests before the others.")
 @click.option("--write", is_flag=True, help="Write the table of docs/mutants.md.")
-def main(*, names: tuple[str, ...], write: bool) -> None:
+def main(*, names: tuple[str, ...], first: tuple[str, ...], write: bool) -> None:
     """Hunt mutants of the queue."""
     verdicts = []
     for mutant in map(of_name, names) if names else CATALOGUE:
-        verdicts.append(hunt(mutant))
+        verdicts.append(hunt(mutant, first))
         click.echo(f"{mutant.name:32} {verdicts[-1].caught_by or 'SURVIVED'}")
     survivors = sum(verdict.caught_by is None for verdict in verdicts)
     click.echo(f"{len(verdicts)} mutants, {len(verdicts) - survivors} caught, {survivors} survived")
