@@ -244,9 +244,8 @@ async def test_a_changed_tokens_file_is_loaded(tmp_path: Path):
 async def test_a_token_allows_its_verbs_in_its_namespaces(tmp_path: Path, grant: dict[str, Any], allowed: set[Any]):
     """Without `namespaces` or `verbs` a token is for all; a caller without a grant, for nothing."""
     file = tmp_path / "tokens.yaml"
-    file.write_text(
-        yaml.safe_dump({"tokens": [{"name": "all", "token": TOKEN + "2"}, {"name": "a", "token": TOKEN} | grant]})
-    )
+    entries = [{"name": "all", "token": TOKEN + "2"}, {"name": "lead", "token": TOKEN} | grant]
+    file.write_text(yaml.safe_dump({"tokens": entries}))
     tokens = StaticTokens(file)
 
     async def may(caller: Caller) -> set[tuple[str, Verb]]:
@@ -259,6 +258,7 @@ async def test_a_token_allows_its_verbs_in_its_namespaces(tmp_path: Path, grant:
         return found
 
     assert await may(await tokens.caller(TOKEN)) == allowed
+    assert await may(Caller(name="lead", key=b"lead".decode())) == allowed, "the name counts, not the object"
     assert await may(Caller(name="stranger", key="stranger")) == set()
 
 

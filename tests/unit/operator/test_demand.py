@@ -57,6 +57,12 @@ def test_running_jobs_count_in_full_but_for_those_of_ending_pods():
     assert (of(running=7, draining=3).running, of(running=7, draining=9).running) == (4, 0)
 
 
+def test_jobs_beyond_the_limit_of_their_route_are_held_back():
+    """They need no slot until a running job has ended."""
+    found = demand(Backlog(routes=(RouteLoad(name="r", limit=4, ready=5, running=1),)), POLICY, None)
+    assert (found.slots, found.held_back, found.divided) == (4, 2, False)
+
+
 @pytest.mark.parametrize(("slots", "workers"), [(0, 0), (1, 1), (5, 1), (6, 2), (10, 2), (11, 3)])
 def test_a_part_of_a_worker_is_a_worker(slots, workers):
     """Slots are rounded up to workers; a rounding error of a whole number is no worker."""

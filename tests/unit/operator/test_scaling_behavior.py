@@ -76,12 +76,20 @@ def test_the_default_tolerance_is_a_tenth(current, desired, left_alone):
     assert behavior.within_tolerance(current=current, desired=desired, up=rules, down=rules) is left_alone
 
 
+@pytest.mark.parametrize(("desired", "left_alone"), [(15, False), (11, False), (5, True), (4, False)])
+def test_each_direction_has_its_own_tolerance(desired, left_alone):
+    """A pool may grow at once and shrink only by more than half."""
+    rules = {"up": ScalingRules(tolerance=0.0), "down": ScalingRules(tolerance=0.5)}
+    assert behavior.within_tolerance(current=10, desired=desired, **rules) is left_alone
+
+
 @pytest.mark.parametrize(
     ("past", "current", "desired", "settled"),
     [
         ([(-10, 8)], 8, 2, 8),  # the recent most holds the size up
         ([(-10, 8), (-5, 5)], 8, 2, 8),
         ([(-301, 8), (-5, 5)], 8, 2, 5),  # older than the window
+        ([(-300, 8), (-5, 5)], 8, 2, 5),  # as old as the window
         ([(-10, 2)], 2, 9, 9),  # no scale-up window: at once
     ],
 )

@@ -300,6 +300,24 @@ def test_idle_workers_that_do_not_fit_are_counted():
     assert outcome.reason.endswith("the nodes have room left for 2 idle workers")
 
 
+def test_room_for_more_workers_than_jobs_need_changes_nothing():
+    """Free nodes are no reason to start workers."""
+    outcome = decided(ready=5, placeable=3)
+    assert (outcome.replicas, outcome.capped_by, "nodes" in outcome.reason) == (1, Cap.NONE, False)
+
+
+@pytest.mark.parametrize(
+    ("learns", "startup_s", "ended", "size"),
+    [(True, 1.0, 100.0, 1), (False, 1.0, 100.0, 4), (True, None, 100.0, 4), (True, 1.0, 0.0, 4)],
+)
+def test_a_window_that_is_not_set_gives_way_to_the_learned_hold(learns, startup_s, ended, size):
+    """The default window holds until start-up and service times are known; a window of the user always holds."""
+    learned = Learned(at=0.0, busy_s=ended / 10, ended=ended, startup_s=startup_s, counters=Counters())
+    memory = replace(SETTLED, recommendations=(Recommendation(at=-10.0, replicas=4),), learned=learned)
+    policy = replace(POLICY, behavior=Behavior(), learns_hold=learns, idle_s=1e9)
+    assert decided(replicas=4, policy=policy, memory=memory).replicas == size
+
+
 def test_nothing_is_lowered_while_a_busy_pod_is_not_ready():
     """A ReplicaSet removes unready pods first, so an unready busy pod forbids lowering."""
     workers = [WorkerLoad(name="a", slots=5, running=1), WorkerLoad(name="b", slots=5, running=0)]
