@@ -5,8 +5,8 @@ and the field reference. The chart's values give the table in its README (`chart
 worker the table of metrics (`metrics_reference`), the click commands the page of the command line (`cli_reference`),
 docstrings the page of the Python API (`python_reference`), the gateway's OpenAPI description the page of the HTTP API
 (`http_reference`) and the types of the TypeScript client (`typescript_types`), constants the page of limits
-(`limits_reference`), and `dashboard` the Grafana dashboard. `make generate` writes them; `make verify` fails and names
-each file that differs.
+(`limits_reference`), `dashboard` the Grafana dashboard, and docs/runbooks.md the page that alerts lead to
+(`runbooks_page`). `make generate` writes them; `make verify` fails and names each file that differs.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from http_reference import reference as http_reference
 from limits_reference import reference as limits_reference
 from metrics_reference import reference as metrics_reference
 from python_reference import reference as python_reference
+from runbooks_page import page as runbooks_page
 from typescript_types import types as typescript_types
 
 from agentpool_core.spec.crd import custom_resource_definition, to_yaml
@@ -44,6 +45,7 @@ def generated() -> dict[Path, str]:
         ROOT / "docs/reference/metrics.md": metrics_reference(),
         ROOT / "docs/reference/python.md": python_reference(),
         ROOT / "clients/typescript/src/schema.ts": typescript_types(),
+        ROOT / "core/agentpool_core/runbooks.html": runbooks_page(),
         CHART / "files/dashboard.json": dashboard_json(),
         CHART / "templates/crd.yaml": crd_template(BANNER, crd, to_yaml),
         CHART / "README.md": with_values_table((CHART / "README.md").read_text(), (CHART / "values.yaml").read_text()),

@@ -1,4 +1,4 @@
-"""`/healthz`, `/readyz` and `/metrics` over HTTP.
+"""`/healthz`, `/readyz`, `/metrics` and the runbooks of the alerts over HTTP.
 
 Healthy: the scaling loop has made a pass lately. Ready: the API server answers this process. A failed probe answers
 with the reason.
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
+from agentpool_core import runbooks
 from agentpool_core.errors import SettingError
 from agentpool_core.start import listener_at
 
@@ -50,6 +51,7 @@ class Health:
         app.router.add_get("/healthz", self._healthz)
         app.router.add_get("/readyz", self._readyz)
         app.router.add_get("/metrics", self._metrics_page)
+        app.router.add_get(runbooks.PATH, _runbooks_page)
         self._runner = web.AppRunner(app, access_log=None)
         await self._runner.setup()
         try:
@@ -89,3 +91,7 @@ class Health:
     async def _metrics_page(self, _request: web.Request) -> web.Response:
         self._refresh()
         return web.Response(body=generate_latest(self._metrics.registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def _runbooks_page(_request: web.Request) -> web.Response:
+    return web.Response(text=runbooks.runbooks_page(), content_type="text/html")

@@ -14,6 +14,7 @@ import pytest
 import yaml
 from prometheus_client import generate_latest
 
+from agentpool_core import runbooks
 from agentpool_core.jobs import PoolRef
 from agentpool_core.spec import AgentPoolSpec
 from agentpool_operator.children.manifests import deployment
@@ -86,7 +87,8 @@ def test_the_dashboard_works_with_any_datasource():
     assert {panel["datasource"]["uid"] for panel in panels} == {"$datasource"}
     assert [variable["name"] for variable in found["templating"]["list"]] == ["datasource", "namespace", "pool"]
     shipped = only(manifests({"metrics": {"dashboard": {"enabled": True}}}), "ConfigMap", "agentpool-dashboard")
-    assert json.loads(shipped["data"]["agentpool.json"]) | {"uid": "agentpool", "title": "AgentPool"} == found
+    board = json.loads(shipped["data"]["agentpool.json"])
+    assert {name: board[name] for name in found} == found | {name: board[name] for name in ("uid", "title")}
 
 
 def test_the_dashboard_leads_from_the_fleet_to_a_pool_and_to_the_runbooks():
@@ -222,9 +224,31 @@ def test_the_chart_ships_the_alerts_with_the_requested_changes_only():
         assert found[name] == rule | {"annotations": rule["annotations"] | {"runbook_url": connection}}
 
 
-def test_an_alert_has_an_absolute_link_or_none():
-    """A relative link leads nowhere in Alertmanager, and the schema refuses one."""
-    assert not [rule for rule in shipped("agentpool", enabled=True).values() if "runbook_url" in rule["annotations"]]
+@pytest.mark.parametrize(
+    ("gateway", "page"),
+    [
+        ({}, "http://agentpool-operator.agents.svc:8081/docs/runbooks"),
+        ({"enabled": True}, "http://agentpool-operator.agents.svc:8081/docs/runbooks"),
+        ({"enabled": True, "externalUrl": "https://a.example.org/x/"}, "https://a.example.org/x/docs/runbooks"),
+    ],
+)
+def test_links_to_the_runbooks_are_absolute_by_default(gateway, page):
+    """A link leads to the page that this release serves, in each alert and on the dashboard."""
+    metrics = {"prometheusRule": {"enabled": True, "slo": {"enabled": True}}, "dashboard": {"enabled": True}}
+    found = manifests({"metrics": metrics, "gateway": gateway})
+    rules = [each for each in found if each["kind"] == "PrometheusRule"]
+    shown = [rule for each in rules for group in each["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
+    assert len(shown) == len(alerts())
+    assert all(rule["annotations"]["runbook_url"] == f"{page}#{rule['alert'].lower()}" for rule in shown)
+    board = json.loads(only(found, "ConfigMap", "agentpool-dashboard")["data"]["agentpool.json"])
+    assert [link["url"] for link in board["links"]] == [page]
+    anchors = set(re.findall(r'<h2 id="(\w+)">', runbooks.runbooks_page()))
+    assert anchors == {rule["alert"].lower() for rule in shown}
+    assert page.endswith(runbooks.PATH)
+
+
+def test_a_relative_link_is_refused():
+    """A relative link leads nowhere in Alertmanager."""
     with pytest.raises(Exception, match="runbookBase"):
         shipped("agentpool", enabled=True, runbookBase="docs/runbooks.md")
 

@@ -94,3 +94,15 @@ app.kubernetes.io/component: {{ index . 1 | quote }}
 {{- define "agentpool.servesOwnNamespace" -}}
 {{- if or (empty .Values.watchNamespaces) (has .Release.Namespace .Values.watchNamespaces) }}true{{ end -}}
 {{- end -}}
+
+{{/* The absolute URL of the runbooks: the user's copy, or the page of this release, which gateway and operator serve. */}}
+{{- define "agentpool.runbooks" -}}
+{{- $path := "/docs/runbooks" -}}
+{{- if .Values.metrics.prometheusRule.runbookBase -}}
+{{- .Values.metrics.prometheusRule.runbookBase -}}
+{{- else if and .Values.gateway.enabled .Values.gateway.externalUrl -}}
+{{- printf "%s%s" (trimSuffix "/" .Values.gateway.externalUrl) $path -}}
+{{- else -}}
+{{- printf "http://%s-operator.%s.svc:%d%s" (include "agentpool.fullname" .) .Release.Namespace (int64 .Values.operator.port) $path -}}
+{{- end -}}
+{{- end -}}

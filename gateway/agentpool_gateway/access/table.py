@@ -97,6 +97,7 @@ ROUTES: Mapping[tuple[str, str], Need] = {
     ("GET", "/"): Rule.PUBLIC,
     ("GET", "/console"): Rule.PUBLIC,
     ("GET", "/docs"): Rule.PUBLIC,
+    ("GET", "/docs/runbooks"): Rule.PUBLIC,
     ("MOUNT", "/console"): Rule.PUBLIC,
     ("MOUNT", "/docs"): Rule.PUBLIC,
 }

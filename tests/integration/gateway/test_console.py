@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from agentpool_core import runbooks
 from agentpool_core.errors import SettingError
 from agentpool_core.jobs import JobId, JobRequest, PoolRef, WorkerId
 from agentpool_core.kube.client import Cluster
@@ -16,7 +17,7 @@ from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, co
 from agentpool_core.queue.completions import Failed
 from agentpool_gateway import overview
 from agentpool_gateway.addresses import dashboard_of
-from agentpool_gateway.routes.pages import CONSOLE, REFERENCE
+from agentpool_gateway.routes.pages import CONSOLE, POLICY, REFERENCE
 from tests.fixtures import gateways as tokens
 from tests.fixtures.serving import ServingConsumer
 
@@ -40,6 +41,17 @@ async def test_the_pages_and_their_files_are_served_under_a_strict_policy(gatewa
             assert "unsafe" not in policy
         assert (await client.get(f"{leads_to}../settings.py")).status_code == 404
         assert (await client.get(f"{leads_to}%2e%2e/settings.py")).status_code == 404
+
+
+async def test_the_runbooks_are_served_without_a_token(gateway):
+    """A link of an alert opens its section, under the policy, in the console's style."""
+    async with gateway.client(None) as client:
+        answer = await client.get(runbooks.PATH)
+        assert (answer.status_code, answer.headers["content-security-policy"]) == (200, POLICY)
+        assert '<h2 id="agentpooldeadletters">' in answer.text
+        style = re.search(r'href="([^"]+css)"', answer.text)
+        assert style is not None
+        assert (await client.get(str(answer.url.join(style[1])))).status_code == 200
 
 
 def test_the_files_use_no_foreign_hosts_and_no_inline_code():
