@@ -254,7 +254,7 @@ CATALOGUE = (
     Mutant(
         name="a-shut-route-keeps-the-key",
         wrong="a job that was let go, and whose route has filled since, keeps its key from jobs of other routes",
-        old="limits.forget_shut(bucket)\n    collected",
+        old="holding.forget_shut(bucket)\n    collected",
         new="collected",
     ),
     Mutant(
@@ -299,7 +299,7 @@ CATALOGUE = (
     Mutant(
         name="small-jobs-overtake",
         wrong="small jobs take the tokens for which a large one waits",
-        old="return first and tonumber(first) < tonumber(limits.order_of(job))",
+        old="return first and tonumber(first) < tonumber(holding.order_of(job))",
         new="return false",
     ),
     Mutant(

@@ -17,7 +17,7 @@
 --- include: clock
 --- include: downstream
 --- include: jobs
---- include: limits
+--- include: holding
 --- include: pause
 --- include: stray
 --- include: waiting
@@ -125,7 +125,7 @@ local function maintain()
   local recovered = recovers and duties.recover_lost() or 0
   local expired = duties.expire_waiting()
   local promoted = duties.promote_due()
-  limits.open_due()
+  holding.open_due()
   redis.call('ZREMRANGEBYSCORE', LIMIT_TIMES, '-inf', now)
   redis.call('ZREMRANGEBYSCORE', DEAD, '-inf', now - setting_or(redis.call('HGET', CONF, 'retention_dead_ms'), 604800000))
   duties.trim_ended()

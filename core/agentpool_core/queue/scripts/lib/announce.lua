@@ -4,6 +4,7 @@
 --- include: children
 --- include: groups
 --- include: jobs
+--- include: holding
 --- include: limits
 --- include: lines
 
@@ -27,7 +28,7 @@ local function request_yield(route, patience)
 end
 
 local function preempt(free)
-  local patience = limits.patience_of()
+  local patience = holding.patience_of()
   for _, route in ipairs(collected.ready_critical) do
     local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. route), nil)
     local running = number_or(redis.call('HGET', COUNTERS, 'r:' .. route), 0)
@@ -80,7 +81,7 @@ function announce.conclude()
   if collected.parents[1] then children.release_all() end
   if collected.group_ends[1] then groups.note_ends() end
   if next(collected.lined) then lines.file_new() end
-  if next(collected.freed) then limits.open_freed() end
+  if next(collected.freed) then holding.open_freed() end
   if next(collected.charged) then limits.write() end
   write_acks()
   write_books()

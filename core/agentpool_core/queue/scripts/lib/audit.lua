@@ -7,7 +7,7 @@
 --- include: announce
 --- include: children
 --- include: jobs
---- include: limits
+--- include: holding
 --- include: lines
 --- include: recount
 --- include: settle
@@ -93,7 +93,7 @@ local function check_entry(stream, item, consumer)
   elseif consumer == SUSPECT then
     check_order(job, SUSPECTS, jobs.suspect_score(job.entry))
   elseif consumer == HELD then
-    check_order(job, PREFIX .. 'held:' .. job.held, limits.order_of(job))
+    check_order(job, PREFIX .. 'held:' .. job.held, holding.order_of(job))
     if audit.repairs then collected.freed[job.held] = true end -- it may have room
   end
 end
@@ -228,7 +228,7 @@ local function check_bucket(bucket)
     end
   end
   if audit.repairs then
-    limits.forget_shut(bucket)
+    holding.forget_shut(bucket)
     collected.freed[bucket] = true
   end
 end

@@ -6,6 +6,7 @@
 
 --- include: announce
 --- include: jobs
+--- include: holding
 --- include: limits
 --- include: lines
 --- include: packing
@@ -193,7 +194,7 @@ local function end_in_queue(id, c, entry, state, reason)
   bump(c.field, -1)
   bump('queued', -1)
   redis.call('ZREM', TTL, id)
-  limits.leave(job)
+  holding.leave(job)
   drop_entry(c.stream, entry)
   jobs.finish(job, state, 'reason', reason, reason)
 end
@@ -392,7 +393,7 @@ function claim.run(worker, room)
   local reply = { 'ok', revision, now - ahead, setting_or(conf[3], 5), setting_or(conf[4], 900000) }
   limits.read(conf[8])
   if limits.all then
-    limits.open_due()
+    holding.open_due()
     write_books()
   end
   local v = redis.call('HMGET', COUNTERS, 'queued', 'x:' .. worker, 'suspects', 'alone', 'alone_job')

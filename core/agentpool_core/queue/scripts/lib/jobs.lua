@@ -4,7 +4,7 @@
 -- with the names and patterns here. `mark` is set if the job has a field that `read_marks` reads.
 
 --- include: groups
---- include: limits
+--- include: holding
 --- include: tokens
 
 local SPEC = '^(([^|]+)|([^|]+)|(%a+))|(%d*)|(%d*)|(%a*)$'
@@ -111,7 +111,7 @@ function jobs.read_marks(job)
     'emits', 'started', 'hooks', 'debit')
   job.cancel, job.kids, job.watch, job.idem = marks[1], marks[2], marks[3], marks[4]
   job.losses, job.alone = number_or(marks[5], 0), marks[6]
-  job.held, job.opened, job.holds = limits.read_bucket(marks[7]), limits.read_bucket(marks[8]), marks[9]
+  job.held, job.opened, job.holds = holding.read_bucket(marks[7]), holding.read_bucket(marks[8]), marks[9]
   job.emits, job.started, job.hooks, job.debit = marks[10], marks[11], marks[12], marks[13]
 end
 
@@ -359,7 +359,7 @@ function jobs.fail_undecodable(job, stream, item)
   if stream then job.spec, job.entry = jobs.unreadable_spec(string.sub(stream, #PREFIX + 2)), item end
   if job.state == 'running' or (stream and not jobs.STATES[job.state]) then jobs.release_slot(job) end
   if job.entry and (job.held or job.state ~= 'queued') then drop_entry(job.spec.stream, job.entry) end
-  limits.leave(job)
+  holding.leave(job)
   redis.call('ZREM', DUE, job.id)
   redis.call('ZREM', TTL, job.id)
   redis.call('ZREM', WAITING, job.id)

@@ -1,13 +1,11 @@
 -- Limits: how many jobs may run at once, how many may start in a period, and how much money jobs may spend in a window. The
--- claim asks `limits.admit` for each job, and `limits.gates_of` for a whole stream.
+-- claim asks `limits.admit` for each job, and `limits.gates_of` for a whole stream. A job that may not start waits
+-- (lib/holding.lua).
 --
 -- A limit has a bucket for all its jobs, `NAME`, or one for each key or tenant, `NAME:SHA1`. Jobs that run count in
 -- using:BUCKET; starts move the time of GCRA in `limit-times` by one, or by the tokens that the job is expected to use
 -- (lib/tokens.lua corrects them by those that it reports); money that jobs spend counts in spent:BUCKET:WINDOW, windows
--- being those of the pool's clock since 1970. A job that may not start waits in held:BUCKET, its entry under
--- the consumer `~held`, so that no head blocks the jobs behind it. When the bucket has room, the first jobs become ready at
--- their old places; until they start they stay in held:BUCKET with a negative score, which counts them against the room.
--- `limited` orders the buckets for which jobs wait by the time at which they open; +inf: when a job ends.
+-- being those of the pool's clock since 1970. A room is the rest of a bucket in this script.
 --
 -- A limit without `by` and `kinds` covers whole routes: a gate. Its jobs wait in their streams. A rate of tokens is no gate,
 -- because its jobs differ.
@@ -18,47 +16,14 @@
 -- (`limit-times`, member ~BUCKET), or else the route (counter field `p:ROUTE`, opening ~ROUTE).
 
 --- include: groups
+--- include: holding
 --- include: jobs
 --- include: tokens
 
-local OPEN_MAX = 100 -- jobs that one bucket makes ready in one script
-local BUCKETS_MAX = 50 -- buckets that open in one script because their time has come
 local ROUNDING_MS = 0.001 -- of the times of rates
-
--- Returns the name of the limit of a bucket; '' for a text that no script writes.
-function limits.name_of(bucket)
-  return string.match(bucket, '^[^:]+') or ''
-end
-
--- Returns the bucket in a field of a record; nil: none, or a text that no script writes.
-function limits.read_bucket(text)
-  return text and limits.name_of(text) ~= '' and text or nil
-end
-
--- Removes a job from the limit that holds it, or that has let it go on.
-function limits.leave(job)
-  local bucket = job.held or job.opened
-  if not bucket then return end
-  redis.call('ZREM', PREFIX .. 'held:' .. bucket, job.id)
-  redis.call('HDEL', job.key, 'held', 'opened')
-  if job.held then
-    bump('held', -1)
-    bump('h' .. job.spec.place, -1)
-    bump('w:' .. limits.name_of(bucket), -1)
-  end
-  job.held, job.opened = nil, nil
-  collected.freed[bucket] = true
-end
 
 -- By bucket: {bucket, left, opens, paused, and for a rate: tat, interval, burst, latest (tat), tokens; for jobs at once: counts}.
 limits.rooms = {}
-
-function limits.patience_of()
-  local v = redis.call('HMGET', CONF, 'patience_critical_ms', 'patience_task_ms', 'patience_info_ms')
-  return { critical = number_or(v[1], 0), task = number_or(v[2], 60000), info = number_or(v[3], 600000) }
-end
-
-local function held_key(bucket) return PREFIX .. 'held:' .. bucket end
 
 local function set_of(names)
   if not names or #names == 0 then return nil end
@@ -98,7 +63,7 @@ local function limits_of(spec)
 end
 
 -- Reads the job's key, tenant and declared tokens.
-local function read_subjects(job)
+function limits.read_subjects(job)
   if not jobs.has_flag(job, 'k') then return end
   local v = redis.call('HMGET', job.key, 'limit_key', 'tenant', 'tokens')
   job.limit_key, job.tenant, job.tokens = v[1], v[2], v[3]
@@ -142,13 +107,13 @@ local function measure_of(limit, bucket)
 end
 
 -- Returns the time at which a room has `need` starts or tokens.
-local function opening_of(room, need)
+function limits.opening_of(room, need)
   if not room.interval then return room.opens end
   return math.max(room.paused or 0, room.tat + (need - room.burst) * room.interval)
 end
 
 local function measure_left(room)
-  room.opens = opening_of(room, 1)
+  room.opens = limits.opening_of(room, 1)
   room.left = math.max(0, math.floor((now - room.opens + ROUNDING_MS) / room.interval) + 1)
 end
 
@@ -235,7 +200,7 @@ end
 -- Returns the limit of a bucket; nil: it is gone.
 function limits.limit_of(bucket)
   local parent, name = string.match(bucket, '^%+map:(.+):(%x+)$')
-  if not parent then return limits.named[limits.name_of(bucket)] end
+  if not parent then return limits.named[holding.name_of(bucket)] end
   local group = groups.read(parent, name)
   return group and group.most > 0 and { name = '+map', max_running = group.most } or nil
 end
@@ -243,7 +208,7 @@ end
 -- Returns the limits of a job's spec with their buckets, and that of its group.
 function limits.buckets_of(job)
   local found = {}
-  read_subjects(job)
+  limits.read_subjects(job)
   if jobs.has_flag(job, 'm') then
     local parent, name = string.match(redis.call('HGET', job.key, 'group') or '', '^(%S+) (%x+) %d+$')
     local bucket = parent and '+map:' .. parent .. ':' .. name
@@ -257,18 +222,12 @@ function limits.buckets_of(job)
   return found
 end
 
--- Whether an earlier job waits for the tokens of a room: smaller jobs would take them from a large one for ever.
-local function is_behind(room, job)
-  local first = room.tokens and redis.call('ZRANGEBYSCORE', held_key(room.bucket), '0', '+inf', 'WITHSCORES', 'LIMIT', 0, 1)[2]
-  return first and tonumber(first) < tonumber(limits.order_of(job))
-end
-
 -- Returns the bucket that holds the job; or nil and the rooms that its start takes.
 local function holder_of(job)
   local rooms = {}
   for _, pair in ipairs(limits.buckets_of(job)) do
     local room = limits.room_of(pair[1], pair[2])
-    if room.left < tokens.need_of(room, job) or is_behind(room, job) then return pair[2] end
+    if room.left < tokens.need_of(room, job) or holding.is_behind(room, job) then return pair[2] end
     rooms[#rooms + 1] = room
   end
   return nil, rooms
@@ -287,39 +246,17 @@ local function take_rooms(job, rooms)
   if #held > 0 then redis.call('HSET', job.key, 'holds', table.concat(held, ' '), 'mark', '1') end
 end
 
--- The order among jobs that wait for a bucket: enqueue time plus patience, as among heads.
-function limits.order_of(job)
-  limits.patience = limits.patience or limits.patience_of()
-  local ms, seq = id_parts(job.entry)
-  return jobs.suspect_score((ms + limits.patience[job.spec.priority]) .. '-' .. seq)
-end
-
-local function note_waiting(bucket, opens)
-  redis.call('ZADD', LIMITED, opens == math.huge and '+inf' or opens, bucket)
-end
-
-local function hold(job, bucket)
-  local room = limits.rooms[bucket]
-  redis.call('XCLAIM', job.spec.stream, GROUP, HELD, 0, job.entry, 'JUSTID')
-  if not is_behind(room, job) then note_waiting(bucket, opening_of(room, tokens.need_of(room, job))) end
-  redis.call('ZADD', held_key(bucket), limits.order_of(job), job.id)
-  redis.call('HSET', job.key, 'held', bucket, 'mark', '1')
-  bump('held', 1)
-  bump('h' .. job.spec.place, 1)
-  bump('w:' .. limits.name_of(bucket), 1)
-end
-
 -- Whether the limits let a ready job start; takes the room then, and holds the job otherwise. `marked`: the record has a mark.
 function limits.admit(job, marked)
   if marked then
     local v = redis.call('HMGET', job.key, 'held', 'opened')
-    job.held, job.opened = limits.read_bucket(v[1]), limits.read_bucket(v[2])
-    limits.leave(job)
+    job.held, job.opened = holding.read_bucket(v[1]), holding.read_bucket(v[2])
+    holding.leave(job)
   end
   if not limits.all and not jobs.has_flag(job, 'm') then return true end
   local bucket, rooms = holder_of(job)
   if bucket then
-    hold(job, bucket)
+    holding.add(job, bucket)
     return false
   end
   take_rooms(job, rooms)
@@ -356,7 +293,7 @@ local function for_each_budget(job, each)
   for _, limit in ipairs(limits.all or {}) do
     local covers = limit.amount and (not limit.route_set or limit.route_set[job.spec.route])
     if covers and (not limit.kind_set or limit.kind_set[job.spec.kind]) then
-      read_subjects(job)
+      limits.read_subjects(job)
       local bucket = bucket_of(limit, job)
       local found = bucket and each(limit, measure_of(limit, bucket), bucket)
       if found then return found end
@@ -402,7 +339,7 @@ end
 -- Pauses the limits of a job's key and tenant for `ms`; without such limits its rates; without these its route.
 function limits.pause(job, ms)
   limits.read()
-  read_subjects(job)
+  limits.read_subjects(job)
   local opens, paused = now + ms, buckets_to_pause(job)
   for _, bucket in ipairs(paused) do
     redis.call('ZADD', LIMIT_TIMES, opens, '~' .. bucket)
@@ -411,11 +348,11 @@ function limits.pause(job, ms)
   end
   if #paused > 0 then return end
   redis.call('HSET', COUNTERS, 'p:' .. job.spec.route, string.format('%.0f', opens))
-  note_waiting('~' .. job.spec.route, opens)
+  holding.note_waiting('~' .. job.spec.route, opens)
 end
 
 -- Returns how many jobs the route itself lets start at present.
-local function left_of_route(route)
+function limits.left_of_route(route)
   local v = redis.call('HMGET', COUNTERS, 'r:' .. route, 'p:' .. route)
   if limits.end_of_pause(v[2]) then return 0 end
   local most = setting_or(redis.call('HGET', CONF, 'limit:' .. route), math.huge)
@@ -424,129 +361,15 @@ local function left_of_route(route)
   return left
 end
 
--- Returns a job that waits for the bucket; nil, and removes the id, if no such job does.
-local function held_job(id, bucket)
-  local job = jobs.load(id)
-  if job and not job.broken and job.state == 'queued' and job.held == bucket then return job end
-  redis.call('ZREM', held_key(bucket), id)
-end
-
--- Makes a held job ready. Returns whether it counts against the room: a job of a full route would keep the room from jobs of
--- other routes; it is admitted, or held again, when its route has room. `left_of`: by route, jobs that it lets start.
-local function let_go(job, bucket, left_of)
-  local route = job.spec.route
-  left_of[route] = (left_of[route] or left_of_route(route)) - 1
-  local counts = left_of[route] >= 0
-  redis.call('HDEL', job.key, 'held')
-  if counts then
-    redis.call('HSET', job.key, 'opened', bucket)
-    redis.call('ZADD', held_key(bucket), '-' .. limits.order_of(job), job.id)
-  else
-    redis.call('ZREM', held_key(bucket), job.id)
-  end
-  bump('held', -1)
-  bump('h' .. job.spec.place, -1)
-  bump('w:' .. limits.name_of(bucket), -1)
-  jobs.ready_again(job)
-  return counts
-end
-
--- Returns how many starts or tokens the jobs will take that the bucket has let go, and that have not started.
-local function promised_of(room, key)
-  local count, sum = redis.call('ZCOUNT', key, '-inf', '(0'), 0
-  if not room.tokens then return count end
-  if count >= OPEN_MAX then return math.huge end
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(0')) do
-    local job = jobs.load(id)
-    if job then
-      read_subjects(job)
-      sum = sum + tokens.amount_of(room, job)
-    end
-  end
-  return sum
-end
-
--- Makes jobs that wait for the bucket ready, as far as it has room beside the promised. Returns the room that is left, how much
--- is promised then, and how much the first job needs that stays.
-local function let_go_of(bucket, room, key)
-  local promised, left_of = promised_of(room, key), {}
-  local left = (room.tokens and room.left or math.min(room.left, OPEN_MAX)) - promised
-  for _, id in ipairs(left > 0 and redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, OPEN_MAX) or {}) do
-    local job = held_job(id, bucket)
-    if job then
-      if room.tokens then read_subjects(job) end
-      local need, amount = tokens.need_of(room, job), tokens.amount_of(room, job)
-      if need > left then return left, promised, need end
-      if let_go(job, bucket, left_of) then left, promised = left - amount, promised + amount end
-    end
-  end
-  return left, promised, 1
-end
-
--- Makes the first jobs that wait for the bucket ready, as many as it has room for.
-local function open_bucket(bucket)
-  limits.read()
-  local limit = limits.limit_of(bucket)
-  if not collected.charged[bucket] then limits.rooms[bucket] = nil end -- jobs have left it since it was read
-  local room = limit and limits.room_of(limit, bucket) or { left = math.huge } -- the limit is gone
-  local route = string.match(bucket, '^~(.+)$')
-  if route or (limit and limit.gate) then
-    redis.call('ZREM', LIMITED, bucket)
-    collected.ready_count = collected.ready_count + 1
-  end
-  if route then redis.call('HDEL', COUNTERS, 'p:' .. route) end
-  local key = held_key(bucket)
-  local left, promised, need = let_go_of(bucket, room, key)
-  if not redis.call('ZRANGEBYSCORE', key, '0', '+inf', 'LIMIT', 0, 1)[1] then
-    redis.call('ZREM', LIMITED, bucket)
-  elseif room.tokens then -- jobs that are let go look here again when they start
-    note_waiting(bucket, need > left and (need + promised <= room.burst and opening_of(room, need + promised) or math.huge) or now)
-  elseif room.left <= 0 then
-    note_waiting(bucket, room.opens)
-  else
-    note_waiting(bucket, left > 0 and now or math.huge)
-  end
-end
-
--- Stops counting the jobs that a bucket has let go, and whose route has filled since: they would keep its room from jobs of other routes.
-function limits.forget_shut(bucket)
-  local key, left_of = held_key(bucket), {}
-  for _, id in ipairs(redis.call('ZRANGEBYSCORE', key, '-inf', '(0', 'LIMIT', 0, OPEN_MAX)) do
-    local job = jobs.load(id)
-    local route = job and job.spec.route
-    if job then left_of[route] = left_of[route] or left_of_route(route) end
-    if job and left_of[route] <= 0 then
-      redis.call('ZREM', key, id)
-      redis.call('HDEL', job.key, 'opened')
-    end
-  end
-end
-
--- Opens the buckets that jobs have left in this script.
-function limits.open_freed()
-  local bucket = next(collected.freed)
-  while bucket do
-    collected.freed[bucket] = nil
-    open_bucket(bucket)
-    bucket = next(collected.freed)
-  end
-end
-
--- Opens the buckets whose time has come.
-function limits.open_due()
-  for _, bucket in ipairs(redis.call('ZRANGEBYSCORE', LIMITED, '-inf', now, 'LIMIT', 0, BUCKETS_MAX)) do
-    open_bucket(bucket)
-  end
-end
-
--- Writes the times of the rates, and when the gates that are shut open.
+-- Writes the times of the rates.
 function limits.write()
   for bucket, room in pairs(collected.charged) do redis.call('ZADD', LIMIT_TIMES, room.tat, bucket) end
   collected.charged = {}
 end
 
+-- Notes when the gates among the rooms open that are shut.
 function limits.note_shut_gates(rooms)
   for _, room in ipairs(rooms) do
-    if room.left <= 0 and room.opens < math.huge then note_waiting(room.bucket, room.opens) end
+    if room.left <= 0 and room.opens < math.huge then holding.note_waiting(room.bucket, room.opens) end
   end
 end

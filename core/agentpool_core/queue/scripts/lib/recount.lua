@@ -5,6 +5,7 @@
 -- Records are read if the counters name tombstones or do not match the stream.
 
 --- include: jobs
+--- include: holding
 --- include: limits
 
 -- Finds streams of the pool's routes that have no cursor among the counters.
@@ -62,7 +63,7 @@ local function count_waiting(counters, right)
     if string.match(field, '^w:') then right[field] = 0 end
   end
   for _, bucket in ipairs(redis.call('ZRANGE', LIMITED, 0, -1)) do
-    local field = 'w:' .. limits.name_of(bucket)
+    local field = 'w:' .. holding.name_of(bucket)
     right[field] = (right[field] or 0) + redis.call('ZCOUNT', PREFIX .. 'held:' .. bucket, '0', '+inf')
   end
 end

@@ -1,18 +1,18 @@
 -- Ends waiting jobs, for cancel and expiry.
 
 --- include: jobs
---- include: limits
+--- include: holding
 --- include: lines
 --- include: tombstones
 
 local function leave_queue(job)
   local place = job.spec.place
   if job.held then
-    limits.leave(job)
+    holding.leave(job)
     drop_entry(job.spec.stream, job.entry)
     return false
   end
-  limits.leave(job)
+  holding.leave(job)
   bump('queued', -1)
   if redis.call('ZREM', SUSPECTS, job.id) == 1 then
     bump('u' .. place, -1)
