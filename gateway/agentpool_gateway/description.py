@@ -92,14 +92,17 @@ def operation_id(route: APIRoute) -> str:
     return f"{route.tags[0]}_{route.name}" if route.tags else route.name
 
 
+def _plain(schema: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in schema.items() if key != "description"}
+
+
+_PLAIN = [(name, _plain(schema)) for name, schema in _NAMED.items()]
+
+
 def _name_of(schema: dict[str, Any]) -> str | None:
     """Return the name of a schema, which may have a description of its own; None: it has none."""
     plain = _plain(schema)
-    return next((name for name, each in _NAMED.items() if _plain(each) == plain), None)
-
-
-def _plain(schema: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in schema.items() if key != "description"}
+    return next((name for name, each in _PLAIN if each == plain), None)
 
 
 def _with_references(value: Any, *, top: bool = False) -> Any:

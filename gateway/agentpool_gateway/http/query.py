@@ -1,14 +1,16 @@
 """Query parameters that a route does not know are refused: a misspelt condition must not select everything.
 
-The served description names the parameters. Routes of A2A are exempt: its specification has unknown fields ignored.
+The signature of the handler names the parameters, and `openapi_extra` those that the handler reads itself; the served
+description is made of the same. Routes of A2A are exempt: its specification has unknown fields ignored.
 """
 
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
 
 from agentpool_gateway.http.problems import ProblemError
 
@@ -17,13 +19,12 @@ TOLERANT = frozenset({"a2a"})  # tags of routes that ignore unknown parameters
 
 def check_query(request: Request) -> None:
     """Raise ProblemError (422) for a parameter outside the route's description."""
-    if not request.query_params:
+    route = request.scope.get("route")
+    if not request.query_params or not isinstance(route, APIRoute):
         return
-    route: Any = request.scope.get("route")
-    operation = _operation(request, getattr(route, "path", ""))
-    if operation is None or TOLERANT & set(operation.get("tags", ())):
+    if not route.include_in_schema or TOLERANT & set(route.tags):
         return
-    known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    known = query_names(route)
     for name in request.query_params:
         if name not in known:
             raise ProblemError(
@@ -34,7 +35,12 @@ def check_query(request: Request) -> None:
             )
 
 
-def _operation(request: Request, template: str) -> dict[str, Any] | None:
-    paths: dict[str, Any] = request.app.openapi()["paths"]
-    found: dict[str, Any] | None = paths.get(template, {}).get(request.method.lower())
-    return found
+def query_names(route: APIRoute) -> list[str]:
+    """Return the names of the query parameters of a route."""
+    by_hand = (route.openapi_extra or {}).get("parameters", ())
+    return [*_names(route.dependant), *(each["name"] for each in by_hand if each["in"] == "query")]
+
+
+def _names(dependant: Dependant) -> list[str]:
+    own = [field.alias for field in dependant.query_params]
+    return own + [name for each in dependant.dependencies for name in _names(each)]
