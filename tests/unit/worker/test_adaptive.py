@@ -22,7 +22,7 @@ from agentpool_worker.slots.observation import Observation, Reason, Sample
 from agentpool_worker.slots.recorder import Recorder, Work
 from agentpool_worker.slots.search import Phase
 from agentpool_worker.slots.semaphore import Slots
-from agentpool_worker.slots.speed import censored_median
+from agentpool_worker.slots.speed import MOMENT_SECONDS, Level, censored_median, slowdown
 
 GIB = 2**30
 GPU = PoolSettings(concurrency=5, adaptive_mode=AdaptiveMode.GPU, adaptive_min=2, adaptive_max=8)
@@ -378,3 +378,23 @@ def test_without_a_driver_there_is_no_reader():
     """A host without GPUs has no readings at all, rather than readings of zero."""
     reader = open_reader({"CUDA_VISIBLE_DEVICES": ""})
     assert reader is None
+
+
+def level_of(slots: int, moments: Sequence[Sequence[float]]) -> Level:
+    """Return a level with these run times, moment by moment."""
+    found = Level(slots, 0.0)
+    for number, times in enumerate(moments):
+        samples = [Sample(kind="job", seconds=seconds, concurrency=slots) for seconds in times]
+        found.add(samples, (), at=number * MOMENT_SECONDS)
+    return found
+
+
+def test_jobs_of_a_slow_moment_count_together():
+    """The same run times prove less if they come in slow and fast moments than if each moment has both."""
+    fast, slow = [1.0, 1.05, 0.95] * 10, [1.5, 1.55, 1.45] * 10
+    spells = slowdown(level_of(4, [fast, slow] * 6), level_of(8, [slow, fast] * 6))
+    mixed = slowdown(level_of(4, [fast[:15] + slow[:15]] * 12), level_of(8, [fast[:15] + slow[:15]] * 12))
+    assert spells is not None
+    assert mixed is not None
+    assert abs(spells.log - mixed.log) < 1e-9
+    assert spells.error > 1.5 * mixed.error

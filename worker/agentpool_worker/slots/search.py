@@ -32,6 +32,7 @@ CLEAR_ERRORS = 2.0  # standard errors by which a trial is decided early
 FIRST_PAUSE_SECONDS = 10.0  # between trials
 LONGEST_PAUSE_SECONDS = 24.0
 CONFIRM_SECONDS = 5.0  # of samples before a step is refused
+CLIMB_ERRORS = 1.5  # standard errors by which a trial must be worth more slots: one in fifteen is by chance
 CLIMB_DOUBT = 0.7  # standard errors by which a step must miss its gain to be refused
 PRECISE = 0.05  # standard error of a level that needs no more samples
 NEAR = 1.15  # ratio of two numbers of slots from which they count as different
@@ -112,7 +113,7 @@ class Search:
         level = self._levels.setdefault(seen.slots, Level(seen.slots, seen.at))
         recent = self._recent
         is_held = self.phase is Phase.HOLD and recent is not None and recent.slots == seen.slots
-        (recent if is_held and recent is not None else level).add(seen.samples, seen.running)
+        (recent if is_held and recent is not None else level).add(seen.samples, seen.running, at=seen.at)
         return level
 
     # --- climb
@@ -276,7 +277,7 @@ class Search:
         if not self._is_measured(seen, level, is_clear=abs(margin) > CLEAR_ERRORS * slower.error):
             return None
         words = _words(held, level)
-        if steps > 0 and margin > slower.error:
+        if steps > 0 and margin > CLIMB_ERRORS * slower.error:
             self.phase = Phase.CLIMB
             self._tested, self._measured = [held.slots, level.slots], {held.slots, level.slots}
             return _change(seen, min(2 * level.slots, most), Reason.GOODPUT, words)

@@ -3,6 +3,10 @@
 A `Level` keeps the run times that were measured at one number of slots. `slowdown` compares two levels kind by kind, so
 a different mix of kinds is not mistaken for a different speed. The typical time of a kind is the median with running
 jobs as censored values (Kaplan-Meier): short jobs end first, so without the running jobs a fresh level looks too fast.
+
+Jobs of the same moment share what slows a resource, such as a neighbour's load, so more jobs make that moment no more
+certain. The error of a comparison therefore has two parts, as in a meta-analysis with random effects (DerSimonian and
+Laird, 1986): that of single jobs, and that of the moments in which the jobs ended.
 `agentpool_worker.slots.search` decides by the comparisons.
 """
 
@@ -14,7 +18,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from agentpool_worker.slots.observation import Sample
 
@@ -24,7 +28,16 @@ MOST_SAMPLES = 500  # of a kind
 MEDIAN_ERROR = 1.25  # standard error of a median, in standard errors of a mean
 PRIOR_SPREAD = 0.4  # of the logarithm of run times, before samples show their own
 PRIOR_WEIGHT = 3.0  # samples that the prior counts for
+MOMENT_SECONDS = 3.0  # in which jobs count as slowed alike
+MOMENTS_DOUBTED = 8.0  # moments by which a difference between few moments is lowered
 FEWEST_ENDED = 3  # ended jobs of a kind in both levels; below, units of progress are compared
+
+
+class Ended(NamedTuple):
+    """The time of an ended job or unit."""
+
+    log: float  # logarithm of seconds
+    moment: int  # number of the moment of the end
 
 
 class Key(NamedTuple):
@@ -54,15 +67,16 @@ class Level:
         self.slots = slots
         self.since = since  # the clock's time of the first sample
         self.count = 0  # samples so far, including those that were dropped
-        self._times: dict[Key, deque[float]] = {}  # logarithms of seconds
+        self._times: dict[Key, deque[Ended]] = {}
         self._running: dict[Key, list[float]] = {}  # the same of jobs that run
 
-    def add(self, samples: Iterable[Sample], running: Iterable[Sample]) -> None:
-        """Add ended jobs and units, and replace the running jobs."""
+    def add(self, samples: Iterable[Sample], running: Iterable[Sample], *, at: float = 0.0) -> None:
+        """Add jobs and units that have just ended, at a time of the clock, and replace the running jobs."""
+        moment = int(at // MOMENT_SECONDS)
         for sample in samples:
             key = Key(sample.kind, sample.is_unit)
             if self._fits(sample) and (key in self._times or len(self._times) < MOST_KINDS):
-                self._times.setdefault(key, deque(maxlen=MOST_SAMPLES)).append(_log(sample.seconds))
+                self._times.setdefault(key, deque(maxlen=MOST_SAMPLES)).append(Ended(_log(sample.seconds), moment))
                 self.count += 1
         self._running = {}
         for sample in running:
@@ -80,9 +94,22 @@ class Level:
         """Return the kinds with samples."""
         return set(self._times)
 
+    def ended(self, key: Key) -> Sequence[Ended]:
+        """Return the ended jobs or units of a kind."""
+        return self._times.get(key, ())
+
     def times(self, key: Key) -> Sequence[float]:
         """Return the logarithms of the times of a kind."""
-        return self._times.get(key, ())
+        return [each.log for each in self.ended(key)]
+
+    def moments(self, keys: Iterable[Key]) -> dict[int, list[float]]:
+        """Return the deviations from the mean of their kind, by the moment of the end."""
+        found: dict[int, list[float]] = {}
+        for ended in map(self.ended, keys):
+            mean = sum(each.log for each in ended) / max(1, len(ended))
+            for each in ended:
+                found.setdefault(each.moment, []).append(each.log - mean)
+        return found
 
     def typical(self, key: Key) -> float | None:
         """Return the logarithm of the median time of a kind; None while too few jobs have ended."""
@@ -101,7 +128,8 @@ class Level:
 def slowdown(first: Level, second: Level) -> Slowdown | None:
     """Compare the speed of the common kinds of two levels; None: nothing in common yet."""
     total = weights = 0.0
-    for key in _comparable(first, second):
+    keys = _comparable(first, second)
+    for key in keys:
         before, after = first.typical(key), second.typical(key)
         if before is None or after is None:
             continue
@@ -111,7 +139,30 @@ def slowdown(first: Level, second: Level) -> Slowdown | None:
         weights += weight
     if not weights:
         return None
-    return Slowdown(log=total / weights, error=MEDIAN_ERROR / math.sqrt(weights))
+    error = math.hypot(MEDIAN_ERROR / math.sqrt(weights), _error_of_moments(first.moments(keys), second.moments(keys)))
+    return Slowdown(log=total / weights, error=error)
+
+
+def _error_of_moments(*levels: Mapping[int, Sequence[float]]) -> float:
+    """Return the standard error that jobs of the same moment share; 0 if the moments differ by chance only."""
+    groups = [list(moments.values()) for moments in levels]
+    excess = scale = 0.0
+    for moments in groups:
+        number = sum(map(len, moments))
+        means = [sum(values) / len(values) for values in moments]
+        within = sum((value - mean) ** 2 for values, mean in zip(moments, means, strict=True) for value in values)
+        between = sum(len(values) * mean**2 for values, mean in zip(moments, means, strict=True))
+        excess += between - (len(moments) - 1) * within / max(1, number - len(moments))
+        scale += number * (1 - _share(moments))
+    freedom = sum(len(moments) - 1 for moments in groups)
+    doubt = freedom / (freedom + MOMENTS_DOUBTED)
+    variance = max(0.0, excess / scale) * doubt if scale else 0.0
+    return math.sqrt(variance * sum(map(_share, groups)))
+
+
+def _share(moments: Sequence[Sequence[float]]) -> float:
+    """Return the variance of the mean of all jobs, as a share of the variance between moments."""
+    return sum(len(values) ** 2 for values in moments) / max(1, sum(map(len, moments))) ** 2
 
 
 def censored_median(ended: Sequence[float], running: Sequence[float]) -> float | None:
