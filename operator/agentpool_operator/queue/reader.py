@@ -47,6 +47,7 @@ MS_PER_SECOND = 1000.0
 RECORD_SECONDS = APART_MS / MS_PER_SECOND + 1.0  # between two points: the queue refuses a point that is early
 NAMED_TENANTS = 50  # of a pool, while this operator runs: tenants come from submitters, without end
 OTHER_TENANTS = "other"
+SETTINGS_MISSING = "SettingsMissing"  # the queue has no settings, or not any more
 DOING = "reading the queue"
 log = logging.getLogger(__name__)
 
@@ -187,14 +188,19 @@ class QueueReader:
             await asyncio.gather(*(self._store(connection, pool, found[pool.ref]) for pool in ready))
 
     async def _publish(self, connection: RedisConnection, pool: Pool) -> None:
-        """Publish the pool's settings and note; on failure the queue is unknown."""
+        """Publish the pool's note and settings; on failure the queue is unknown.
+
+        In a queue of another cluster the settings of its AgentPool stay: two operators would overwrite each other's.
+        """
         if pool.spec is None or not self._leading():
             return  # a suspended operator must not publish outdated settings
         settings = settings_of(pool.spec)
+        missing = pool.queue.problem is not None and pool.queue.problem.reason == SETTINGS_MISSING
         try:
             async with asyncio.timeout(self._timeout_s):
-                await connection.inspector.configure(pool.ref, settings)
                 await self._purger.note(connection, pool.ref, pool.uid, delete=settings.delete_with_pool)
+                if missing or not self._purger.foreign_owner(connection.url, pool.ref):
+                    await connection.inspector.configure(pool.ref, settings)
         except TimeoutError:
             self._report_failure(connection, [pool], self._no_answer())
         except QueueError as error:
@@ -210,7 +216,7 @@ class QueueReader:
     async def _store(self, connection: RedisConnection, pool: Pool, outcome: QueueSnapshot | QueueError) -> None:
         if isinstance(outcome, UnknownPoolError):
             pool.queue.published = ""  # the settings are gone: the next read publishes them again
-            _set_unknown(pool, Problem(reason="SettingsMissing", message="the queue's settings are being published"))
+            _set_unknown(pool, Problem(reason=SETTINGS_MISSING, message="the queue's settings are being published"))
             return
         if isinstance(outcome, QueueError):
             self._report_failure(connection, [pool], outcome)
@@ -225,7 +231,8 @@ class QueueReader:
         pool.queue.foreign_owner = self._purger.foreign_owner(connection.url, pool.ref)
         pool.queue.problem, pool.queue.was_read, pool.queue.unread_since = None, True, None
         self._failures.reset(pool.ref)
-        if pool.spec is not None and outcome.settings_revision != settings_of(pool.spec).revision:
+        foreign = pool.queue.foreign_owner
+        if pool.spec is not None and not foreign and outcome.settings_revision != settings_of(pool.spec).revision:
             await self._publish(connection, pool)
 
     async def _survey(self, connection: RedisConnection, pool: Pool, snapshot: QueueSnapshot) -> QueueSnapshot:

@@ -321,8 +321,8 @@ def _queue_reachable(pool: Pool) -> Finding:
 def _foreign_owner_words(pool: Pool) -> str:
     return (
         f"the queue of this name on this Redis belongs to an AgentPool of the cluster {pool.queue.foreign_owner}: its "
-        "jobs and settings are shared, and the deletion of this AgentPool keeps the queue, whatever deletionPolicy "
-        "says; name a different Redis, database or pool"
+        "settings apply, its jobs are shared, and the deletion of this AgentPool keeps the queue, whatever "
+        "deletionPolicy says; name a different Redis, database or pool"
     )
 
 

@@ -14,8 +14,11 @@ from agentpool_core.kube.errors import NotThereError
 from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Inspector, PoolSettings, Producer
 from agentpool_core.queue.keys import notes_of
+from agentpool_core.redis_address import Address
+from agentpool_operator.pools.registry import Pools
 from agentpool_operator.queue import purge
 from agentpool_operator.queue.purge import Purger
+from agentpool_operator.queue.reader import QueueReader
 from tests.fixtures.redis import wait_until
 
 NOTE = "cluster an-old-uid"
@@ -200,6 +203,32 @@ async def test_a_queue_of_a_foreign_cluster_is_never_purged(deleted, redis, pool
     await purger.run_once(deleted)
     assert (await redis.hget(notes_of(pool.namespace), pool.name)) == "other-cluster an-uid"
     assert await redis.exists(f"ap:{{{pool}}}:conf")
+
+
+async def test_a_pool_leaves_the_settings_of_a_foreign_owner(deleted, redis, pool):
+    """The owner's settings stay, whatever the pool's spec says, until the note of the owner is removed."""
+    await deleted.inspector.configure(pool, PoolSettings(concurrency=7))
+    await redis.hset(notes_of(pool.namespace), pool.name, "other-cluster an-uid")
+    pools = Pools()
+    metadata = {"name": pool.name, "namespace": pool.namespace, "uid": "u"}
+    spec = {"handler": {"command": {"argv": ["true"]}}, "worker": {"concurrency": 4}}
+    pools.see_pool({"metadata": metadata, "spec": spec})
+    purger = Purger(Api(), None, leading=lambda: True, lives=lambda _: True)
+
+    async def address(*_):
+        return Address(url=deleted.url)
+
+    secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: deleted), purger, timeout_s=20)
+
+    async def read():
+        await reader.read(list(pools))
+        return pools.get(pool).queue.foreign_owner, (await deleted.inspector.settings(pool)).concurrency
+
+    assert [await read(), await read()] == [("other-cluster", 7)] * 2
+    await redis.hdel(notes_of(pool.namespace), pool.name)
+    await purger.run_once(deleted)
+    assert await read() == ("", 4)
 
 
 async def test_a_queue_without_an_owner_is_taken_over(deleted, redis, pool):

@@ -37,6 +37,17 @@ class Inspector:
         await asyncio.get_running_loop().create_future()
 
 
+class Noting:
+    """Stand-in of a purger: the note of this cluster stands."""
+
+    async def note(self, *_args, **_fields):
+        """Write nothing."""
+
+    def foreign_owner(self, *_args):
+        """Return no foreign owner."""
+        return ""
+
+
 async def test_a_redis_that_hangs_while_settings_are_published_is_abandoned():
     """Publishing after a reading shares the time limit of the reading, so no different pool waits."""
     pools = Pools()
@@ -51,8 +62,7 @@ async def test_a_redis_that_hangs_while_settings_are_published_is_abandoned():
 
     connection = SimpleNamespace(url="redis://h", address=Address(url="redis://h"), inspector=Inspector())
     secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
-    purger = SimpleNamespace(foreign_owner=lambda *_: "")
-    reader = QueueReader(secrets, SimpleNamespace(open=lambda _, **__: connection), purger, timeout_s=0.05)
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda _, **__: connection), Noting(), timeout_s=0.05)
     pool.queue.address = Address(url="redis://h")
     async with asyncio.timeout(10):
         await reader.read([pool])
@@ -83,7 +93,7 @@ async def test_pools_with_the_same_url_name_their_own_secrets():
     inspector = SimpleNamespace(configure=configure)
     connection = SimpleNamespace(url="redis://h", address=addresses[PoolRef("alpha", "p")], inspector=inspector)
     secrets = SimpleNamespace(address=address, reread_soon=lambda *_: None)
-    reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: connection), None, timeout_s=1)
+    reader = QueueReader(secrets, SimpleNamespace(open=lambda *_, **__: connection), Noting(), timeout_s=1)
     await reader.read(list(pools))
     for namespace, other in (("alpha", "beta"), ("beta", "alpha")):
         message = pools.get(PoolRef(namespace, "p")).queue.problem.message
