@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
+from agentpool_core.demand_documents import demand_document
+from agentpool_core.spec import settings_of
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -41,6 +44,7 @@ class QueueMetrics:
         yield from _gauges(read)
         yield from _counters(read)
         yield _held_devices(read)
+        yield _demand(read)
 
 
 def _names(pool: Pool) -> list[str]:
@@ -146,3 +150,16 @@ def _held_devices(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
         if pool.spec is not None and pool.spec.gpu is not None:
             held.add_metric(_names(pool), pool.devices_held)
     return held
+
+
+def _demand(read: list[tuple[Pool, QueueSnapshot]]) -> Metric:
+    demanded = GaugeMetricFamily(
+        "agentpool_pool_demanded_workers",
+        "Workers with a slot for each job that runs or that all limits allow to start now; for other autoscalers.",
+        labels=POOL,
+    )
+    for pool, snapshot in read:
+        if pool.spec is not None:
+            demand = demand_document(snapshot, settings_of(pool.spec), pool.ref)
+            demanded.add_metric(_names(pool), demand["workers"])
+    return demanded

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from prometheus_client import CollectorRegistry
 
-from agentpool_core.jobs import BudgetUse, PoolRef
+from agentpool_core.jobs import BudgetUse, PoolRef, Priority
 from agentpool_core.queue.limits import LimitBy
-from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot
+from agentpool_core.queue.snapshots import LimitSnapshot, QueueSnapshot, RouteSnapshot
 from agentpool_core.queue.tenant_waits import TenantWait
 from agentpool_core.spec.scaling import Gpu
+from agentpool_core.spec.worker import Worker
 from agentpool_operator.metrics import Metrics
 from agentpool_operator.pools.pool import Room
 from agentpool_operator.pools.registry import Pools
@@ -82,6 +84,29 @@ def test_a_former_leader_shows_no_pool_until_the_next_term(pool):
     assert shown(metrics) == before
 
 
+COUNTS = dict.fromkeys(("scheduled", "blocked", "dead", "submitted_total", "started_total", "finished_total"), 0)
+
+
+def snapshot(**fields):
+    """Return a reading of a queue."""
+    return QueueSnapshot(
+        taken_at_ms=0, oldest_wait_ms=None, workers=(), run_ms_total=0, paused=False, settings_revision="",
+        **{"routes": (), **COUNTS, **fields},
+    )  # fmt: skip
+
+
+def test_the_demand_for_other_autoscalers_has_what_limits_allow(pool):
+    """Workers for running jobs and for those that may start, by the slots of a worker; a pause starts none."""
+    pool.declared = replace(pool.declared, spec=pool.spec.model_copy(update={"worker": Worker(concurrency=2)}))
+    registry = CollectorRegistry()
+    registry.register(QueueMetrics([pool], leading=lambda: True))
+    names = {"namespace": "ns", "pool": "p"}
+    route = RouteSnapshot(name="default", limit=7, queued={Priority.TASK: 50}, running=3)
+    for paused, workers in ((False, 4), (True, 2)):
+        pool.queue.snapshot = replace(snapshot(routes=(route,)), paused=paused)
+        assert registry.get_sample_value("agentpool_pool_demanded_workers", names) == workers
+
+
 def test_a_budget_for_all_jobs_shows_its_money(pool):
     """A budget by tenant has no series: tenants are without number."""
     money = BudgetUse(limit="today", amount=100, spent=2.5, resets_at_ms=0)
@@ -90,11 +115,7 @@ def test_a_budget_for_all_jobs_shows_its_money(pool):
         LimitSnapshot(name="today", by=None, waiting=3, budget=money, **fields),
         LimitSnapshot(name="each", by=LimitBy.TENANT, waiting=1, **fields),
     )
-    counts = dict.fromkeys(("scheduled", "blocked", "dead", "submitted_total", "started_total", "finished_total"), 0)
-    pool.queue.snapshot = QueueSnapshot(
-        taken_at_ms=0, routes=(), oldest_wait_ms=None, workers=(), run_ms_total=0, paused=False,
-        settings_revision="", limits=limits, **counts,
-    )  # fmt: skip
+    pool.queue.snapshot = snapshot(limits=limits)
     metrics = Metrics()
     metrics.registry.register(QueueMetrics([pool], leading=lambda: True))
     of_limits = {
