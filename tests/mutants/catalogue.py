@@ -55,7 +55,8 @@ CATALOGUE = (
     Mutant(
         name="short-exchange-loses-lines",
         wrong="jobs of tenants that the short exchange may not start lose their places in their lines",
-        old="turns.undo(at, next_turns)",
+        old="      turns.undo(at, next_turns)\n      break",
+        new="      break",
     ),
     Mutant(
         name="short-exchange-delivers-the-rest",

@@ -111,6 +111,19 @@ async def test_waiting_jobs_leave_their_line(shared):
     assert await audit(shared.redis, shared.ref) == []
 
 
+async def test_a_job_that_expires_as_the_first_line_begins_is_counted_once(shared):
+    """A round that expires a job without a tenant, and makes the first job with a tenant ready, counts each once."""
+    (first,) = await shared.submit(1)
+    await shared.submit(1, ttl_ms=1_000)
+    (last,) = await shared.submit(1, tenant="acme", delay_ms=1_000)
+    await shared.pass_time(2_000)
+    worker = await shared.worker()
+    assert (await worker.maintain()).expired == 1
+    assert await audit(shared.redis, shared.ref) == []
+    assert (await shared.snapshot()).queued == 2
+    assert ids(await worker.claim(10)) == [first, last]
+
+
 async def test_children_delayed_and_replayed_jobs_take_turns(shared):
     """A job that becomes ready in any way waits in the line of the job's tenant."""
     tenants = await jobs_of(shared, heavy=4)
