@@ -89,6 +89,7 @@ class CapacityWatch:
                 since = ""
             except ClusterError as error:
                 log.debug("devices of %s are not counted: %s", path, error)
+                self.inventory.note_unreadable(kind)
                 since = ""
                 await asyncio.sleep(FORBIDDEN_RETRY_SECONDS)
 

@@ -63,6 +63,7 @@ class Devices:
     def __init__(self) -> None:
         self._known: dict[str, dict[str, Any]] = {kind: {} for kind in _READ}
         self._listed: set[str] = set()  # kinds with a complete list
+        self._unreadable: set[str] = set()  # kinds that the cluster does not serve, or not to this operator
         self._nodes: dict[str, NodeDevices] | None = None  # None = count again
         self._by_pod: dict[str, frozenset[DeviceId]] = {}
 
@@ -83,6 +84,13 @@ class Devices:
         """Record that a kind has been listed whole; return whether that is news."""
         news = kind not in self._listed
         self._listed.add(kind)
+        self._unreadable.discard(kind)
+        return news
+
+    def note_unreadable(self, kind: str) -> bool:
+        """Record that a kind cannot be listed; return whether that is news."""
+        news = kind not in self._unreadable
+        self._unreadable.add(kind)
         return news
 
     def drop_all_but(self, kind: str, keys: Container[str]) -> bool:
@@ -109,7 +117,11 @@ class Devices:
 
     def resolved(self, namespace: str, shape: Shape) -> Shape:
         """Return the shape with the devices of its claims; without the right to list the templates, as it is."""
-        if not shape.claim_templates or not {CLASSES, TEMPLATES} <= self._listed:
+        if not shape.claim_templates:
+            return shape
+        if _READ.keys() - self._listed - self._unreadable:
+            return replace(shape, missing="the devices of the cluster have not been listed yet")
+        if not {CLASSES, TEMPLATES} <= self._listed:
             return shape
         requests: list[Json] = []
         for name in shape.claim_templates:

@@ -113,6 +113,11 @@ class Inventory:
         if self._devices.note_listed(kind) or changed:
             self._note_devices(before)
 
+    def note_unreadable(self, kind: str) -> None:
+        """Record that a kind of Dynamic Resource Allocation cannot be listed: claims are left to the scheduler."""
+        if self._devices.note_unreadable(kind):
+            self._note_devices(self._devices.nodes())
+
     def _note_devices(self, before: set[str]) -> None:
         for node in before | self._devices.nodes():
             self._made.pop(node, None)

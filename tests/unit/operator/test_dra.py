@@ -21,6 +21,8 @@ def inventory():
     found.see_node(node())
     found.replace_devices(dra.CLASSES, [device_class()])
     found.replace_devices(dra.TEMPLATES, [])
+    found.replace_devices(dra.CLAIMS, [])
+    found.replace_devices(dra.SLICES, [])
     found.see_device(dra.SLICES, resource_slice("a", [device("gpu-0"), device("gpu-1")]))
     return found
 
@@ -180,14 +182,21 @@ def test_the_first_option_with_enough_devices_is_taken(inventory):
 
 
 def test_a_missing_template_or_class_is_named(inventory):
-    """A worker whose claim cannot be made is placed nowhere, with the reason; without lists nothing is known."""
+    """A worker whose claim cannot be made is placed nowhere, with the reason."""
     shape = worker(inventory, "t")
     assert (fitting(inventory, shape), "no ResourceClaimTemplate t in namespace ns" in shape.missing) == (0, True)
     inventory.replace_devices(dra.TEMPLATES, [template("t", deviceClassName="tpu")])
     assert "no DeviceClass tpu" in misfit(inventory.nodes(), worker(inventory, "t"))
-    unlisted = Inventory()
-    unlisted.see_node(node())
-    assert fitting(unlisted, worker(unlisted, "t")) == 110
+
+
+def test_a_claim_waits_for_the_lists_of_devices():
+    """Until these are read; an operator that may not read them leaves claims to the scheduler."""
+    found = Inventory()
+    found.see_node(node())
+    for kind in (dra.SLICES, dra.CLASSES, dra.CLAIMS, dra.TEMPLATES):
+        assert "not been listed yet" in misfit(found.nodes(), worker(found, "t"))
+        found.note_unreadable(kind)
+    assert fitting(found, worker(found, "t")) == 110
 
 
 def test_a_claim_beyond_every_node_is_named_by_its_class(inventory):
