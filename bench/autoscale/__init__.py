@@ -114,13 +114,13 @@ def loads() -> dict[str, Workload]:
     return {load.name: load for load in (*(trace(name, directory) for name in TRACES), *synthetic)}
 
 
-def _all_runs(chosen: dict[str, Workload], seeds: range) -> Runs:
+def _all_runs(chosen: dict[str, Workload], seeds: range, startups_s: tuple[float, ...] = STARTUPS_SECONDS) -> Runs:
     return {
         (load.name, name, startup_s): [
             run_one(load, make(load, startup_s), Setup(startup_s=startup_s, slots=SLOTS, seed=seed)) for seed in seeds
         ]
         for load in chosen.values()
-        for startup_s in STARTUPS_SECONDS
+        for startup_s in startups_s
         for name, make in POLICIES.items()
     }
 
@@ -135,12 +135,15 @@ def _frontier(load: Workload) -> list[Measures]:
     return [run_one(load, Fixed(count), Setup(startup_s=0.0, slots=SLOTS)) for count in COUNTS]
 
 
-def compared(chosen: dict[str, Workload], seeds: range) -> list[Case]:
+def compared(chosen: dict[str, Workload], seeds: range, startups_s: tuple[float, ...] = STARTUPS_SECONDS) -> list[Case]:
     """Compare all policies on these loads, with a round for each seed."""
-    return _cases(_all_runs(chosen, seeds), {name: _frontier(load) for name, load in chosen.items()})
+    frontier = {name: _frontier(load) for name, load in chosen.items()}
+    return _cases(_all_runs(chosen, seeds, startups_s), frontier, startups_s)
 
 
-def _cases(runs: Runs, frontier: dict[str, list[Measures]]) -> list[Case]:
+def _cases(
+    runs: Runs, frontier: dict[str, list[Measures]], startups_s: tuple[float, ...] = STARTUPS_SECONDS
+) -> list[Case]:
     return [
         Case(
             load=load,
@@ -150,7 +153,7 @@ def _cases(runs: Runs, frontier: dict[str, list[Measures]]) -> list[Case]:
             frontier=counts,
         )
         for load, counts in frontier.items()
-        for startup_s in sorted(STARTUPS_SECONDS)
+        for startup_s in sorted(startups_s)
     ]
 
 

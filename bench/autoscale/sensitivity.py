@@ -1,18 +1,19 @@
-"""`python -m bench.autoscale.sensitivity`: the bars of the bench with each constant of the scaling at half and at 1.5.
+"""`python -m bench.autoscale.sensitivity [NAME …]`: the bars of the bench with each constant at half and at 1.5.
 
-A constant that only suits its present value would lose cases here. Each line has the cases of the bench, one round
-each: how many hold with the constant as it is and at both factors, and the cost beside the present cost.
+A constant that only suits its present value would lose cases here. Each line has the loads of the bench at the start-up
+time of its requirements, one round each: the number of cases that hold, and the cost beside the present cost.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from agentpool_operator.scaling import headroom, keep_warm, learning, memory
-from bench.autoscale import SLOTS, compared, loads, run_one
+from bench.autoscale import SLOTS, STARTUPS_SECONDS, compared, loads, run_one
 from bench.autoscale.bars import Case, cost
 from bench.autoscale.ours import Ours
 from bench.autoscale.simulator import Setup
@@ -49,9 +50,11 @@ COLUMNS = ("constant", "value", "near the lowest cost", "not beaten in both", "m
 def main() -> None:
     """Print a line for each constant as soon as it is known: at half, (now,) and at 1.5."""
     known = loads()
-    present = compared(known, range(1))
+    present = compared(known, range(1), STARTUPS_SECONDS[:1])
     print(f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", sep="\n", flush=True)
     for module, name in CONSTANTS:
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         value = getattr(module, name)
         changed = []
         for factor in FACTORS:
