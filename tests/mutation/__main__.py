@@ -41,11 +41,12 @@ def table(verdicts: list[Verdict], seed: int) -> str:
 
 def _code(line: str) -> str:
     """Return a line of a program for a cell of a table."""
-    return f"`{line.replace('|', '&#124;')}`" if line else "(removed)"
+    escaped = line.replace("|", r"\|")
+    return f"`{escaped}`" if line else "(removed)"
 
 
 @click.command()
-@click.option("--sample", "size", default=300, show_default=True, help="Number of changes.")
+@click.option("--sample", "size", default=260, show_default=True, help="Number of changes.")
 @click.option("--seed", default=19, show_default=True, help="Selects the changes.")
 @click.option("--jobs", default=1, show_default=True, help="Changes at once.")
 @click.option("--write", is_flag=True, help="Write the table of docs/mutants.md.")
