@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import QueueError
@@ -71,7 +71,8 @@ class SeenPool:
 class Autoscaler:
     """An operator of one pool; it stands for the operator's reader and scaler too."""
 
-    def __init__(self, fleet: Fleet, story: Story, pool: PoolRef, *, replicas: int) -> None:
+    def __init__(self, fleet: Fleet, story: Story, pool: PoolRef, *, replicas: int, concurrency: int) -> None:
+        self._policy = replace(POLICY, concurrency=concurrency)
         self._fleet, self._story, self._ref = fleet, story, pool
         self.replicas = replicas
         self._going: set[str] = set()
@@ -119,7 +120,7 @@ class Autoscaler:
             unread_s=now - self._unread_since if self._unread_since else 0.0,
             pods=tuple(PodState(name=pod.name, ready=True, age_s=now - pod.created_at) for pod in pool.live_pods),
         )
-        decision = decide(seen, POLICY, self._memory, now)
+        decision = decide(seen, self._policy, self._memory, now)
         before, deployment = self.replicas, SeenDeployment(self.replicas)
         if decision.replicas <= before:
             reached = await self._scale_in.carry_out(pool, deployment, decision)

@@ -67,8 +67,7 @@ class Faults:
             if kind in {"kill", "lose"}:
                 self._fleet.kill(name, silently=kind == "lose")
                 await asyncio.sleep(seconds)
-                if name in self._fleet.pods:  # its container is started again
-                    self._fleet.start(name)
+                self._fleet.restart(name)
             elif kind == "leave":
                 self._fleet.leave(name)
             else:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from agentpool_core.jobs import WorkerId
 from agentpool_worker.settings import WorkerSettings
 from agentpool_worker.worker import Worker
-from tests.simulation.virtual_loop import Machine
+from tests.simulation.virtual_loop import Machine, here
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.simulation.network import Network
     from tests.simulation.story import Story
 
+RESTART_SECONDS = 0.5  # of a container
 URL = "redis://redis:6379?socket_timeout=5&socket_connect_timeout=1"
 
 
@@ -72,6 +73,18 @@ class Fleet:
         self._forget(name)
         if silently:
             self.pods.pop(name, None)
+
+    def die(self) -> None:
+        """End the worker that calls this; its container is started again."""
+        machine = here()
+        assert machine is not None
+        self.kill(machine.name, silently=False)
+        self._network.loop.call_later(RESTART_SECONDS, self.restart, machine.name, context=self._network.between)
+
+    def restart(self, name: str) -> None:
+        """Start the container of a worker that has ended, if its pod is left."""
+        if name in self.pods and name not in self.machines:
+            self.start(name)
 
     def leave(self, name: str) -> None:
         """Ask a worker to leave, like SIGTERM; its pod counts no more."""

@@ -13,6 +13,7 @@ from agentpool_core.client import Client
 from agentpool_core.errors import AgentPoolError, JobEndedError, QueueError, SubmitUnknownError, UnknownJobError
 from tests.simulation.fleet import URL
 from tests.simulation.front import NoAnswerError
+from tests.simulation.program import SIGNALS
 
 if TYPE_CHECKING:
     from agentpool_core.jobs import PoolRef
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from tests.simulation.story import Story
     from tests.simulation.workload import Plan
 
-AGAIN_SECONDS = 0.5  # between two submits of a job with an unknown outcome
+AGAIN_SECONDS = 0.5  # between two submits of a job with an unknown outcome, or two tries of a signal
+SIGNAL_TRIES = 10
 
 
 class Load:
@@ -34,6 +36,8 @@ class Load:
         self.forgotten = False  # Redis has lost writes
         self.told_ms: dict[str, int] = {}  # virtual time of the answers to those that wait
         self.results: dict[str, str] = {}  # job: how the client saw it end
+        self.signalled_ms: dict[str, int] = {}  # virtual time at which all signals were taken
+        self.trees_ms: dict[str, int] = {}  # virtual time of the acknowledged cancel of all that a job has started
 
     def forget(self) -> None:
         """Expect nothing of what was acknowledged so far."""
@@ -60,11 +64,15 @@ class Load:
         await asyncio.gather(*also)
 
     async def _await_end(self, client: Client, plan: Plan) -> None:
+        replays = plan.replay
         while True:
             try:
                 self._end(plan, await self._result(client, plan))
             except JobEndedError as error:
                 self._end(plan, error.state)
+                if replays and error.state == "failed" and await self._replay(client, plan):
+                    replays = False
+                    continue
             except UnknownJobError as error:  # Redis has lost it
                 self._story.add("client", f"{plan.job_id}: {error}")
                 if await self._submit(client, plan):
@@ -121,19 +129,46 @@ class Load:
     async def _cancel(self, client: Client, plan: Plan) -> None:
         await asyncio.sleep(plan.cancel_after or 0.0)
         try:
-            outcome = await client.cancel(plan.job_id)
+            outcome = await client.cancel(plan.job_id, tree=plan.tree)
         except QueueError as error:
             self._story.add("client", f"cancel of {plan.job_id}: {error}")
             return
         self._story.add("client", f"cancel of {plan.job_id}: {outcome.value}")
+        if plan.tree:
+            self.trees_ms[plan.job_id] = round(time.time() * 1000)
         if outcome.value == "cancelled":
             self.cancelled.add(plan.job_id)
 
-    async def _signal(self, client: Client, plan: Plan) -> None:
-        await asyncio.sleep(plan.signal_after)
+    async def _replay(self, client: Client, plan: Plan) -> bool:
         try:
-            outcome = await client.signal(plan.job_id, "go", "now", id="once")
-        except QueueError as error:
-            self._story.add("client", f"signal to {plan.job_id}: {error}")
-            return
-        self._story.add("client", f"signal to {plan.job_id}: {outcome.value}")
+            await client.replay(plan.job_id)
+        except AgentPoolError as error:
+            self._story.add("client", f"replay of {plan.job_id}: {error}")
+            return False
+        self._story.add("client", f"replays {plan.job_id}")
+        return True
+
+    async def _signal(self, client: Client, plan: Plan) -> None:
+        """Send all signals, each of them twice, until each is taken."""
+        await asyncio.sleep(plan.signal_after)
+        for name, value in SIGNALS:
+            for number in range(2):
+                if not await self._send_signal(client, plan, name, value, again=number > 0):
+                    return
+        self.signalled_ms[plan.job_id] = round(time.time() * 1000)
+
+    async def _send_signal(self, client: Client, plan: Plan, name: str, value: object, *, again: bool) -> bool:
+        """Send a signal until it is answered; return whether the job took it."""
+        for _ in range(SIGNAL_TRIES):
+            try:
+                outcome = await client.signal(plan.job_id, name, value, id=f"{name} {value}")
+            except QueueError as error:
+                self._story.add("client", f"signal to {plan.job_id}: {error}")
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            except AgentPoolError as error:
+                self._story.add("client", f"signal to {plan.job_id}: {error}")
+                return False
+            self._story.add("client", f"signal {name}{' again' * again} to {plan.job_id}: {outcome.value}")
+            return True
+        return False

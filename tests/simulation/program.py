@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from agentpool_worker.durable.child_requests import ChildOptions
 from agentpool_worker.handlers.app import App
 
 if TYPE_CHECKING:
     from agentpool_worker.context import Context
     from tests.simulation.story import Story
 
-KINDS = ("work", "narrow", "flaky", "steps", "waits", "parent", "stubborn")
+KINDS = ("work", "narrow", "flaky", "steps", "waits", "parent", "starter", "stubborn", "deadly")  # of the client
+SIGNALS = (("on", "late"), ("go", 1), ("go", 2))  # in the order of their sending
 STEPS = ("first", "second", "third")
 
 
@@ -27,6 +30,7 @@ class Facts:
     emitted: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))  # acknowledged output
     tried: dict[str, list[Any]] = field(default_factory=lambda: defaultdict(list))  # output, acknowledged or not
     parents: dict[str, dict[str, Any]] = field(default_factory=dict)  # results that the last run got
+    deaths: Counter[str] = field(default_factory=Counter)  # runs of jobs that may end their workers
     broken: list[str] = field(default_factory=list)  # promises that a run has seen broken
     forgotten: bool = False  # Redis has lost writes, so the record may tell of more than the queue
 
@@ -38,16 +42,17 @@ class Facts:
 
 
 class Program:
-    """Handlers that write a story."""
+    """Handlers that write a story. `die` ends the machine on which it is called."""
 
     def __init__(self, story: Story) -> None:
         self._story = story
+        self.die: Callable[[], None]
         self.facts = Facts()
 
     def app(self) -> App:
         """Return the registry of all handlers."""
         app = App()
-        for kind in KINDS:
+        for kind in (*KINDS, "child"):
             app.handler(kind)(getattr(self, kind))
         return app
 
@@ -105,14 +110,41 @@ class Program:
         return taken
 
     async def waits(self, payload: Any, ctx: Context) -> Any:
-        """Wait for a signal."""
+        """Wait for signals, in another order than that of their sending."""
         self._begin(ctx)
-        return await ctx.wait_for("go", timeout=8.0)
+        return [await ctx.wait_for(name, timeout=8.0) for name in ("go", "go", "on")]
 
     async def parent(self, payload: Any, ctx: Context) -> Any:
-        """Wait for two children."""
+        """Wait for three children, the first of which may fail."""
         self._begin(ctx)
-        return await ctx.map("work", [{"seconds": 0.05}, {"seconds": payload["seconds"]}])
+        children = [{"seconds": 0.05, "fails": payload["fails"]}, *[{"seconds": payload["seconds"], "fails": 0}] * 2]
+        return await ctx.map("child", children, ChildOptions(max_attempts=1), max_running=payload["at_once"])
+
+    async def starter(self, payload: Any, ctx: Context) -> Any:
+        """Start children, and wait for none."""
+        self._begin(ctx)
+        for number in range(3):
+            options = ChildOptions(key=str(number))
+            await ctx.submit("child", {"seconds": payload["seconds"], "fails": 0}, options)
+            await asyncio.sleep(payload["seconds"] / 4)
+        return "started"
+
+    async def child(self, payload: Any, ctx: Context) -> Any:
+        """Work, or fail."""
+        self._begin(ctx)
+        await asyncio.sleep(payload["seconds"])
+        if payload["fails"]:
+            raise ValueError("the child fails")
+        return ctx.attempt
+
+    async def deadly(self, payload: Any, ctx: Context) -> Any:
+        """End the worker in some attempts."""
+        self._begin(ctx)
+        self.facts.deaths[str(ctx.job_id)] += 1
+        if self.facts.deaths[str(ctx.job_id)] <= payload["fails"]:
+            self.die()
+        await asyncio.sleep(payload["seconds"])
+        return "alive"
 
     async def stubborn(self, payload: Any, ctx: Context) -> Any:
         """Work on after a request to stop."""

@@ -21,7 +21,7 @@ from tests.simulation.story import Story
 from tests.simulation.surroundings import surroundings
 from tests.simulation.verdict import findings
 from tests.simulation.virtual_loop import Machine, VirtualLoop
-from tests.simulation.workload import SETTINGS, Mixture
+from tests.simulation.workload import Mixture
 
 if TYPE_CHECKING:
     from tests.simulation.server import Server
@@ -61,6 +61,7 @@ def simulate(seed: int, server: Server, *, calls: bool = False) -> Outcome:
         with surroundings(loop, str(seed)), story.listening():
             program = Program(story)
             fleet = Fleet(network, story, POOL, program.app())
+            program.die = fleet.die
             try:
                 loop.run_until_complete(_play(seed, outcome, network, fleet, program.facts))
             finally:
@@ -81,12 +82,13 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     """Run the system until it rests, judge it, and let all workers leave."""
     story, loop = outcome.story, network.loop
     redis = connect(URL)
-    await Inspector(redis).configure(POOL, SETTINGS)
-    scaler = Autoscaler(fleet, story, POOL, replicas=2)
+    mixture = Mixture(random.Random(f"{seed}/load"), until=TROUBLE_SECONDS)
+    await Inspector(redis).configure(POOL, mixture.settings)
+    scaler = Autoscaler(fleet, story, POOL, replicas=2, concurrency=mixture.settings.concurrency)
     controlling = asyncio.create_task(scaler.control())
     client, operator = Machine(loop, "client"), Machine(loop, "operator")
     front = Front(Machine(loop, "gateway"), POOL)
-    load = Load(story, POOL, list(Mixture(random.Random(f"{seed}/load"), until=TROUBLE_SECONDS).plans()), front)
+    load = Load(story, POOL, list(mixture.plans()), front)
     faults = _faults_of(seed, network, fleet, load, facts)
     if faults.calm:
         scaler.replicas = MOST
@@ -95,7 +97,8 @@ async def _play(seed: int, outcome: Outcome, network: Network, fleet: Fleet, fac
     await _disturb(outcome, client.start(load.run()), faults)
     await _rest(Inspector(redis), fleet)
     network.server.heard = lambda *_: None
-    outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, faults)]
+    prompt = faults.calm and not facts.deaths and mixture.has_free_slots
+    outcome.findings += [finding async for finding in findings(redis, POOL, load, facts, faults, prompt=prompt)]
     if not facts.forgotten and not faults.clock_set:  # maintenance mends faults, so none may appear
         outcome.findings += story.mentions("contradictions in the queue were resolved")
     operator.end()

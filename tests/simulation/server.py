@@ -114,7 +114,9 @@ class Server:
         self._wire = Wire(str(process.socket_path))
         self._wire.ask(("HELLO", "3"), ("DEBUG", "SET-ACTIVE-EXPIRE", "0"))  # keys expire when they are looked at
         self._ours = {script.sha.encode() for script in scripts.ALL}
-        self._wire.ask(*(("SCRIPT", "LOAD", script.source) for script in scripts.ALL))
+        replies = self._wire.ask(*(("SCRIPT", "LOAD", script.source) for script in scripts.ALL))
+        if broken := [reply for reply in replies if isinstance(reply, Exception)]:
+            raise broken[0]  # a mutant that does not compile is none
         self._loaded = set(self._ours)  # scripts of the real server
         self._names: dict[bytes, str] = {}
         self.begin(None)

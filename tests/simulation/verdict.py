@@ -15,6 +15,7 @@ from tests.fixtures.redis import leaked_keys
 from tests.judge.bounds import judge_bounds
 from tests.judge.histories import judge_histories
 from tests.judge.record import read
+from tests.simulation.families import broken_groups, late_children
 from tests.simulation.promises import broken_for_handlers, broken_in_history, broken_times
 from tests.specification.trace import Submitted, refusals
 
@@ -32,8 +33,10 @@ LIMITS = (
 RATE = {"name": "slowly", "kinds": ["flaky"], "rate": {"count": 4, "periodSeconds": 1}}  # while no one sets the clock
 
 
-async def findings(redis, pool: PoolRef, load: Load, facts: Facts, faults: Faults) -> AsyncIterator[str]:
-    """Yield the broken promises."""
+async def findings(
+    redis, pool: PoolRef, load: Load, facts: Facts, faults: Faults, *, prompt: bool
+) -> AsyncIterator[str]:
+    """Yield the broken promises; `prompt`: nothing hindered a job, so delays are broken promises too."""
     inspector = Inspector(redis)
     events = await inspector.events(pool, limit=100_000)
     jobs = [await inspector.job(pool, job_id) for job_id in dict.fromkeys(event.job_id for event in events)]
@@ -49,7 +52,8 @@ async def findings(redis, pool: PoolRef, load: Load, facts: Facts, faults: Fault
     output = {name: [chunk.value async for chunk in inspector.chunks(pool, name)] for name in facts.emitted}
     for finding in broken_for_handlers(events, by_id, load, facts, output):
         yield f"handlers: {finding}"
-    for finding in (*broken_in_history(events, by_id, load), *(broken_times(events, load) if faults.calm else ())):
+    late = (*broken_times(events, load), *late_children(events, by_id, load)) if prompt else ()
+    for finding in (*broken_in_history(events, by_id, load), *broken_groups(events, by_id, load), *late):
         yield f"history: {finding}"
     async for finding in _rest(redis, pool, by_id):
         yield f"rest: {finding}"

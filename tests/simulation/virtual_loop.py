@@ -68,9 +68,9 @@ class Machine:
         self.stands = self._ended = True
 
     def revive(self) -> None:
-        """Let the tasks that are left here end; what came due meanwhile is dropped."""
-        self._kept.clear()
-        self.stands = False
+        """Let the tasks that are left here end: those that were woken meanwhile must wake first."""
+        self._ended = False
+        self.thaw()
 
     def keep(self, call: _Call) -> None:
         """Keep a callback that may not run now."""

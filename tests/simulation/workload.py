@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from agentpool_core.jobs import Priority
@@ -33,6 +33,9 @@ SETTINGS = PoolSettings(
     keep_wait_ms=100,
     drain_ms=1_000,
 )
+FAILS = {"flaky": (1, 4), "deadly": (1, 3), "parent": (0, 1)}  # least and most
+REPLAYED = frozenset({"flaky", "deadly", "waits"})  # a replay forgets checkpoints, and runs children again
+FEATURES = ("delay", "limit_key", "tenant", "ttl", "idempotency_key", "after", "http", "cancel", "long", "replay")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,10 @@ class Plan:
     kind: str
     at: float  # seconds: the submit
     seconds: float  # of the handler's work
-    fails: int = 0  # attempts
+    fails: int = 0  # attempts; of a parent, children
+    at_once: int | None = None  # children
+    tree: bool = False  # a cancel is of all that the job has started, too
+    replay: bool = False  # once it has failed
     cancel_after: float | None = None  # seconds from the submit
     signal_after: float = 0.0
     by_http: bool = False  # submitted and awaited through the gateway
@@ -56,7 +62,7 @@ class Plan:
 
     @property
     def payload(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "fails": self.fails}
+        return {"seconds": self.seconds, "fails": self.fails, "at_once": self.at_once}
 
 
 class Mixture:
@@ -64,13 +70,16 @@ class Mixture:
 
     def __init__(self, chance: random.Random, *, until: float) -> None:
         self._chance = chance
+        self.settings = replace(SETTINGS, concurrency=chance.choice((1, 3, 3)))
         self._kinds = chance.sample(KINDS, chance.randint(1, 3))
         self._moments = [chance.uniform(0.0, until) for _ in range(chance.randint(1, 4))]
         self._priorities = chance.sample(list(Priority), chance.randint(1, 2))
-        self._shares = {
-            name: chance.choice((0.0, 0.0, 0.3, 0.9))
-            for name in ("delay", "limit_key", "tenant", "ttl", "idempotency_key", "after", "http", "cancel", "long")
-        }
+        self._shares = {name: chance.choice((0.0, 0.0, 0.3, 0.9)) for name in FEATURES}
+
+    @property
+    def has_free_slots(self) -> bool:
+        """Whether no job ever waits for a slot."""
+        return self.settings.concurrency > 1
 
     def plans(self) -> Iterator[Plan]:
         """Yield the jobs, in the order of their submits."""
@@ -89,7 +98,10 @@ class Mixture:
             kind=kind,
             at=at,
             seconds=chance.uniform(0.5, 3.0) if self._has("long") else chance.choice((0.0, 0.05, 0.5)),
-            fails=chance.randint(1, 4) if kind == "flaky" else 0,
+            fails=chance.randint(*FAILS.get(kind, (0, 0))),
+            at_once=chance.choice((None, 1, 2)),
+            tree=chance.random() < 0.5,
+            replay=self._has("replay") and kind in REPLAYED,
             cancel_after=chance.uniform(0.0, 3.0) if self._has("cancel") else None,
             signal_after=chance.uniform(0.0, 3.0),
             by_http=self._has("http"),
@@ -111,4 +123,5 @@ class Mixture:
         if self._has("idempotency_key"):
             yield "idempotency_key", f"key-{job_id}"
         if earlier and self._has("after"):
-            yield "after", [chance.choice(earlier)]
+            yield "after", list(dict.fromkeys(chance.choices(earlier, k=chance.randint(1, 2))))
+            yield "after_condition", chance.choice(("succeeded", "succeeded", "finished", "failed"))
