@@ -56,13 +56,14 @@ def redis_server() -> Iterator[str]:
             subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
         ):
             try:
-                _await_ping(port)
+                await_ping(port)
                 yield f"redis://127.0.0.1:{port}/0"
             finally:
                 process.kill()
 
 
-def _await_ping(port: int) -> None:
+def await_ping(port: int) -> None:
+    """Wait until the server answers. Raises CannotRunError."""
     deadline = time.monotonic() + START_WITHIN_SECONDS
     with redis.Redis(port=port) as client:
         while True:
