@@ -18,9 +18,8 @@ def job(number: int, priority: str, at: int, events: Any, end: int, state: str) 
     """A job that was submitted `at` ms after the first job; its events and its end count from its submit."""
     history = [HistoryEntry(at_ms=SENT_MS + ms, type=name, attempt=1, worker=WorkerId("w")) for name, ms in events]
     times = {"submitted_at_ms": SENT_MS + at, "enqueued_at_ms": SENT_MS + at, "finished_at_ms": SENT_MS + end}
-    none = dict.fromkeys(
-        ("claimed_at_ms", "due_at_ms", "expires_at_ms", "worker", "result", "error", "reason", "progress", "checkpoint")
-    )
+    times_and_worker = ("claimed_at_ms", "due_at_ms", "expires_at_ms", "worker")
+    none = dict.fromkeys((*times_and_worker, "result", "last_error", "reason", "progress", "checkpoint"))
     return Job(
         job_id=JobId(f"j{number}"), state=JobState(state), kind="delegation", route="default",
         priority=Priority(priority), payload=None, attempt=1, max_attempts=5, timeout_ms=1, after=(),
