@@ -114,6 +114,13 @@ def _compared(node: ast.Compare, known: Mapping[str, Any]) -> Any:
     return _applied(_COMPARISONS[type(node.ops[0])], _value(node.left, known), right)
 
 
+def _has(whole: Any, name: str) -> bool:
+    """Return whether a map has a key; no other value has fields."""
+    if not isinstance(whole, Mapping):
+        raise _FailedError
+    return name in whole
+
+
 def _member(whole: Any, name: Any) -> Any:
     try:
         return whole[name]
@@ -145,7 +152,7 @@ def _joined(node: ast.BoolOp, known: Mapping[str, Any]) -> bool:
 def _called(node: ast.Call, known: Mapping[str, Any]) -> Any:
     match node.func, node.args:
         case ast.Name(id="has"), [ast.Attribute(value=whole, attr=name)]:
-            return name in _value(whole, known)
+            return _has(_value(whole, known), name)
         case ast.Name(id="quantity"), [text]:
             return value_of(_value(text, known))
         case ast.Name(id="semver"), [text]:

@@ -161,6 +161,9 @@ def test_devices_of_a_different_driver_are_not_of_the_class(inventory):
         (selecting("device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('100Gi')) >= 0"), 0),
         (selecting("device.attributes['gpu.nvidia.com'].type == 'gpu' && device.driver != 'x'"), 2),
         (selecting("device.attributes['gpu.nvidia.com'].profile == '1g.10gb'"), 0),
+        (selecting("has(device.attributes['gpu.nvidia.com'].type)"), 2),
+        (selecting("has(device.attributes['gpu.nvidia.com'].type.gpu)"), 0),
+        (selecting("has(device.capacity['gpu.nvidia.com'].memory.size)"), 0),
         (selecting("some.newer(language)"), 2),
     ],
 )
