@@ -27,9 +27,13 @@ NAME = "million"
 JOBS = 1_000_000
 QUICK_JOBS = 20_000
 PARTS = 10
-STEADY = 0.8  # pace of the later tenth over the earlier
-FLAT = 0.9  # memory of a worker
 LEASE_MS = 5_000
+REQUIRED = {
+    "jobs ended once / jobs": 1.0,
+    "pace of two workers, fifth tenth / second": 0.8,
+    "pace of one worker, last tenth / seventh": 0.8,
+    "memory of a worker, second tenth / last": 0.9,
+}
 
 
 async def run() -> Report:
@@ -54,12 +58,7 @@ async def run() -> Report:
             "pace of one worker, last tenth / seventh": paces[-1] / paces[6],
             "memory of a worker, second tenth / last": memory[1] / memory[-1],
         },
-        required={
-            "jobs ended once / jobs": 1.0,
-            "pace of two workers, fifth tenth / second": STEADY,
-            "pace of one worker, last tenth / seventh": STEADY,
-            "memory of a worker, second tenth / last": FLAT,
-        },
+        required=REQUIRED,
         notes=[
             f"{jobs} jobs of 200 bytes in one pool; two workers of 100 slots, the first killed after half of the jobs",
             f"{ended.started_total - jobs} jobs ran again; contradictions in the audit: {len(contradictions)}",

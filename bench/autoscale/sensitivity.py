@@ -48,7 +48,7 @@ COLUMNS = ("constant", "value", "near the lowest cost", "not beaten in both", "m
 
 
 def main() -> None:
-    """Print a line for each constant as soon as it is known: at half, (now,) and at 1.5."""
+    """Print a line for each constant, once its runs have ended: the values at half, at present and at 1.5."""
     known = loads()
     present = compared(known, range(1), STARTUPS_SECONDS[:1])
     print(f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|", sep="\n", flush=True)

@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -24,7 +23,7 @@ import redis
 import redis.asyncio
 
 from agentpool_local.errors import MissingPartError
-from agentpool_local.stack.redis_server import QUEUE_SETTINGS, find_server, server_environment
+from agentpool_local.stack.redis_server import QUEUE_SETTINGS, find_server, free_port, server_environment
 from bench.peers import node
 from bench.peers.node import CHECKOUT, NODE_PEERS
 from bench.report import CannotRunError, own_server
@@ -39,31 +38,37 @@ Measure: TypeAlias = Callable[[str, int], Coroutine[Any, Any, Figures]]
 
 @contextmanager
 def redis_server() -> Iterator[str]:
-    """Yield the URL of a fresh server without persistence, on loopback TCP, with the chart's settings for a queue."""
+    """Yield the URL of a fresh server."""
+    with tempfile.TemporaryDirectory(prefix="ap-bench-") as directory, server_in(Path(directory)) as (url, _):
+        yield url
+
+
+@contextmanager
+def server_in(directory: Path, *wrapper: str) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Yield URL and process of a server without persistence, on loopback TCP, with the chart's settings for a queue.
+
+    `directory/log`: its output. `wrapper`: a command that runs the server, such as valgrind's. Raises CannotRunError.
+    """
     try:
         server = own_server() or find_server()
     except MissingPartError as error:
         raise CannotRunError(str(error)) from error
-    with tempfile.TemporaryDirectory(prefix="ap-bench-") as directory:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", directory]
-        command += [part for name, value in QUEUE_SETTINGS.items() for part in (f"--{name}", value)]
-        environment = {**os.environ, **server_environment()}
-        with (
-            (Path(directory) / "log").open("wb") as log,
-            subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
-        ):
-            try:
-                await_ping(port)
-                yield f"redis://127.0.0.1:{port}/0"
-            finally:
-                process.kill()
+    port = free_port()
+    command = [*wrapper, str(server), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
+    command += [part for name, value in QUEUE_SETTINGS.items() for part in (f"--{name}", value)]
+    environment = {**os.environ, **server_environment()}
+    with (
+        (directory / "log").open("wb") as log,
+        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as process,
+    ):
+        try:
+            _await_ping(port)
+            yield f"redis://127.0.0.1:{port}/0", process
+        finally:
+            process.kill()
 
 
-def await_ping(port: int) -> None:
-    """Wait until the server answers. Raises CannotRunError."""
+def _await_ping(port: int) -> None:
     deadline = time.monotonic() + START_WITHIN_SECONDS
     with redis.Redis(port=port) as client:
         while True:

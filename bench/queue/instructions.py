@@ -8,9 +8,7 @@ and after, compare the figures of the same case.
 from __future__ import annotations
 
 import asyncio
-import os
 import re
-import socket
 import subprocess
 import sys
 import tempfile
@@ -22,8 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from agentpool_core.jobs import JobRequest, PoolRef, WorkerId
 from agentpool_core.queue import Consumer, Inspector, PoolSettings, Producer, connect
 from agentpool_core.queue.completions import Succeeded
-from agentpool_local.stack.redis_server import QUEUE_SETTINGS, find_server, server_environment
-from bench.queue.contender import await_ping
+from bench.queue.contender import server_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -114,22 +111,11 @@ def _counted(server: subprocess.Popen[bytes]) -> Iterator[None]:
 @contextmanager
 def _server(directory: Path) -> Iterator[tuple[str, Counting]]:
     """Yield the URL of a server under callgrind, and the context in which it counts. `directory/log`: its output."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = ["valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={directory}/counts"]
-    command += [str(find_server()), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(directory)]
-    command += [part for name, value in QUEUE_SETTINGS.items() for part in (f"--{name}", value)]
-    environment = {**os.environ, **server_environment()}
-    with (
-        (directory / "log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log, env=environment) as server,
-    ):
-        try:
-            await_ping(port)
-            yield f"redis://127.0.0.1:{port}/0", lambda: _counted(server)
-        finally:
-            server.terminate()
+    callgrind = ("valgrind", "--tool=callgrind", "--instr-atstart=no", f"--callgrind-out-file={directory}/counts")
+    with server_in(directory, *callgrind) as (url, server):
+        yield url, lambda: _counted(server)
+        server.terminate()  # it writes its counts at an orderly end
+        server.wait()
 
 
 async def _run(case: Case, url: str, counting: Counting) -> int:
