@@ -10,6 +10,7 @@ import heapq
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from agentpool_operator.scaling.devices import Stock
 from agentpool_operator.scaling.nodes import fits, offered
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Room:
         self._nodes = {node.name: node for node in nodes}
         self._free = {name: dict(node.free) for name, node in self._nodes.items()}
         self._stocks = {name: node.devices.stock() for name, node in self._nodes.items() if node.devices.devices}
+        self._no_devices = Stock({}, {})
         self._overdrawn = {name: _overdraft(node.free) for name, node in self._nodes.items()}
         self._counts: list[_Counts] = []  # many pools, few shapes
 
@@ -48,8 +50,7 @@ class Room:
     def release(self, place: str, requests: Resources, devices: Devices = frozenset()) -> None:
         """Count an existing worker as room. Call this before any room is asked for or taken."""
         self._take(place, requests, -1)
-        if place in self._stocks:
-            self._stocks[place].release(devices)
+        self._stock(place).release(devices)
 
     def fullest(self, shape: Shape) -> str | None:
         """Return the node with the least room among those with any; None = the shape fits nowhere."""
@@ -67,13 +68,12 @@ class Room:
         wanted = self._nodes[place].countable(requests)
         if not all(offered(free, name) + overdrawn.get(name, 0) >= amount for name, amount in wanted.items()):
             return False
-        return place not in self._stocks or self._stocks[place].has(devices)
+        return self._stock(place).has(devices)
 
     def keep(self, place: str, requests: Resources, devices: Devices = frozenset()) -> None:
         """Leave an existing worker in its place."""
         self._take(place, requests, 1)
-        if place in self._stocks:
-            self._stocks[place].occupy(devices)
+        self._stock(place).occupy(devices)
         self._count_again(place)
 
     def total(self, shape: Shape) -> int:
@@ -82,8 +82,7 @@ class Room:
 
     def take(self, place: str, shape: Shape) -> None:
         """Place a worker."""
-        if place in self._stocks:
-            self._stocks[place].take(self._nodes[place].requests_of(shape))
+        self._stock(place).take(self._nodes[place].requests_of(shape))
         self.keep(place, shape.requests)
 
     def _count_again(self, place: str) -> None:
@@ -102,7 +101,10 @@ class Room:
         wanted = node.requests_of(shape)
         if not wanted or not count:
             return count
-        return self._stocks[place].times(wanted, most=count) if place in self._stocks else 0
+        return self._stock(place).times(wanted, most=count)
+
+    def _stock(self, place: str) -> Stock:
+        return self._stocks.get(place, self._no_devices)
 
     def _take(self, place: str, requests: Resources, workers: int) -> None:
         free = self._free[place]
