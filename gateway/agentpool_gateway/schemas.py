@@ -167,6 +167,7 @@ WEBHOOKS = record(webhooks=rows(WEBHOOK), deliveries=rows(DELIVERY))
 WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
 _ERROR_TEXT: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 2_000}
 _MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": LATEST_MS}
+_ANY_NAME: Schema = rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."}
 SELECTOR: Schema = {
     "type": "object",
     "additionalProperties": False,
@@ -174,9 +175,9 @@ SELECTOR: Schema = {
     "minProperties": 1,
     "properties": {
         "state": rows(STATE) | {"description": "Any of these."},
-        "kind": rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."},
-        "route": rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."},
-        "tenant": rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."},
+        "kind": _ANY_NAME,
+        "route": _ANY_NAME,
+        "tenant": _ANY_NAME,
         "tag": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
         | {"maxItems": MOST_TAGS, "description": "All of these."},
         "submitted_after_ms": _MOMENT | {"description": "At this time or later."},

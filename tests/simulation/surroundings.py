@@ -99,7 +99,7 @@ _version = cache(importlib.metadata.version)
 
 
 async def _greet(connection: Any, *, check_health: bool = True) -> None:
-    """Greet nobody: the server speaks RESP3 from the start, and a fault of a greeting would test nothing."""
+    """Send no greeting: the server speaks RESP3 from the start, and a fault of a greeting would test nothing."""
     connection._parser.on_connect(connection)  # as the greeting of redis-py begins
 
 

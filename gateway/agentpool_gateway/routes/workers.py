@@ -38,10 +38,8 @@ async def worker_log(
     try:
         text = await admission.gateway.pool_resources.worker_log(pool, name, lines=lines)
     except ForbiddenError:
-        text, why = (
-            None,
-            "the gateway may not read logs or the owners of pods; gateway.workerLogs of the chart permits both",
-        )
+        text = None
+        why = "the gateway may not read logs or the owners of pods; gateway.workerLogs of the chart permits both"
     if text is None:
         remedy = f"kubectl logs --namespace {pool.namespace} POD, with an account of your own"
         raise ProblemError(HTTPStatus.NOT_FOUND, "no-log", f"no log of worker {name[:100]!r}: {why}", remedy=remedy)

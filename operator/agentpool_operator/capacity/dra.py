@@ -20,7 +20,7 @@ from agentpool_operator.scaling.devices import ALL, Choice, Device, DeviceId, No
 from agentpool_operator.scaling.selectors import version
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping
+    from collections.abc import Callable, Container, Iterable, Mapping
 
     from agentpool_operator.scaling.devices import Counter
     from agentpool_operator.scaling.nodes import Shape
@@ -129,9 +129,9 @@ class Devices:
             if template is None:
                 return replace(shape, missing=f"there is no ResourceClaimTemplate {name} in namespace {namespace}")
             requests += template
-        for unknown in (_class_of(option) for stated in requests for option in _options(stated)):
-            if unknown not in self._known[CLASSES]:
-                return replace(shape, missing=f"there is no DeviceClass {unknown}, which a worker's claim names")
+        for name in (_class_of(option) for stated in requests for option in _options(stated)):
+            if name not in self._known[CLASSES]:
+                return replace(shape, missing=f"there is no DeviceClass {name}, which a worker's claim names")
         return replace(shape, devices=tuple(map(self._request, requests)))
 
     def _request(self, stated: Json) -> Request:
@@ -250,7 +250,7 @@ class _Domains(dict[str, dict[str, Any]]):
         return {}
 
 
-def _by_domain(driver: str, stated: Json, read: Any) -> _Domains:
+def _by_domain(driver: str, stated: Json, read: Callable[[Json], Any]) -> _Domains:
     """Return attributes or capacities by domain and name; a name without a domain belongs to the driver."""
     found = _Domains()
     for name, value in stated.items():

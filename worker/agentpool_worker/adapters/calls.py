@@ -57,11 +57,15 @@ class DurableCalls:
 
     @contextlib.contextmanager
     def run(self) -> Iterator[None]:
-        """Run an agent. Raises StepBranchError beside an agent of the same name: a framework has tasks of its own."""
-        agents = self.ctx.steps.agents
+        """Run an agent inside the block. Raises StepBranchError while an agent of the same name runs in the job.
+
+        A framework runs the steps of an agent in tasks of its own, in which shared names would not be noticed. An
+        agent inside a step has no steps.
+        """
         if running_step.get():
             yield
             return
+        agents = self.ctx.steps.agents
         if self.name in agents:
             raise StepBranchError(self._named("model"))
         agents.add(self.name)
