@@ -122,7 +122,7 @@ class Stock:
         return found
 
     def _known(self, ids: Iterable[DeviceId]) -> set[DeviceId]:
-        return self._devices.keys() & set(ids)
+        return self._devices.keys() & ids
 
     def _choices_of(self, request: Request) -> int:
         return sum(len(self._permitted_by(choice)) for choice in request.choices)
