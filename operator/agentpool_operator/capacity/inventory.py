@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.kube.quantities import amount_of
@@ -107,10 +106,14 @@ class Inventory:
         """Apply a full list of a kind of Dynamic Resource Allocation."""
         listed = {key_of(kind, item): item for item in found}
         before = self._devices.nodes()
-        changed = self._devices.drop_all_but(kind, listed.keys())
+        news = [self._devices.drop_all_but(kind, listed.keys())]
+
+        def see(item: Json, *, gone: bool) -> None:
+            news.append(self._devices.see(kind, item, gone=gone))
+
         for item in listed.values():
-            each(partial(self.see_device, kind), item)
-        if self._devices.note_listed(kind) or changed:
+            each(see, item)
+        if self._devices.note_listed(kind) or any(news):
             self._note_devices(before)
 
     def note_unreadable(self, kind: str) -> None:

@@ -208,8 +208,9 @@ def each(see: Callable[..., None], thing: Json, *, gone: bool = False) -> None:
     except Exception as error:  # noqa: BLE001 - an object of one tenant must not hide the objects of others
         metadata = thing.get("metadata") or {}
         name = f"{metadata.get('namespace')}/{metadata.get('name')}"
+        reader = getattr(see, "func", see).__name__  # of a partial, too
         text = "%s %s cannot be read and is left out:\n%s"
-        log.error(text, see.__name__, name, frames_of(error))  # noqa: TRY400 - without the error's text
+        log.error(text, reader, name, frames_of(error))  # noqa: TRY400 - without the error's text
 
 
 def _ref(resource: Json) -> PoolRef:

@@ -101,6 +101,14 @@ def _name(node: ast.Name, known: Mapping[str, Any]) -> Any:
     return known[node.id]
 
 
+def _list(node: ast.List, known: Mapping[str, Any]) -> list[Any]:
+    """Return a list of plain values: lists of lists, bound to names, would take for ever to compare."""
+    items = [_value(item, known) for item in node.elts]
+    if any(isinstance(item, list | Mapping) for item in items):
+        raise _UnknownError
+    return items
+
+
 def _unary(node: ast.UnaryOp, known: Mapping[str, Any]) -> Any:
     if isinstance(node.op, ast.Invert):
         return not _value(node.operand, known)
@@ -169,7 +177,7 @@ _READ: dict[type, Callable[[Any, Mapping[str, Any]], Any]] = {
     ast.Name: _name,
     ast.Attribute: lambda node, known: _member(_value(node.value, known), node.attr),
     ast.Subscript: lambda node, known: _member(_value(node.value, known), _value(node.slice, known)),
-    ast.List: lambda node, known: [_value(item, known) for item in node.elts],
+    ast.List: _list,
     ast.UnaryOp: _unary,
     ast.BoolOp: _joined,
     ast.Compare: _compared,
