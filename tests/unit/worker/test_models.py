@@ -129,6 +129,13 @@ def test_names_for_type_checkers_and_other_types_are_no_models():
     assert app.schemas() == ()
 
 
+class Prompt(BaseModel):
+    """A payload with a long text."""
+
+    size: int
+    prompt: str
+
+
 PARTS = [create_model(f"Part{number}", kind=(int, number), size=(int, ...)) for number in range(20)]
 Wide: Any = RootModel[list[functools.reduce(operator.or_, PARTS)]]
 
@@ -192,6 +199,16 @@ async def test_a_large_payload_that_fits_reaches_the_handler():
     job = JobUnderTest(total, {"rows": [1] * 2_000})
     assert await job.run() == "succeeded"
     assert job.result == 2_000
+
+
+async def test_a_long_text_is_one_value():
+    """Its commas part no values: pydantic reads a number from a text beside a long prompt as beside a short one."""
+
+    def size(payload: Prompt) -> int:
+        return payload.size
+
+    job = JobUnderTest(size, {"size": "5", "prompt": 'a, "quoted" text, ' * 1_000})
+    assert (await job.run(), job.result) == ("succeeded", 5)
 
 
 def test_an_annotation_that_cannot_be_evaluated_is_no_model():

@@ -12,6 +12,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+import re
 import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 MOST_DIFFERENCES = 1_000  # of a payload, beyond which none is named: pydantic lists all, some KiB each
 MOST_UNCHECKED = 1_000  # values of a payload; pydantic lists for each one the differences from all members of a union
 _PATH_CHARS = 300
+_TEXTS = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"')  # of JSON: their commas part no values
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -44,7 +46,7 @@ class Models:
         if self.payload is None:
             return payload
         text = encode("payload", payload)
-        if text.count(",") >= MOST_UNCHECKED:
+        if _TEXTS.sub("", text).count(",") >= MOST_UNCHECKED:
             _check_schema(self.payload, text)
         try:
             return self.payload.model_validate_json(text)
