@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from agentpool_core.durations import format_duration
-from agentpool_core.jobs import JobState
+from agentpool_core.jobs import FAILURES, JobState
 from agentpool_core.queue.limits import LimitBy
 from agentpool_core.text import format_count, render_value
 
@@ -37,9 +37,10 @@ def pending_reason(job: Job, queue: QueueSnapshot) -> str | None:
 
 
 def _until_due(job: Job, queue: QueueSnapshot) -> str:
-    if job.reason == "unknown_kind" and job.history[-1].type == "returned":
+    latest = job.history[-1].type if job.history else ""
+    if job.reason == "unknown_kind" and latest == "returned":
         return f"no running worker has a handler for kind {job.kind!r}: {UNKNOWN_KIND_REMEDY}"
-    after = f" after attempt {job.attempt} failed" if job.last_error_attempt else ""
+    after = f" after attempt {job.attempt} failed" if latest in FAILURES else ""
     return f"the job is due in {format_duration((job.due_at_ms or queue.taken_at_ms) - queue.taken_at_ms)}{after}"
 
 

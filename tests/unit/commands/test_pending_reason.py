@@ -42,6 +42,11 @@ UNKNOWN = {
     "reason": "unknown_kind",
     "history": (HistoryEntry(at_ms=1, type="returned", attempt=1, worker=None),),
 }
+OVERLOADED = {
+    **RETRIED,
+    "reason": "overloaded",
+    "history": (*RETRIED["history"], HistoryEntry(at_ms=2, type="returned", attempt=2, worker=None)),
+}
 
 
 @pytest.mark.parametrize(
@@ -122,6 +127,13 @@ def test_the_cause_of_a_pending_job_is_reported(job, queue, says):
 def test_a_job_that_has_begun_or_ended_has_no_pending_reason(state):
     """The state of the pool does not matter."""
     assert pending_reason(replace(JOB, state=state), QUEUE) is None
+
+
+@pytest.mark.parametrize("deferred", [OVERLOADED, {**UNKNOWN, "history": ()}])
+def test_a_deferred_job_is_due_without_the_failure_of_an_earlier_attempt(deferred):
+    """The latest change explains the wait, also where the record has lost the changes."""
+    job = replace(JOB, **{"state": JobState.SCHEDULED, **deferred})
+    assert pending_reason(job, QUEUE) == "the job is due in 30s"
 
 
 def test_the_history_has_the_reasons_of_recovery_and_quarantine():
