@@ -162,7 +162,7 @@ def _called(node: ast.Call, known: Mapping[str, Any]) -> Any:
         case ast.Name(id="has"), [ast.Attribute(value=whole, attr=name)]:
             return _has(_value(whole, known), name)
         case ast.Name(id="quantity"), [text]:
-            return value_of(_value(text, known))
+            return _applied(value_of, _value(text, known))
         case ast.Name(id="semver"), [text]:
             return _applied(version, _value(text, known))
         case ast.Attribute(value=ast.Name(id="cel"), attr="bind"), [ast.Name(id=name), value, rest]:

@@ -177,6 +177,7 @@ def test_devices_of_a_different_driver_are_not_of_the_class(inventory):
         (selecting("has(device.attributes['gpu.nvidia.com'].type.gpu)"), 0),
         (selecting("has(device.capacity['gpu.nvidia.com'].memory.size)"), 0),
         (selecting("some.newer(language)"), 2),
+        (selecting(f"quantity(0x{'f' * 5_000}) == 1"), 0),  # beyond the digits that Python writes
         (selecting("[[1]] != [[1]]"), 2),  # lists of lists can take for ever to compare, so they are unknown here
     ],
 )
