@@ -123,12 +123,15 @@ Exit codes: 0 stopped, 1 failed, 2 wrong usage."""
 @click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), default="info")
 def gateway(**options: object) -> None:
     """Serve the HTTP API: submit, watch, cancel and replay jobs."""
+    from agentpool_gateway.listeners import open_listeners
     from agentpool_gateway.options import GatewayOptions
-    from agentpool_gateway.server import serve
 
     chosen = GatewayOptions(**options)  # type: ignore[arg-type]  # click has checked each by its option's type
     _check(chosen)
-    serve(chosen)
+    with open_listeners(chosen) as (listener, beside):
+        from agentpool_gateway.server import serve  # imports the app, which takes seconds on a busy machine
+
+        serve(chosen, listener, beside)
 
 
 MCP_EPILOG = (

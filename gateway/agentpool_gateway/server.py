@@ -1,6 +1,5 @@
-"""Serving: the socket, the app's connections, and uvicorn.
+"""Serving: the app's connections, and uvicorn on the sockets of `listeners`.
 
-The socket is opened first, so that a port in use gives a one-line error, and the port chosen for 0 can be reported.
 After SIGTERM requests are served for a while (`draining`); then streams end, to resume elsewhere by their last id, and
 open requests have `STOP_SECONDS`.
 """
@@ -25,7 +24,6 @@ from agentpool_core.kube.client import Cluster
 from agentpool_core.kube.connection import open_cluster
 from agentpool_core.process import logs
 from agentpool_core.process.sockets import authority
-from agentpool_core.start import listener_at
 from agentpool_gateway.access.authority import AllowAll, Authority
 from agentpool_gateway.access.reviews import KubernetesReviews
 from agentpool_gateway.access.static_tokens import StaticTokens
@@ -87,15 +85,10 @@ class SideServer(uvicorn.Server):
         yield
 
 
-def serve(options: GatewayOptions) -> None:
-    """Serve until SIGTERM or SIGINT."""
+def serve(options: GatewayOptions, listener: socket.socket, beside: socket.socket | None) -> None:
+    """Serve until SIGTERM or SIGINT; the metrics on the socket `beside`, None: no metrics port."""
     logs.configure(form=options.log_format, level=options.log_level)
-    with contextlib.ExitStack() as stack:
-        listener = stack.enter_context(_listen("--port", options.host, options.port))
-        beside = None
-        if options.metrics_port is not None:
-            beside = stack.enter_context(_listen("--metrics-port", options.host, options.metrics_port))
-        runner = stack.enter_context(asyncio.Runner(loop_factory=_loop_factory()))
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(options, listener, beside))
 
 
@@ -189,15 +182,3 @@ def _authority(options: GatewayOptions, settings: GatewaySettings, cluster: Clus
     if options.tokens is None:
         raise SettingError(field="--tokens", value=None, problem="missing", remedy="pass --tokens FILE")
     return StaticTokens(options.tokens)
-
-
-def _listen(field: str, host: str, port: int) -> socket.socket:
-    try:
-        return listener_at(host, port)
-    except OSError as error:
-        raise SettingError(
-            field=field,
-            value=authority(host, port),
-            problem=f"cannot be listened on ({error.strerror or error})",
-            remedy="choose a different address or port, or 0 for any free port",
-        ) from error
