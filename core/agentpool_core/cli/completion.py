@@ -35,7 +35,10 @@ def complete_pools(context: click.Context, _option: click.Parameter, incomplete:
 
 
 async def _pools(redis_url: str | None) -> list[PoolRef]:
+    # Every module of the question, before its limit: a busy machine may need longer to load them than Redis to answer.
     from agentpool_core.cli.fleet import find_pools
+    from agentpool_core.kube import connection  # noqa: F401
+    from agentpool_core.queue import connect, inspector  # noqa: F401
 
     async with asyncio.timeout(WITHIN_SECONDS):
         return await find_pools(redis_url)
