@@ -56,6 +56,7 @@ class EventHub:
         self._backlog = backlog
         self._listeners: set[Listener] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()  # former readers
         self._starting = asyncio.Lock()  # two that come at once must not start two readers
 
     @asynccontextmanager
@@ -82,10 +83,13 @@ class EventHub:
                 await self.close()
 
     async def close(self) -> None:
-        """End the reading."""
+        """End the reading, and any that a request began to end before it was cancelled itself."""
         reader, self._reader = self._reader, None
         if reader is not None:
-            await end(reader)
+            self._ending.add(reader)
+            reader.add_done_callback(self._ending.discard)
+        for each in tuple(self._ending):
+            await end(each)
 
     async def _events(self, listener: Listener, after: str) -> AsyncIterator[JobEvent]:
         last: tuple[int, ...] = (0,)

@@ -86,6 +86,7 @@ class PoolQueue:
         """End waits and streams."""
         await self.hub.close()
         await self.output_hub.close()
+        await self.snapshots.close()
         await self.client.close()
 
 

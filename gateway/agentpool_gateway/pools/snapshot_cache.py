@@ -10,6 +10,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 from agentpool_core.jobs import PoolRef
+from agentpool_core.process.cancellation import end
 
 if TYPE_CHECKING:
     from agentpool_core.queue.inspector import Inspector
@@ -30,6 +31,11 @@ class SnapshotCache:
         if self._next is None:
             self._next = asyncio.create_task(self._read_after(self._reading))
         return await asyncio.shield(self._next)
+
+    async def close(self) -> None:
+        """End the reads, which outlive the requests that began them."""
+        for task in filter(None, (self._next, self._reading)):
+            await end(task)
 
     async def _read_after(self, before: asyncio.Task[QueueSnapshot] | None) -> QueueSnapshot:
         if before is not None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from types import SimpleNamespace
 
 from agentpool_core.jobs import PoolRef
 from agentpool_gateway.pools.event_hub import EventHub
+from tests.fixtures.redis import wait_until
 
 POOL = PoolRef("test", "p")
 
@@ -61,3 +63,31 @@ async def test_a_repeated_event_is_delivered_once():
         for event_id in ("1-0.0", "1-0.0", "1-0.1"):
             await inspector.happening.put(event(event_id))
         assert [(await anext(events)).id for _ in range(2)] == ["1-0.0", "1-0.1"]
+
+
+async def test_a_reader_whose_end_was_not_awaited_ends_with_the_hub():
+    """A request that is cancelled while it ends the reader leaves none behind for the hub's own close."""
+    hub = EventHub(Inspector(), POOL, backlog=10)
+    may_end = asyncio.Event()
+
+    async def slow_to_end(_after: str) -> None:
+        while not may_end.is_set():
+            with contextlib.suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    hub._read = slow_to_end
+    async with asyncio.timeout(10):
+        listening = asyncio.create_task(listen_once(hub))
+        await wait_until(lambda: hub._reader is None and hub._ending, "the request ends the reader")
+        listening.cancel()
+        await asyncio.wait([listening])
+        closing = asyncio.create_task(hub.close())
+        (reader,) = hub._ending
+        may_end.set()
+        await closing
+    assert reader.done()
+
+
+async def listen_once(hub: EventHub) -> None:
+    async with hub.listen():
+        await asyncio.sleep(0)  # the reader begins
