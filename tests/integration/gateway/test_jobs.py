@@ -6,6 +6,7 @@ import asyncio
 import json
 from dataclasses import replace
 
+import httpx
 import pytest
 
 from agentpool_core.jobs import PoolRef
@@ -274,15 +275,20 @@ async def test_dead_letters_can_be_replayed_and_purged(http, consumer):
 
 async def test_a_fan_out_drops_nothing(gateway, http, consumer):
     """Two hundred concurrent delegations, a tenth of them repeated: each is stored once, and none is refused."""
-    limit = asyncio.Semaphore(50)
+    at_once = 50
+    limit = asyncio.Semaphore(at_once)
+    # httpx may close an expired connection that it has just given to a request; kept connections never expire.
+    kept = httpx.Limits(max_connections=at_once, max_keepalive_connections=at_once, keepalive_expiry=None)
 
-    async def send(number: int) -> tuple[int, str]:
+    async def send(client: httpx.AsyncClient, number: int) -> tuple[int, str]:
         async with limit:
-            answer = await http.post("/jobs", json={"kind": "greet"}, headers={"Idempotency-Key": str(number)})
+            answer = await client.post("/jobs", json={"kind": "greet"}, headers={"Idempotency-Key": str(number)})
             return answer.status_code, answer.json()["job_id"]
 
     numbers = [*range(200), *range(20)]
-    answers = await asyncio.gather(*(send(number) for number in numbers))
+    async with gateway.client(limits=kept) as client:
+        client.base_url = http.base_url
+        answers = await asyncio.gather(*(send(client, number) for number in numbers))
     assert {status for status, _ in answers} == {202}
     assert len({job for _, job in answers}) == 200
     assert (await http.get("/queue")).json()["depth"] == 200
