@@ -67,6 +67,7 @@ async def greet(payload: Greeting, ctx) -> str:
 """
 
 
+@pytest.mark.timeout(480)  # two whole systems in sequence, each with the limits of its own start, waits and stop
 def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
     """With `--state` the next start has the exports of the last one and its pause, and ends the job that waited.
 
