@@ -63,8 +63,8 @@ class Inbox:
         """Return the result of a job after the end; see `Receipt.result`."""
         self._own()
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._await_end(job_id)
+            async with asyncio.timeout(timeout_s) as limit:
+                return await self._await_end(job_id, limit)
         except TimeoutError as error:
             raise ResultTimeoutError(job_id, timeout_s or 0.0) from error
 
@@ -75,7 +75,7 @@ class Inbox:
             await end(self._reader)
             self._reader = None
 
-    async def _await_end(self, job_id: JobId) -> Json:
+    async def _await_end(self, job_id: JobId, limit: asyncio.Timeout) -> Json:
         bell = asyncio.Event()
         self._waits.setdefault(job_id, set()).add(bell)
         try:
@@ -89,6 +89,8 @@ class Inbox:
                     raise UnknownJobError(str(self._pool), job_id)
                 if reply != ["waiting"]:
                     raise QueueReplyError(doing="watch", problem="an unknown outcome")
+                if limit.expired():
+                    raise asyncio.CancelledError  # which the call lost: the wait would end half a minute late
                 self._read_along()
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(ASK_AGAIN_SECONDS):  # wait_for of Python 3.11 may lose a cancellation

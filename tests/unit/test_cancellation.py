@@ -138,6 +138,25 @@ async def test_a_wait_for_a_result_ends_in_time_though_its_cancellation_was_lost
     assert calls == 1
 
 
+async def test_a_wait_for_a_result_ends_in_time_though_its_last_answer_came_with_the_cancellation(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    """The answer and the end of the timeout come in the same turn, so the call loses the cancellation."""
+
+    async def late(*_: object) -> list[str]:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            return ["waiting"]
+
+    monkeypatch.setattr("agentpool_core.inbox.scripts", types.SimpleNamespace(WATCH=types.SimpleNamespace(run=late)))
+    inbox, read = Inbox(None, PoolRef.parse("default/p")), []
+    monkeypatch.setattr(inbox, "_read_along", lambda: read.append("reads"))
+    with pytest.raises(ResultTimeoutError):
+        await inbox.result("job", timeout_s=0.01)
+    assert read == []
+
+
 async def test_tasks_return_their_results_in_order_or_raise_the_first_failure():
     """The remaining tasks have ended before a failure is raised, so no task goes on unseen."""
     first, ended = asyncio.Event(), []
