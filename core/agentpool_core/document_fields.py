@@ -9,6 +9,8 @@ from agentpool_core.durations import FORMS, milliseconds
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import JobId, Json
 
+EXACT = 2**53  # the largest whole number that every reader of JSON keeps exact
+
 
 def check_fields(what: str, document: Json, known: Collection[str], example: str) -> Mapping[str, Json]:
     """Return a document that is an object of known fields. Raises InvalidJobError; `example` is the remedy."""
@@ -38,7 +40,9 @@ def read_optional_text(field: str, value: Json) -> str | None:
 
 
 def read_whole(field: str, value: Json) -> int:
-    """Return a whole number of at least 0."""
+    """Return a whole number of at least 0; JSON Schema and many languages take 5.0 for one, too."""
+    if isinstance(value, float) and value.is_integer() and value <= EXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise refused(field, value, "not a whole number of at least 0", "send an integer")
     return value

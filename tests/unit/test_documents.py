@@ -40,6 +40,13 @@ def test_every_field_of_a_request_can_be_sent():
     assert request.after == ("p",)
 
 
+def test_a_whole_number_may_be_written_as_a_float():
+    """JSON Schema and many languages know one type of numbers; a number that a float may have rounded is refused."""
+    assert request_from({"kind": "a", "delay_ms": 5.0, "max_attempts": 3.0}).delay_ms == 5
+    with pytest.raises(InvalidJobError, match="not a whole number"):
+        request_from({"kind": "a", "delay_ms": 2.0**60})
+
+
 @pytest.mark.parametrize(("value", "ms"), [(5, 5_000), (0.25, 250), ("5m", 300_000), ("250ms", 250), ("7", 7_000)])
 def test_times_are_seconds_or_a_text_with_a_unit(value, ms):
     """As in Python and on the command line; names that end in _ms are milliseconds."""

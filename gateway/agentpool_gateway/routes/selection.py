@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Query, Request
 from pydantic import StringConstraints
 
-from agentpool_core.document_fields import check_fields
+from agentpool_core.document_fields import check_fields, read_optional_whole
 from agentpool_core.documents import Document, summary_document
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import MOST_TAGS, TAG_PATTERN, JobState
@@ -37,7 +37,8 @@ _LISTS = {
     "tenants": "tenant",
     "tags": "tag",
 }  # by field, its name in requests
-_SINGLE = ("submitted_after_ms", "submitted_before_ms", "error", "error_group")
+_TIMES = ("submitted_after_ms", "submitted_before_ms")
+_TEXTS = ("error", "error_group")
 Names = Annotated[Sequence[Annotated[str, StringConstraints(min_length=1)]], Query(max_length=MOST_NAMES)]
 Tags = Annotated[Sequence[Annotated[str, StringConstraints(pattern=f"^{TAG_PATTERN}$")]], Query(max_length=MOST_TAGS)]
 Moment = Annotated[int | None, Query(ge=0, le=LATEST_MS)]
@@ -160,16 +161,18 @@ async def _change(admission: Admission, request: Request, change: Change) -> Jso
 
 def _read_change(document: Any, change: Change) -> tuple[JobSelector, str | None, str]:
     """Return selector, cursor and reason of a body. Refuses an empty selector, which would mean every job."""
-    known = sorted((*_LISTS.values(), *_SINGLE, "cursor", *(["reason"] if change is Change.CANCEL else [])))
+    known = sorted((*_LISTS.values(), *_TIMES, *_TEXTS, "cursor", *(["reason"] if change is Change.CANCEL else [])))
     document = check_fields("body", document, known, 'send an object such as {"state": ["queued"]}')
     conditions: Document = {field: _texts(name, document.get(name, [])) for field, name in _LISTS.items()}
     conditions["states"] = tuple(choice_of(JobState)("state", state) for state in conditions["states"])
-    conditions |= {name: document.get(name) for name in _SINGLE}
+    conditions |= {name: read_optional_whole(name, document.get(name)) for name in _TIMES}
+    conditions |= {name: document.get(name) for name in _TEXTS}
     selector = JobSelector(**conditions)
     if selector.is_empty:
         raise _refused("state", None, "no condition is given", "name the states, or another condition")
     cursor, reason = document.get("cursor"), document.get("reason", "requested")
-    for name, text in (("cursor", cursor or ""), ("reason", reason)):
+    texts = [(name, document.get(name) or "") for name in ("cursor", *_TEXTS)]
+    for name, text in [*texts, ("reason", reason)]:
         if not isinstance(text, str) or len(text) > 2_000:  # noqa: PLR2004  # a cursor has fewer
             raise _refused(name, text, "not a text of at most 2000 characters", "send a JSON string")
     return selector, cursor or None, reason

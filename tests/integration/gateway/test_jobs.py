@@ -347,6 +347,8 @@ async def test_selected_dead_letters_are_replayed(http, consumer):
         ({"tag": ["a b"]}, "tags[0]"),
         ({"state": ["queued"], "cursor": 5}, "cursor"),
         ({"state": ["queued"], "submitted_after_ms": "now"}, "submitted_after_ms"),
+        ({"error": "x" * 2_001}, "error"),
+        ({"error_group": "x" * 2_001}, "error_group"),
     ],
 )
 async def test_an_unusable_selector_is_refused(http, body, field):
