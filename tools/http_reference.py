@@ -37,7 +37,7 @@ Signed `POST` requests to the addresses of [webhooks](../submit.md#webhooks) and
 description has their bodies under `webhooks`, such as `CloudEvent`."""
 POOL = "/v1/namespaces/{namespace}/pools/{pool}"
 BODY_ERRORS = ("408", "413", "415")
-SHOWN = ("JobRequest", "Selector", "Job", "CloudEvent", "Problem")  # schemas with a table of fields
+SHOWN = ("JobRequest", "CancelSelector", "Job", "CloudEvent", "Problem")  # schemas with a table of fields
 Call = tuple[str, str, dict[str, Any]]  # method, path, operation
 Answer = tuple[str, str]  # status, meaning
 

@@ -70,6 +70,17 @@ A2A_MESSAGE: Schema = {
         "metadata": {"type": "object"},
     },
 }
+_HEADER: Schema = {"type": "string", "pattern": "^[ -~]{0,4096}$"}
+A2A_CONFIG: Schema = {
+    "type": "object",
+    "required": ["url"],
+    "properties": {
+        "id": TEXT | {"description": "Made from the URL if absent."},
+        "url": {"type": "string", "format": "uri", "description": "At a host that the gateway's owner allows."},
+        "token": _HEADER,
+        "authentication": {"type": "object", "properties": {"scheme": _HEADER, "credentials": _HEADER}},
+    },
+}
 A2A_ERROR = record(error=record(code={"type": "integer"}, status=TEXT, message=TEXT, details=rows({"type": "object"})))
 KEYS = record(keys=rows({"type": "object", "description": "A JSON Web Key."}))
 AGENTS = record(agents=rows(record(name=TEXT, url=TEXT, card=TEXT)), cursor=CURSOR)

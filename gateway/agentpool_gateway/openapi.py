@@ -36,6 +36,13 @@ def parameter(place: str, name: str, **schema: Any) -> dict[str, Any]:
     return {"name": name, "in": place, "required": False, "schema": {"type": "string", **schema}, **beside}
 
 
+def _leading_to(answer: dict[str, Any], *operations: str, **more: str) -> dict[str, Any]:
+    """Return an answer with links to operations on the thing that it names; `more`: their path parameters."""
+    places = {name: f"$request.path.{name}" for name in ("namespace", "pool")} | more
+    links = {operation: {"operationId": operation, "parameters": places} for operation in operations}
+    return answer | {"links": links}
+
+
 WAIT = {
     "parameters": [
         parameter("header", "Prefer", example="wait=30"),
@@ -68,7 +75,8 @@ SIGNAL_BODY = {
     ],
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
-CHANGE_BODY = _body(schemas.SELECTOR)
+REPLAY_BODY = _body(schemas.REPLAY_SELECTOR)
+PURGE_BODY = _body(schemas.PURGE_SELECTOR)
 WEBHOOK_BODY = _body(schemas.WEBHOOK_REQUEST)
 SCHEDULE_BODY = _body(schedule_schemas.SCHEDULE_REQUEST)
 CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
@@ -78,6 +86,7 @@ A2A_BODY = _body(agent_schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_V
 _ONLY_1_0 = parameter("header", "A2A-Version", enum=["1.0"], example="1.0") | {"required": True}
 A2A_REST_CALL = {"parameters": [_ONLY_1_0]}
 A2A_MESSAGE = _body(agent_schemas.A2A_MESSAGE, (A2A_TYPE, agent_schemas.A2A_MESSAGE)) | A2A_REST_CALL
+A2A_CONFIG_BODY = _body(agent_schemas.A2A_CONFIG, (A2A_TYPE, agent_schemas.A2A_CONFIG)) | A2A_REST_CALL
 _HISTORY = parameter("query", "historyLength", type="integer", minimum=0, maximum=1_000)
 A2A_GET = {"parameters": [_ONLY_1_0, _HISTORY]}
 A2A_LIST = {
@@ -174,11 +183,19 @@ RESULT: Responses = {
     **_read(schemas.RESULT, "How the job ended."),
     202: _json(schemas.RESULT, "Not ended yet."),
 }
+_OF_A_JOB = (  # operations that take the id of a submitted job
+    "jobs_read", "jobs_result", "jobs_history", "jobs_family", "jobs_cancel", "webhooks_list_webhooks", "a2a_task",
+    "a2a_create_config",
+)  # fmt: skip
 SUBMIT: Responses = {
     **_COMMON,
     **_BODY,
     200: _json(schemas.RESULT, "Ended while waiting.", headers=("Location",)),
-    202: _json({"anyOf": [schemas.TAKEN, schemas.TAKEN_MANY]}, "Kept.", headers=("Location",)),
+    202: _leading_to(
+        _json({"anyOf": [schemas.TAKEN, schemas.TAKEN_MANY]}, "Kept.", headers=("Location",)),
+        *_OF_A_JOB,
+        job_id="$response.body#/job_id",
+    ),
     409: _problem("The idempotency key or the job's id was used with a different body."),
     410: _RETIRED,
 }
@@ -237,6 +254,14 @@ A2A_REST: Responses = {
         "description": "Done.",
         "content": {kind: {"schema": agent_schemas.A2A_DOCUMENT} for kind in ("application/json", A2A_TYPE)},
     },
+}
+A2A_CONFIG: Responses = A2A_REST | {  # of a configuration, which a new one and its end lead to
+    200: _leading_to(
+        A2A_REST[200], "a2a_config", "a2a_delete_config", job_id="$request.path.job_id", config_id="$response.body#/id"
+    )
+}
+A2A_CONFIG_DELETED: Responses = A2A_REST | {
+    200: _leading_to(A2A_REST[200], "a2a_config", job_id="$request.path.job_id", config_id="$request.path.config_id")
 }
 A2A_STREAM: Responses = {
     **_A2A_ERRORS,

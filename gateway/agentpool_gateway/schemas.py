@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from agentpool_core.documents import UNLISTED
@@ -19,6 +20,7 @@ from agentpool_core.jobs import (
     Priority,
     StepOutcome,
 )
+from agentpool_core.queue import selection
 from agentpool_core.queue.codec.requests import (
     ID_PATTERN,
     KEY_PATTERN,
@@ -60,16 +62,24 @@ def _ms(least: int) -> Schema:
     return {"type": "integer", "minimum": least, "maximum": LONGEST_WAIT_MS}
 
 
+def _all_of(*names: str) -> Schema:
+    """Return the schema of an object with all of these fields."""
+    return {"required": list(names), "properties": {name: {} for name in names}}
+
+
 SUBJECT: Schema = {"type": ["string", "null"], "pattern": f"^{SUBJECT_PATTERN}$"}
 DURATION: Schema = {
     "type": ["number", "string", "null"],
     "minimum": 0,
+    "maximum": LONGEST_WAIT_MS / 1_000,
     "pattern": r"^[0-9]{1,12}(\.[0-9]{1,12})?(ms|s|m|h|d|)$",
 }
+_POSITIVE = DURATION | {"minimum": 0.001}
 JOB_REQUEST: Schema = {
     "type": "object",
     "required": ["kind"],
     "additionalProperties": False,
+    "allOf": [{"not": _all_of(name, f"{name}_ms")} for name in ("delay", "ttl", "timeout")],
     "properties": {
         "kind": {"type": "string", "pattern": f"^{KIND_PATTERN}$", "description": "The handler."},
         "payload": {"description": "Any JSON, passed to the handler; at most 1 MiB."},
@@ -97,14 +107,19 @@ JOB_REQUEST: Schema = {
         },
         "after_condition": {"type": "string", "enum": [choice.value for choice in AfterCondition]},
         "delay": DURATION | {"description": "Delay before the start: seconds, or a text such as 5m."},
-        "ttl": DURATION | {"description": "Longest wait for the start: seconds, or a text such as 5m."},
-        "timeout": DURATION | {"description": "Longest attempt: seconds, or a text such as 5m."},
+        "ttl": _POSITIVE | {"description": "Longest wait for the start: seconds, or a text such as 5m."},
+        "timeout": _POSITIVE | {"description": "Longest attempt: seconds, or a text such as 5m."},
         "delay_ms": _ms(0) | {"description": "Delay before the start, in milliseconds."},
         "ttl_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest wait, in milliseconds."},
         "timeout_ms": _ms(1) | {"type": ["integer", "null"], "description": "Longest attempt, in milliseconds."},
         "max_attempts": {"type": ["integer", "null"], "minimum": 1, "maximum": MOST_ATTEMPTS},
         "preemptible": FLAG | {"default": False},
-        "trace": {"type": "object", "additionalProperties": TEXT, "description": "W3C trace headers."},
+        "trace": {
+            "type": "object",
+            "propertyNames": {"minLength": 1},
+            "additionalProperties": TEXT | {"minLength": 1},
+            "description": "W3C trace headers.",
+        },
         "tags": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
         | {"maxItems": MOST_TAGS, "description": "Labels to find the job by."},
     },
@@ -168,29 +183,44 @@ WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhoo
 _ERROR_TEXT: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 2_000}
 _MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": LATEST_MS}
 _ANY_NAME: Schema = rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."}
-SELECTOR: Schema = {
-    "type": "object",
-    "additionalProperties": False,
-    "description": "Conditions that a selected job meets, all of them; at least one.",
-    "minProperties": 1,
-    "properties": {
-        "state": rows(STATE) | {"description": "Any of these."},
-        "kind": _ANY_NAME,
-        "route": _ANY_NAME,
-        "tenant": _ANY_NAME,
-        "tag": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
-        | {"maxItems": MOST_TAGS, "description": "All of these."},
-        "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
-        "submitted_before_ms": _MOMENT | {"description": "Before this time."},
-        "error": _ERROR_TEXT | {"description": "Text that the last error of the job contains."},
-        "error_group": _ERROR_TEXT
-        | {"description": "Exactly the errors of this group, the `error` of a FailureGroup."},
-        "cursor": {"type": ["string", "null"], "description": "Of the answer before."},
-    },
+CONDITIONS: dict[str, Schema] = {
+    "state": rows(STATE) | {"description": "Any of these."},
+    "kind": _ANY_NAME,
+    "route": _ANY_NAME,
+    "tenant": _ANY_NAME,
+    "tag": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
+    | {"maxItems": MOST_TAGS, "description": "All of these."},
+    "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
+    "submitted_before_ms": _MOMENT | {"description": "Before this time."},
+    "error": _ERROR_TEXT | {"description": "Text that the last error of the job contains."},
+    "error_group": _ERROR_TEXT | {"description": "Exactly the errors of this group, the `error` of a FailureGroup."},
 }
-CANCEL_SELECTOR: Schema = SELECTOR | {
-    "properties": {**SELECTOR["properties"], "reason": TEXT | {"maxLength": 200, "description": "Kept with the job."}}
-}
+CONTINUED: Schema = {"type": ["string", "null"], "description": "Of the answer before."}
+
+
+def _given(name: str) -> Schema:
+    """Return the schema of an object in which this condition is not empty."""
+    least: Schema = {"minItems": 1} if CONDITIONS[name]["type"] == "array" else {"not": {"type": "null"}}
+    return {"required": [name], "properties": {name: least}}
+
+
+def _selector(states: Sequence[JobState], **more: Schema) -> Schema:
+    """Return the schema of a selector of jobs in these states."""
+    state = rows(STATE | {"enum": [each.value for each in states]}) | {"description": "Any of these."}
+    return {
+        "type": "object",
+        "additionalProperties": False,
+        "description": "Conditions that a selected job meets, all of them; at least one that is not empty.",
+        "properties": CONDITIONS | {"state": state, "cursor": CONTINUED, **more},
+        "anyOf": [_given(name) for name in CONDITIONS],
+    }
+
+
+CANCEL_SELECTOR = _selector(
+    selection.Change.CANCEL.states, reason=TEXT | {"maxLength": 2_000, "description": "Kept with the job."}
+)
+REPLAY_SELECTOR = _selector(selection.Change.REPLAY.states)
+PURGE_SELECTOR = _selector(selection.Change.PURGE.states)
 RECEIPT = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG)
 TAKEN = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG, position=nullable(COUNT))
 TAKEN_MANY = record(jobs=rows(RECEIPT), accepted=COUNT, duplicates=COUNT)

@@ -1,5 +1,30 @@
 // Generated from the gateway's OpenAPI description by `make generate`; change schemas.py there, not this file.
 
+export interface CancelSelector {
+  /** Any of these. */
+  state?: Array<"running" | "queued" | "scheduled" | "blocked" | "waiting">;
+  /** Any of these. */
+  kind?: Array<string>;
+  /** Any of these. */
+  route?: Array<string>;
+  /** Any of these. */
+  tenant?: Array<string>;
+  /** All of these. */
+  tag?: Array<string>;
+  /** At this time or later. */
+  submitted_after_ms?: number | null;
+  /** Before this time. */
+  submitted_before_ms?: number | null;
+  /** Text that the last error of the job contains. */
+  error?: string | null;
+  /** Exactly the errors of this group, the `error` of a FailureGroup. */
+  error_group?: string | null;
+  /** Of the answer before. */
+  cursor?: string | null;
+  /** Kept with the job. */
+  reason?: string;
+}
+
 export interface Changed {
   changed: number;
   cursor: string | null;
@@ -402,6 +427,29 @@ export interface Problem {
   field?: string;
 }
 
+export interface PurgeSelector {
+  /** Any of these. */
+  state?: Array<"failed" | "succeeded" | "cancelled" | "expired">;
+  /** Any of these. */
+  kind?: Array<string>;
+  /** Any of these. */
+  route?: Array<string>;
+  /** Any of these. */
+  tenant?: Array<string>;
+  /** All of these. */
+  tag?: Array<string>;
+  /** At this time or later. */
+  submitted_after_ms?: number | null;
+  /** Before this time. */
+  submitted_before_ms?: number | null;
+  /** Text that the last error of the job contains. */
+  error?: string | null;
+  /** Exactly the errors of this group, the `error` of a FailureGroup. */
+  error_group?: string | null;
+  /** Of the answer before. */
+  cursor?: string | null;
+}
+
 export interface Queue {
   pool: string;
   taken_at_ms: number;
@@ -537,6 +585,29 @@ export interface Relative {
   generation: number;
 }
 
+export interface ReplaySelector {
+  /** Any of these. */
+  state?: Array<"failed">;
+  /** Any of these. */
+  kind?: Array<string>;
+  /** Any of these. */
+  route?: Array<string>;
+  /** Any of these. */
+  tenant?: Array<string>;
+  /** All of these. */
+  tag?: Array<string>;
+  /** At this time or later. */
+  submitted_after_ms?: number | null;
+  /** Before this time. */
+  submitted_before_ms?: number | null;
+  /** Text that the last error of the job contains. */
+  error?: string | null;
+  /** Exactly the errors of this group, the `error` of a FailureGroup. */
+  error_group?: string | null;
+  /** Of the answer before. */
+  cursor?: string | null;
+}
+
 export interface Result {
   job_id: string;
   state: JobState;
@@ -617,29 +688,6 @@ export interface ScheduleRequest {
   suspended?: boolean;
   /** An interval instead: seconds, or a text such as 5m. */
   every?: number | string | null;
-}
-
-export interface Selector {
-  /** Any of these. */
-  state?: Array<JobState>;
-  /** Any of these. */
-  kind?: Array<string>;
-  /** Any of these. */
-  route?: Array<string>;
-  /** Any of these. */
-  tenant?: Array<string>;
-  /** All of these. */
-  tag?: Array<string>;
-  /** At this time or later. */
-  submitted_after_ms?: number | null;
-  /** Before this time. */
-  submitted_before_ms?: number | null;
-  /** Text that the last error of the job contains. */
-  error?: string | null;
-  /** Exactly the errors of this group, the `error` of a FailureGroup. */
-  error_group?: string | null;
-  /** Of the answer before. */
-  cursor?: string | null;
 }
 
 export interface Signalled {

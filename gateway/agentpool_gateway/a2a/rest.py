@@ -66,7 +66,7 @@ async def task(admission: Admitted, request: Request, job_id: str) -> Response:
     return await _answer(admission, request, "GetTask", id=job_id)
 
 
-@router.post(_CONFIGS, responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
+@router.post(_CONFIGS, responses=openapi.A2A_CONFIG, openapi_extra=openapi.A2A_CONFIG_BODY)
 async def create_config(admission: Admitted, request: Request, job_id: str) -> Response:
     """Store a configuration of push notifications with a task."""
     return await _answer(admission, request, "CreateTaskPushNotificationConfig", taskId=job_id)
@@ -84,7 +84,7 @@ async def config(admission: Admitted, request: Request, job_id: str, config_id: 
     return await _answer(admission, request, "GetTaskPushNotificationConfig", taskId=job_id, id=config_id)
 
 
-@router.delete(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_REST, openapi_extra=openapi.A2A_REST_CALL)
+@router.delete(f"{_CONFIGS}/{{config_id}}", responses=openapi.A2A_CONFIG_DELETED, openapi_extra=openapi.A2A_REST_CALL)
 async def delete_config(admission: Admitted, request: Request, job_id: str, config_id: str) -> Response:
     """Delete a configuration of push notifications."""
     return await _answer(admission, request, "DeleteTaskPushNotificationConfig", taskId=job_id, id=config_id)

@@ -87,7 +87,7 @@ _WAIT: Schema = {
 }
 _JOB_ID: Schema = {"type": "string", "pattern": schemas.NAME, "description": "The job's id."}
 _LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": PAGE}
-_SELECTED: dict[str, Schema] = {**schemas.SELECTOR["properties"], "limit": _LIMIT}
+_SELECTED: dict[str, Schema] = schemas.CONDITIONS | {"cursor": schemas.CONTINUED, "limit": _LIMIT}
 ANY_PAYLOAD: Schema = {
     "type": "object",
     "additionalProperties": True,

@@ -134,13 +134,13 @@ async def cancel_jobs(admission: Admitted, request: Request) -> JsonResponse:
     return await _change(admission, request, Change.CANCEL)
 
 
-@router.post(":replay", responses=openapi.REPLAY_JOBS, openapi_extra=openapi.CHANGE_BODY)
+@router.post(":replay", responses=openapi.REPLAY_JOBS, openapi_extra=openapi.REPLAY_BODY)
 async def replay_jobs(admission: Admitted, request: Request) -> JsonResponse:
     """Put the selected dead letters back into the queue."""
     return await _change(admission, request, Change.REPLAY)
 
 
-@router.post(":purge", responses=openapi.CHANGE_JOBS, openapi_extra=openapi.CHANGE_BODY)
+@router.post(":purge", responses=openapi.CHANGE_JOBS, openapi_extra=openapi.PURGE_BODY)
 async def purge_jobs(admission: Admitted, request: Request) -> JsonResponse:
     """Delete the selected ended jobs, with their results."""
     return await _change(admission, request, Change.PURGE)
