@@ -18,6 +18,7 @@ from agentpool_core.queue.completions import Waiting
 from agentpool_core.queue.keys import Keys
 from tests.fixtures import gateways as tokens
 from tests.fixtures.browser import Page, find_browser, photograph
+from tests.fixtures.controllers import reference_to
 from tests.fixtures.gateways import Served
 from tests.fixtures.redis import wait_until
 from tests.fixtures.serving import ServingConsumer
@@ -28,6 +29,7 @@ pytestmark = [
 ]
 LONG_LEASE_MS = 3_600_000  # the simulated worker sends no heartbeats
 BUTTON = "[...document.querySelectorAll('dialog button')].find(b => b.textContent === {!r})"
+CONTROLLERS = {"pods": "replicasets", "replicasets": "deployments", "deployments": "agentpools"}
 CAPPED = {
     "spec": {"scaling": {"minReplicas": 0, "maxReplicas": 2}},
     "status": {
@@ -63,8 +65,11 @@ class Declaring(Cluster):
         return CAPPED | {"metadata": {"namespace": pool.namespace, "name": pool.name}}
 
     async def get(self, path: str, **query: str) -> Any:
-        """The pod of a worker, whose name begins with the name of the pool."""
-        return {"metadata": {"labels": {"agentpool.dev/pool": path.rpartition("/")[2].removesuffix("-w")}}}
+        """The pod of a worker, whose name begins with that of its pool, and controllers, of the name of the pool."""
+        plural, name = path.split("/")[-2:]
+        controller = CONTROLLERS.get(plural)
+        owners = [reference_to(f"{controller}/{name.removesuffix('-w')}")] if controller else []
+        return {"metadata": {"name": name, "uid": f"uid of {plural}/{name}", "ownerReferences": owners}}
 
     async def text(self, path: str, **query: str) -> str:
         """The log of a pod: a line of the worker, and one of a program."""

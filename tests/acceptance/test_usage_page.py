@@ -36,7 +36,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
     for row in (
         ["acme", "large", "1", "120", "40", "0.2"],
         ["total", "-", "1", "120", "40", "0.2"],
-        ["team-budget", "acme", "a", "budget", "of", "50"],
+        ["team-budget", "acme", "a", "budget", "of", "50", "-"],  # no burst
     ):
         assert row in table, f"{row} is missing in\n{printed}"
 

@@ -146,13 +146,12 @@ def reading() -> Reading:
         (COUNTERS_AT, ["w:l", "9" * 400]),
         (11, "due"),
         (15, "waiting"),
-        (5, json.dumps([{"name": "\ud800", "kinds": [], "max_running": 1}])),
         (10, json.dumps([{"name": "l", "by": "key", "max_running": 1}] * 2)),
         (10, json.dumps([{"name": f"l-{n}", "by": "key", "max_running": 1} for n in range(5_000)])),
     ],
 )
 async def test_a_pool_spoils_no_metrics_of_different_pools(place, item):
-    """Figures beyond floats, names that are no UTF-8, endless limits: that pool is unreadable, and no scrape fails."""
+    """Figures beyond floats and endless limits: that pool is unreadable, and no scrape fails."""
     limits = text(json.dumps([{"name": "l", "by": "key", "max_running": 1}]).encode())
     items = [*GOOD[:10], limits, *GOOD[11:]]
     parts = [text(part.encode()) for part in ([item] if isinstance(item, str) else item)]
@@ -164,6 +163,16 @@ async def test_a_pool_spoils_no_metrics_of_different_pools(place, item):
         replies.append(encoded(items))
         await reader.read(list(pools))
         assert all(pool.snapshot is None for pool in pools)
+        check_readers(pools)
+
+
+async def test_a_route_whose_name_is_no_utf_8_is_left_out():
+    """The pool is read without the route, and no scrape fails."""
+    routes = text(json.dumps([{"name": "\ud800", "kinds": [], "max_running": 1}]).encode())
+    async with reading() as (pools, reader, replies):
+        replies.append(encoded([*GOOD[:5], routes, *GOOD[6:]]))
+        await reader.read(list(pools))
+        assert all(pool.snapshot is not None for pool in pools), [pool.queue.problem for pool in pools]
         check_readers(pools)
 
 

@@ -19,6 +19,7 @@ from agentpool_gateway import overview
 from agentpool_gateway.addresses import dashboard_of
 from agentpool_gateway.routes.pages import CONSOLE, POLICY, REFERENCE
 from tests.fixtures import gateways as tokens
+from tests.fixtures.controllers import reference_to
 from tests.fixtures.serving import ServingConsumer
 
 
@@ -250,18 +251,6 @@ class Logging(Cluster):
             newest = [f"{number} {'x' * 10_000}\n" for number in range(1_000)][-int(query["tailLines"]) :]
             return "".join(newest)[: int(query["limitBytes"])]
         return f"{query['container']} {query['tailLines']}"
-
-
-def reference_to(key: str) -> dict[str, Any]:
-    """Return an owner reference to the object, by its place and uid, as its controller."""
-    plural, _, name = key.partition("/")
-    api_version, kind = {
-        "replicasets": ("apps/v1", "ReplicaSet"),
-        "deployments": ("apps/v1", "Deployment"),
-        "agentpools": ("agentpool.dev/v1alpha1", "AgentPool"),
-    }[plural]
-    name, uid = name.partition(" ")[0], f"uid of {key}"
-    return {"apiVersion": api_version, "kind": kind, "name": name, "uid": uid, "controller": True}
 
 
 async def test_the_log_of_a_worker_is_that_of_a_pod_of_the_pool(gateway_factory, pool: PoolRef):
