@@ -7,6 +7,7 @@ import asyncio
 from agentpool_core.errors import PayloadTooLargeError
 from agentpool_core.queue.completions import Failed, SettleOutcome, Succeeded
 from agentpool_worker import App
+from agentpool_worker.jobs.execution import Stop
 from tests.fixtures.redis import wait_until
 from tests.unit.worker.fakes import Bench, lease
 
@@ -113,6 +114,19 @@ async def test_stale_finishes_are_counted():
         await bench.settled(1)
         await wait_until(lambda: bench.metrics.outcomes() == {"stale": 1}, "the refusal is counted")
         assert bench.buffer.undelivered == 0
+
+
+async def test_slots_of_a_lost_lease_are_filled_again():
+    """The jobs of a lost lease have nothing to settle; their ends wake the claim loop all the same."""
+    async with Bench(app, slots=2) as bench:
+        hold = asyncio.Event()
+        bench.submit(*(lease("gated", hold, number=number) for number in range(2)))
+        await wait_until(lambda: bench.slots.used == 2, "all slots are in use")
+        bench.running_jobs.stop_all(Stop.LEASE_LOST)
+        bench.claims.bell()  # while the slots are still in use
+        bench.submit(lease(number=3))
+        settled = await bench.settled(1)
+    assert [completion.job_id for completion in settled] == ["job-3"]
 
 
 async def test_growing_slots_are_filled_at_once():

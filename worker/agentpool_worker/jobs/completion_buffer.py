@@ -114,6 +114,11 @@ class CompletionBuffer:
         self._empty.clear()
         self._signal()
 
+    def discard(self, lease: Lease) -> None:
+        """Leave out the end of an attempt under a lost lease. The slot is free, so a claim may be due."""
+        self._metrics.record_outcomes([lease.kind], [SettleOutcome.STALE])
+        self._signal()
+
     async def wait_empty(self) -> None:
         """Return when the queue has confirmed every completion."""
         await self._empty.wait()

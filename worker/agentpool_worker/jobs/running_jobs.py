@@ -14,7 +14,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from agentpool_core.queue.completions import Completion, Failed, Returned, ReturnReason, SettleOutcome, Succeeded
+from agentpool_core.queue.completions import Completion, Failed, Returned, ReturnReason, Succeeded
 from agentpool_worker.jobs.execution import Execution, Stop
 from agentpool_worker.slots.recorder import Work
 from agentpool_worker.slots.semaphore import PLAIN
@@ -181,7 +181,7 @@ class RunningJobs:
         self._recorder.end(execution.recorded, _work_of(execution, completion))
         self._judge(execution, completion)
         if execution.stop is Stop.LEASE_LOST:  # under the same token, the queue may have given the job out again
-            self._metrics.record_outcomes([execution.lease.kind], [SettleOutcome.STALE])
+            self._buffer.discard(execution.lease)
         else:
             self._buffer.add(self._by_cause(completion), execution.lease)
         if not self.running:
