@@ -16,9 +16,10 @@ from pathlib import Path
 
 from agentpool_core.errors import ClusterError, QueueError, UnknownJobError
 from agentpool_core.jobs import JobId, JobRequest
+from agentpool_core.process.cancellation import end
 from agentpool_core.queue import Budget, Inspector
 from agentpool_core.queue.audit import audit
-from agentpool_core.queue.chunks import Chunk
+from agentpool_core.queue.chunks import START, Chunk, JobOutput
 from agentpool_core.queue.keys import Keys
 from agentpool_core.queue.overrides import LARGEST_BUDGET, override
 from agentpool_core.queue.usage import BILLION
@@ -118,9 +119,7 @@ async def _live(
     await load.signal_all()
     findings += [*await _rest(ground), *await _small(ground)]
     _log.info("at rest and small again; judging")
-    reading.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await reading
+    await end(reading)
     await history.catch_up()
     ledger, runs, events = load.ledger, ground.runs(), history.events
     findings += ledger.broken
@@ -204,13 +203,14 @@ async def _spent(ground: Ground) -> list[float]:
 
 
 async def _output(ground: Ground, acknowledged: Mapping[str, JobRequest]) -> dict[str, list[Chunk]]:
-    """Return the output of every agent that Redis has."""
-    inspector = Inspector(ground.direct)
+    """Return the output of every agent that Redis has, also of one that has not ended, which is a finding."""
+    inspector, output = Inspector(ground.direct), JobOutput(ground.direct, POOL)
     found: dict[str, list[Chunk]] = {}
     for job, request in acknowledged.items():
         if request.kind == "agent":
             with contextlib.suppress(UnknownJobError):
-                found[job] = [chunk async for chunk in inspector.chunks(POOL, JobId(job))]
+                await inspector.job(POOL, JobId(job))
+                found[job] = [chunk async for chunk in output.after(JobId(job), START)]
     return found
 
 
