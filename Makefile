@@ -11,8 +11,8 @@ RUN_PYTHON = $(if $(shell $(PYTHON) -c '' 2>/dev/null || echo no),PYENV_VERSION=
 CONSTRAINTS ?= constraints.txt
 PINS = $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS))
 TESTS ?= tests/unit tests/integration tests/acceptance tests/chart tests/fuzz tests/chaos tests/specification tests/judge tests/upgrades tests/simulation
-# Tests wait for processes and clocks most of the time: two for each core keep the cores busy.
-TEST_PROCESSES ?= $(shell echo $$(( $$(nproc 2>/dev/null || echo 2) * 2 )))
+# Tests wait for processes and clocks: three at a time keep two cores busy. The longest files, which start whole systems, come first.
+TEST_PROCESSES ?= $(shell echo $$(( ($$(nproc 2>/dev/null || echo 2) * 3 + 1) / 2 )))
 DEMO_ARGS ?=
 BENCH_ARGS ?=
 CASES ?= 10000
