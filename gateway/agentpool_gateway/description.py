@@ -14,7 +14,14 @@ from fastapi.routing import APIRoute
 from agentpool_core.jobs import POOL_PART_PATTERN
 from agentpool_core.queue.codec.requests import ID_PATTERN
 from agentpool_core.queue.schedule import NAME_PATTERN
-from agentpool_gateway import agent_schemas, message_descriptions, schedule_schemas, schemas, view_schemas
+from agentpool_gateway import (
+    agent_schemas,
+    message_descriptions,
+    schedule_schemas,
+    schemas,
+    selector_schemas,
+    view_schemas,
+)
 from agentpool_gateway.access import table
 
 SECURITY = {"bearer": {"type": "http", "scheme": "bearer", "description": "A token of this gateway."}}
@@ -65,9 +72,9 @@ _NAMED = {
     "History": schemas.HISTORY,
     "Usage": schemas.USAGE,
     "JobPage": schemas.FOUND,
-    "CancelSelector": schemas.CANCEL_SELECTOR,
-    "ReplaySelector": schemas.REPLAY_SELECTOR,
-    "PurgeSelector": schemas.PURGE_SELECTOR,
+    "CancelSelector": selector_schemas.CANCEL_SELECTOR,
+    "ReplaySelector": selector_schemas.REPLAY_SELECTOR,
+    "PurgeSelector": selector_schemas.PURGE_SELECTOR,
     "Problem": schemas.PROBLEM,
     "A2AAnswer": agent_schemas.A2A_ANSWER,
     "A2AMessage": agent_schemas.A2A_MESSAGE,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from agentpool_gateway import agent_schemas, schedule_schemas, schemas, usage_schemas, view_schemas
+from agentpool_gateway import agent_schemas, schedule_schemas, schemas, selector_schemas, usage_schemas, view_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.schemas import Schema
 
@@ -75,11 +75,11 @@ SIGNAL_BODY = {
     ],
 }
 PAUSED_BODY = _body({"type": "object", "required": ["paused"], "properties": {"paused": schemas.FLAG}})
-REPLAY_BODY = _body(schemas.REPLAY_SELECTOR)
-PURGE_BODY = _body(schemas.PURGE_SELECTOR)
+REPLAY_BODY = _body(selector_schemas.REPLAY_SELECTOR)
+PURGE_BODY = _body(selector_schemas.PURGE_SELECTOR)
 WEBHOOK_BODY = _body(schemas.WEBHOOK_REQUEST)
 SCHEDULE_BODY = _body(schedule_schemas.SCHEDULE_REQUEST)
-CANCEL_BODY = _body(schemas.CANCEL_SELECTOR)
+CANCEL_BODY = _body(selector_schemas.CANCEL_SELECTOR)
 A2A_TYPE = "application/a2a+json"
 _VERSION = parameter("header", "A2A-Version", enum=["1.0", "0.3"], example="1.0")
 A2A_BODY = _body(agent_schemas.a2a_call(table.A2A_METHODS)) | {"parameters": [_VERSION]}

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from agentpool_core.documents import UNLISTED
@@ -20,7 +19,6 @@ from agentpool_core.jobs import (
     Priority,
     StepOutcome,
 )
-from agentpool_core.queue import selection
 from agentpool_core.queue.codec.requests import (
     ID_PATTERN,
     KEY_PATTERN,
@@ -28,7 +26,6 @@ from agentpool_core.queue.codec.requests import (
     MOST_ATTEMPTS,
     MOST_PARENTS,
 )
-from agentpool_core.queue.selector import LATEST_MS, MOST_NAMES
 from agentpool_core.queue.usage import MOST_TOKENS
 from agentpool_core.queue.webhooks import ENDS, Change, DeliveryOutcome
 
@@ -180,47 +177,6 @@ WEBHOOK = record(name=TEXT, url=TEXT, changes=rows(TEXT), format=TEXT)
 REDELIVERED = record(name=TEXT, messages=COUNT)
 WEBHOOKS = record(webhooks=rows(WEBHOOK), deliveries=rows(DELIVERY))
 WEBHOOK_SECRETS = record(secrets=rows(TEXT | {"description": "Of Standard Webhooks; the newest first."}))
-_ERROR_TEXT: Schema = {"type": ["string", "null"], "minLength": 1, "maxLength": 2_000}
-_MOMENT: Schema = {"type": ["integer", "null"], "minimum": 0, "maximum": LATEST_MS}
-_ANY_NAME: Schema = rows(TEXT | {"minLength": 1}) | {"maxItems": MOST_NAMES, "description": "Any of these."}
-CONDITIONS: dict[str, Schema] = {
-    "state": rows(STATE) | {"description": "Any of these."},
-    "kind": _ANY_NAME,
-    "route": _ANY_NAME,
-    "tenant": _ANY_NAME,
-    "tag": rows({"type": "string", "pattern": f"^{TAG_PATTERN}$"})
-    | {"maxItems": MOST_TAGS, "description": "All of these."},
-    "submitted_after_ms": _MOMENT | {"description": "At this time or later."},
-    "submitted_before_ms": _MOMENT | {"description": "Before this time."},
-    "error": _ERROR_TEXT | {"description": "Text that the last error of the job contains."},
-    "error_group": _ERROR_TEXT | {"description": "Exactly the errors of this group, the `error` of a FailureGroup."},
-}
-CONTINUED: Schema = {"type": ["string", "null"], "description": "Of the answer before."}
-
-
-def _given(name: str) -> Schema:
-    """Return the schema of an object in which this condition is not empty."""
-    least: Schema = {"minItems": 1} if CONDITIONS[name]["type"] == "array" else {"not": {"type": "null"}}
-    return {"required": [name], "properties": {name: least}}
-
-
-def _selector(states: Sequence[JobState], **more: Schema) -> Schema:
-    """Return the schema of a selector of jobs in these states."""
-    state = rows(STATE | {"enum": [each.value for each in states]}) | {"description": "Any of these."}
-    return {
-        "type": "object",
-        "additionalProperties": False,
-        "description": "Conditions that a selected job meets, all of them; at least one that is not empty.",
-        "properties": CONDITIONS | {"state": state, "cursor": CONTINUED, **more},
-        "anyOf": [_given(name) for name in CONDITIONS],
-    }
-
-
-CANCEL_SELECTOR = _selector(
-    selection.Change.CANCEL.states, reason=TEXT | {"maxLength": 2_000, "description": "Kept with the job."}
-)
-REPLAY_SELECTOR = _selector(selection.Change.REPLAY.states)
-PURGE_SELECTOR = _selector(selection.Change.PURGE.states)
 RECEIPT = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG)
 TAKEN = record(job_id=TEXT, state=STATE, queued=FLAG, queue_depth=COUNT, duplicate=FLAG, position=nullable(COUNT))
 TAKEN_MANY = record(jobs=rows(RECEIPT), accepted=COUNT, duplicates=COUNT)

@@ -91,9 +91,9 @@ def test_jobs_token_and_addresses_survive_a_restart_on_request(tmp_path):
         exports = [(s.kubeconfig, s.redis_url, s.gateway_url, s.token) for s in (first, second)]
         assert exports[0] == exports[1]
         assert paused(second)
-        assert second.agentpool("resume", "--pool=my-agent").returncode == 0
         (tmp_path / "my_agent.py").write_text(AGENT.replace("Hello", "Good day,"))
         second.until("my_agent.py changed")
+        assert second.agentpool("resume", "--pool=my-agent").returncode == 0
         done = second.agentpool("wait", job, "--pool=my-agent", "--timeout=60s")
         assert "Good day, Ada" in done.stdout, done.stdout + done.stderr
         assert not paused(second)

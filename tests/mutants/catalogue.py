@@ -243,7 +243,7 @@ CATALOGUE = (
     Mutant(
         name="a-job-let-go-counts-for-ever",
         wrong="a job that one limit let go and another holds keeps the place under the first",
-        old="redis.call('ZREM', PREFIX .. 'held:' .. bucket, job.id)\n  redis.call('HDEL', job.key, 'held', 'opened')",
+        old="redis.call('ZREM', held_key(bucket), job.id)\n  redis.call('HDEL', job.key, 'held', 'opened')",
         new="redis.call('HDEL', job.key, 'held', 'opened')",
     ),
     Mutant(

@@ -22,7 +22,7 @@ from agentpool_core.kind_documents import schema_in
 from agentpool_core.queue import PoolSettings
 from agentpool_core.queue.settings import JobSchema
 from agentpool_core.queue.usage_totals import COLUMNS, DEFAULT_DAYS, MOST_DAYS
-from agentpool_gateway import schedule_schemas, schemas, usage_schemas
+from agentpool_gateway import schedule_schemas, schemas, selector_schemas, usage_schemas
 from agentpool_gateway.access import table
 from agentpool_gateway.access.authority import Verb
 from agentpool_gateway.mcp import operations
@@ -87,7 +87,7 @@ _WAIT: Schema = {
 }
 _JOB_ID: Schema = {"type": "string", "pattern": schemas.NAME, "description": "The job's id."}
 _LIMIT: Schema = {"type": "integer", "minimum": 1, "maximum": MOST_LISTED, "default": PAGE}
-_SELECTED: dict[str, Schema] = schemas.CONDITIONS | {"cursor": schemas.CONTINUED, "limit": _LIMIT}
+_SELECTED: dict[str, Schema] = selector_schemas.CONDITIONS | {"cursor": selector_schemas.CONTINUED, "limit": _LIMIT}
 ANY_PAYLOAD: Schema = {
     "type": "object",
     "additionalProperties": True,

@@ -208,9 +208,9 @@ async def test_waits_last_over_the_loss_of_keys(redis, pool, consumer, wait, pro
 async def test_a_waiting_critical_job_asks_for_a_slot_when_it_resumes(redis, pool, producer, consumer, wait):
     """A preemptible job is asked to yield, as for a submitted job."""
     lease, _ = await wait(("go", 1), priority=Priority.CRITICAL)
-    await consumer.renew(slots=1, running=0)
     await producer.submit(JobRequest(kind="x", preemptible=True))
     assert len(await consumer.claim(1)) == 1
+    await consumer.renew(slots=1, running=1)
     await producer.signal(lease.job_id, "go")
     assert any("yield" in order for order in await redis.lrange(f"ap:{{{pool}}}:ctl:{consumer.worker}", 0, -1))
 

@@ -47,9 +47,11 @@ def words(tree: ast.AST) -> Iterator[str]:
 
 def given_reasons(tree: ast.AST) -> Iterator[str]:
     """The words that are given as an argument `reason`; those that begin with the kind of a child, for each."""
+    assigned = [node for node in ast.iter_child_nodes(tree) if isinstance(node, ast.Assign)]
+    constants = {ast.unparse(node.targets[0]): node.value for node in assigned}
     for node in ast.walk(tree):
         if isinstance(node, ast.keyword) and node.arg == "reason":
-            found = list(words(node.value))
+            found = list(words(constants.get(ast.unparse(node.value), node.value)))
             is_of_child = isinstance(node.value, ast.JoinedStr)
             yield from (f"{kind}{word}" for kind in CHILDREN for word in found) if is_of_child else found
 
