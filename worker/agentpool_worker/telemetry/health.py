@@ -111,11 +111,11 @@ class HealthServer:
                 problem=f"cannot listen there: {error.strerror or error}",
                 remedy="choose another port, or 0 for any free one",
             ) from error
-        starting = asyncio.ensure_future(site.start())
         try:
-            await asyncio.shield(starting)
-        finally:
-            await starting  # also when cancelled: the cleanup of the runner closes only a socket that was started
+            await site.start()
+        except BaseException:  # cancelled, too: the cleanup of the runner closes only a socket that was started
+            opened.close()
+            raise
         self.port = runner.addresses[0][1]
         log.info("probes and metrics at http://%s", authority(self._host, self.port), extra={"http_port": self.port})
         return site
