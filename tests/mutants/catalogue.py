@@ -466,7 +466,7 @@ CATALOGUE = (
     Mutant(
         name="tombstones-stay",
         wrong="cancelled entries block the head of their stream",
-        old="local left = number_or(redis.call('HGET', COUNTERS, 't' .. place), 0) + (deltas['t' .. place] or 0)",
+        old="local left = counter_of('t' .. place)",
         new="local left = 0",
     ),
     Mutant(

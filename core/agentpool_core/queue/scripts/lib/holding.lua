@@ -24,17 +24,20 @@ function holding.read_bucket(text)
   return text and holding.name_of(text) ~= '' and text or nil
 end
 
+-- Counts a job that begins (1) or ends (-1) to wait for the bucket.
+local function count_held(job, bucket, by)
+  bump('held', by)
+  bump('h' .. job.spec.place, by)
+  bump('w:' .. holding.name_of(bucket), by)
+end
+
 -- Removes a job from the limit that holds it, or that has let it go on.
 function holding.leave(job)
   local bucket = job.held or job.opened
   if not bucket then return end
   redis.call('ZREM', held_key(bucket), job.id)
   redis.call('HDEL', job.key, 'held', 'opened')
-  if job.held then
-    bump('held', -1)
-    bump('h' .. job.spec.place, -1)
-    bump('w:' .. holding.name_of(bucket), -1)
-  end
+  if job.held then count_held(job, bucket, -1) end
   job.held, job.opened = nil, nil
   collected.freed[bucket] = true
 end
@@ -70,9 +73,7 @@ function holding.add(job, bucket)
   if not holding.is_behind(room, job) then holding.note_waiting(bucket, limits.opening_of(room, tokens.need_of(room, job))) end
   redis.call('ZADD', held_key(bucket), holding.order_of(job), job.id)
   redis.call('HSET', job.key, 'held', bucket, 'mark', '1')
-  bump('held', 1)
-  bump('h' .. job.spec.place, 1)
-  bump('w:' .. holding.name_of(bucket), 1)
+  count_held(job, bucket, 1)
 end
 
 -- Returns a job that waits for the bucket; nil, and removes the id, if no such job does.
@@ -95,9 +96,7 @@ local function let_go(job, bucket, left_of)
   else
     redis.call('ZREM', held_key(bucket), job.id)
   end
-  bump('held', -1)
-  bump('h' .. job.spec.place, -1)
-  bump('w:' .. holding.name_of(bucket), -1)
+  count_held(job, bucket, -1)
   jobs.ready_again(job)
   return counts
 end

@@ -55,7 +55,7 @@ function lines.file(place, most)
   local stream = PREFIX .. 's' .. place
   local read = redis.call('XREADGROUP', 'GROUP', GROUP, LINED, 'COUNT', most, 'STREAMS', stream, '>')
   if not read then return end
-  local entries, left = read[1][2], number_or(redis.call('HGET', COUNTERS, 't' .. place), 0) + (deltas['t' .. place] or 0)
+  local entries, left = read[1][2], counter_of('t' .. place)
   local by_tenant, filed = {}, 0
   for _, entry in ipairs(entries) do
     local digest = tenant_of(entry)

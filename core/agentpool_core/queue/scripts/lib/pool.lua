@@ -101,6 +101,11 @@ local function bump(field, by)
   deltas[field] = (deltas[field] or 0) + by
 end
 
+-- Returns the value of a counter, with the changes of this script.
+local function counter_of(field)
+  return number_or(redis.call('HGET', COUNTERS, field), 0) + (deltas[field] or 0)
+end
+
 local function write_books()
   for field, by in pairs(deltas) do
     -- A counter that is no number restarts here; lib/recount.lua corrects its value.

@@ -25,7 +25,7 @@ local function next_suspect()
       redis.call('ZREM', SUSPECTS, id)
     else
       local limit = setting_or(redis.call('HGET', CONF, 'limit:' .. job.spec.route), math.huge)
-      local running = number_or(redis.call('HGET', COUNTERS, job.spec.running), 0) + (deltas[job.spec.running] or 0)
+      local running = counter_of(job.spec.running)
       if running < limit and limits.allows(job) then return job end
     end
   end

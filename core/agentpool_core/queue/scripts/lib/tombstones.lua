@@ -6,7 +6,7 @@
 function tombstones.sweep(stream, route, priority)
   local SWEEP_MAX = 1000 -- tombstones deleted in one script
   local place = ':' .. route .. ':' .. priority
-  local left = number_or(redis.call('HGET', COUNTERS, 't' .. place), 0) + (deltas['t' .. place] or 0)
+  local left = counter_of('t' .. place)
   local cursor = redis.call('HGET', COUNTERS, 'c' .. place)
   local swept = 0
   while left > 0 and swept < SWEEP_MAX do
