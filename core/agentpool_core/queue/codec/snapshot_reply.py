@@ -80,32 +80,34 @@ def _paused_ms(until_ms: int, now_ms: int) -> int:
 
 
 def _limits(settings: str, counters: dict[str, str], uses: dict[str, str], now: int) -> tuple[LimitSnapshot, ...]:
-    return tuple(
-        LimitSnapshot(
-            name=limit.name,
-            by=limit.by,
-            text=limit.text,
-            waiting=int(counters.get(f"w:{limit.name}", 0)),
-            routes=limit.routes if limit.is_gate else None,
-            free=None if limit.by else _free(limit, counters, float(uses.get(limit.name, "0")), now),
-            interval_ms=None if limit.rate is None else limit.rate.interval_ms,
-            burst=None if limit.rate is None else limit.rate.burst,
-            level=None if limit.by or not limit.rate else _level(limit.rate, float(uses.get(limit.name, "0")), now),
-            opens_at_ms=None if limit.by else _opens_at_ms(limit, float(uses.get(limit.name, "0")), now),
-            budget=None if limit.by else _budget(limit, uses, now),
-        )
-        for limit in PoolSettings.from_mapping({"limits": settings}).limits
+    limits = PoolSettings.from_mapping({"limits": settings}).limits
+    return tuple(_limit(limit, counters, float(uses.get(limit.name, "0")), now) for limit in limits)
+
+
+def _limit(limit: Limit, counters: dict[str, str], use: float, now: int) -> LimitSnapshot:
+    return LimitSnapshot(
+        name=limit.name,
+        by=limit.by,
+        text=limit.text,
+        waiting=int(counters.get(f"w:{limit.name}", 0)),
+        routes=limit.routes if limit.is_gate else None,
+        free=None if limit.by else _free(limit, counters, use, now),
+        interval_ms=None if limit.rate is None else limit.rate.interval_ms,
+        burst=None if limit.rate is None else limit.rate.burst,
+        level=None if limit.by or not limit.rate else _level(limit.rate, use, now),
+        opens_at_ms=None if limit.by else _opens_at_ms(limit, use, now),
+        budget=None if limit.by else _budget(limit, use, now),
     )
 
 
-def _budget(limit: Limit, uses: dict[str, str], now: int) -> BudgetUse | None:
+def _budget(limit: Limit, use: float, now: int) -> BudgetUse | None:
     if limit.budget is None:
         return None
     window_ms = limit.budget.window_ms
     return BudgetUse(
         limit=limit.name,
         amount=limit.budget.amount,
-        spent=float(uses.get(limit.name, "0")) / BILLION,
+        spent=use / BILLION,
         resets_at_ms=(now // window_ms + 1) * window_ms,
     )
 
