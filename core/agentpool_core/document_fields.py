@@ -8,8 +8,7 @@ from collections.abc import Collection, Mapping
 from agentpool_core.durations import FORMS, milliseconds
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import JobId, Json
-
-EXACT = 2**53  # the largest whole number that every reader of JSON keeps exact
+from agentpool_core.queue.codec.json_text import MOST_EXACT
 
 
 def check_fields(what: str, document: Json, known: Collection[str], example: str) -> Mapping[str, Json]:
@@ -39,10 +38,16 @@ def read_optional_text(field: str, value: Json) -> str | None:
     return None if value is None else read_text(field, value)
 
 
+def whole_of(value: Json) -> Json:
+    """Return the int for 5.0, which JSON Schema and many languages take for a whole number; else the same value."""
+    if isinstance(value, float) and value.is_integer() and abs(value) <= MOST_EXACT:
+        return int(value)
+    return value
+
+
 def read_whole(field: str, value: Json) -> int:
-    """Return a whole number of at least 0; JSON Schema and many languages take 5.0 for one, too."""
-    if isinstance(value, float) and value.is_integer() and value <= EXACT:
-        value = int(value)
+    """Return a whole number of at least 0."""
+    value = whole_of(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         raise refused(field, value, "not a whole number of at least 0", "send an integer")
     return value

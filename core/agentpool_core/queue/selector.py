@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import JobState
+from agentpool_core.queue.codec.json_text import MOST_EXACT
 from agentpool_core.queue.codec.requests import check_tags
 from agentpool_core.text import encodable
 
@@ -23,7 +24,7 @@ UNENDED = (JobState.RUNNING, *WAITING)
 LISTED = (*UNENDED, JobState.FAILED)  # without a chosen state: jobs that still need something
 ENDED = (JobState.FAILED, JobState.SUCCEEDED, JobState.CANCELLED, JobState.EXPIRED)
 MOST_NAMES = 100  # kinds, routes or tenants
-LATEST_MS = 2**53  # of the Redis clock: a number that JSON keeps exact
+LATEST_MS = MOST_EXACT  # of the Redis clock
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -19,7 +19,7 @@ from typing import Any
 
 from agentpool_core.errors import InvalidJobError
 from agentpool_core.jobs import Durability
-from agentpool_core.queue.codec.json_text import parse
+from agentpool_core.queue.codec.json_text import MOST_EXACT, parse
 from agentpool_core.queue.formats import FORMAT
 from agentpool_core.queue.limits import Budget, Limit, LimitBy, Rate, RateUnit
 from agentpool_core.queue.schedule import Schedule
@@ -27,7 +27,6 @@ from agentpool_core.queue.usage import BILLION
 from agentpool_core.text import RENDERED_CHARS, render_value
 
 DEFAULT_ROUTE = "default"
-_MOST = 2**53  # of any number here: the largest exact number for every reader
 _LEAST = {  # of numbers that may not be 0
     **dict.fromkeys(("max_depth", "max_attempts", "lease_ms", "timeout_ms", "concurrency"), 1),
     **dict.fromkeys(("adaptive_min", "adaptive_max", "retention_results_ms", "retention_dead_ms"), 1),
@@ -341,7 +340,7 @@ def _budget_of(plain: Mapping[str, Any]) -> Budget:
 
 
 def _number_of(value: object, *, least: int = 1) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= _MOST:
+    if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= MOST_EXACT:
         raise ValueError(f"a route's and a limit's numbers are whole numbers from {least}")
     return value
 
@@ -371,7 +370,7 @@ def _decoded(name: str, kind: str, text: str) -> object:
     if text == "" and kind.endswith("None"):
         return None
     number = int(text)
-    if not _LEAST.get(name, 0) <= number <= _MOST:
+    if not _LEAST.get(name, 0) <= number <= MOST_EXACT:
         raise ValueError("out of range")
     return number
 

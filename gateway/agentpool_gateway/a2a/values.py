@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.struct_pb2 import Struct
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from agentpool_core.document_fields import whole_of
 from agentpool_core.documents import Document
 from agentpool_core.jobs import Json
 from agentpool_core.text import encodable
@@ -22,7 +23,6 @@ from agentpool_gateway.a2a.errors import invalid
 
 # Raised for JSON that a message cannot hold; half a character is a ValueError, a whole number beyond floats overflows.
 UNFIT = (ParseError, ValueError, OverflowError)
-_EXACT = 2**53  # above, a floating-point number may stand for several whole numbers
 M = TypeVar("M", bound=Message)
 
 
@@ -34,11 +34,9 @@ def document_of(message: Message) -> Document:
 
 def whole(value: Json) -> Json:
     """Return JSON with integers in place of whole floating-point numbers."""
-    if isinstance(value, float) and value.is_integer() and abs(value) <= _EXACT:
-        return int(value)
     if isinstance(value, dict):
         return {name: whole(inner) for name, inner in value.items()}
-    return [whole(inner) for inner in value] if isinstance(value, list) else value
+    return [whole(inner) for inner in value] if isinstance(value, list) else whole_of(value)
 
 
 def parsed(document: Document, message: M, *, field: str = "params") -> M:

@@ -14,11 +14,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from agentpool_core.errors import QueueError
+from agentpool_core.queue.codec.json_text import MOST_EXACT
 
 if TYPE_CHECKING:
     from agentpool_core.queue.snapshots import QueueSnapshot
 
-LARGEST = 2**53  # largest exact integer of JSON, Lua and Prometheus
 MOST_ROUTES = 64  # of a pool, and limits; its spec has 16, and routes of an earlier spec may still hold jobs
 MOST_WORKERS = 20_000  # of a pool: twice the limit of the spec
 LONGEST_NAME = 253  # characters
@@ -78,7 +78,7 @@ def _is_figure(field: Field[Any], figure: object) -> bool:
         return math.isfinite(figure)
     if isinstance(figure, bool):
         return str(field.type) == "bool"
-    return isinstance(figure, int) and _is_number(field) and abs(figure) <= LARGEST
+    return isinstance(figure, int) and _is_number(field) and abs(figure) <= MOST_EXACT
 
 
 def _is_number(field: Field[Any]) -> bool:

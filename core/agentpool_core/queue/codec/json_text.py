@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 MAX_BODY_BYTES = 1_048_576  # of a payload, result or state, as JSON
 MAX_BODY_DEPTH = 128  # objects and arrays in a payload, result or state; far below any Python's recursion limit
+MOST_EXACT = 2**53  # the largest whole number that readers of JSON, Lua and Prometheus keep exact
 ENVELOPE_DEPTH = 16  # more of them around bodies: a list of jobs, a request's parameters
 _SCALARS = (str, bool, int, type(None))
 _decoder: Any = json.JSONDecoder()  # the scanner ships without types
