@@ -24,7 +24,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files whose tests may take longest first, so that no long file starts last and runs alone."""
+    """Put the files with the longest tests first, so that no long file starts last and runs alone."""
     limits: dict[Path, float] = {}
     for item in items:
         limit = item.get_closest_marker("timeout")

@@ -42,7 +42,7 @@ def test_every_command_on_the_page_works(tmp_path: Path):
 
 
 def reading_until_the_kill(source: str) -> str:
-    """Return the example whose second tool ends only in a process that did not search.
+    """Return the example with a second tool that ends only in a process that did not search.
 
     A reader kills within the ten seconds of that tool; a slow machine may need longer to see the end of the first.
     """

@@ -65,7 +65,7 @@ class Declaring(Cluster):
         return CAPPED | {"metadata": {"namespace": pool.namespace, "name": pool.name}}
 
     async def get(self, path: str, **query: str) -> Any:
-        """The pod of a worker, whose name begins with that of its pool, and controllers, of the name of the pool."""
+        """The pod of a worker, NAME-w, with controllers; NAME is the name of the pool."""
         plural, name = path.split("/")[-2:]
         controller = CONTROLLERS.get(plural)
         owners = [reference_to(f"{controller}/{name.removesuffix('-w')}")] if controller else []

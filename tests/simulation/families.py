@@ -38,7 +38,7 @@ def _at_once(events: list[JobEvent], jobs: Mapping[str, Job], load: Load) -> Ite
 
 
 def _suspects(events: list[JobEvent]) -> Iterator[str]:
-    """A job whose workers were lost runs alone in its worker, and no two of them run at once."""
+    """After the loss of its workers a job runs alone in its worker, and no two such jobs run at once."""
     suspects: set[str] = set()
     running: dict[str, str | None] = {}  # job: its worker
     for event in events:

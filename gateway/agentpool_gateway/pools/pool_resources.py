@@ -90,7 +90,7 @@ class PoolResources:
 
 
 async def _belongs_to(pool: PoolRef, pod: Object, cluster: Cluster) -> bool:
-    """Return whether the controllers of a pod lead to the AgentPool; any user who changes pods can write its label."""
+    """Return whether the controllers of a pod lead to the AgentPool; a label is no proof, as pods can be changed."""
     found = pod
     for api_version, kind, path_of in _CONTROLLERS:
         owners = found["metadata"].get("ownerReferences") or []

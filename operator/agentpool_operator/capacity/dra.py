@@ -272,14 +272,14 @@ def _read_class(found: Json) -> _Class:
 
 
 def _read_template(found: Json) -> list[Json]:
-    """Return the requests of the claims that the template makes, without those of observers, who share devices."""
+    """Return the requests of the claims that the template makes, without those of observers: these share devices."""
     stated = (found.get("spec") or {}).get("spec") or {}
     requests = (stated.get("devices") or {}).get("requests") or []
     return [request for request in requests if not (request.get("exactly") or {}).get("adminAccess")]
 
 
 def _read_claim(found: Json) -> _Claim | None:
-    """Return an allocated claim; None = none, or only for observers, who share devices."""
+    """Return an allocated claim; None = none, or only for observers, which share devices."""
     status = found.get("status") or {}
     results = ((status.get("allocation") or {}).get("devices") or {}).get("results") or []
     held = [result for result in results if not result.get("adminAccess")]

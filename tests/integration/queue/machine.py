@@ -149,7 +149,7 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 class WaitingMachine(PoolMachine):
-    """A pool whose waiting jobs, the keys of `waiting`, may be cancelled."""
+    """A pool in which waiting jobs, the keys of `waiting`, may be cancelled."""
 
     @rule(number=picks)
     def cancel(self, number):
@@ -190,5 +190,5 @@ class TwoWorkersMachine(WaitingMachine):
                 self.wait_again(job, self.running.pop(job))
 
     def wait_again(self, job, each):
-        """Add a job whose run has ended without an outcome to `waiting`."""
+        """Add a job to `waiting` after a run without an outcome."""
         raise NotImplementedError

@@ -199,7 +199,7 @@ def test_the_first_option_with_enough_devices_is_taken(inventory):
 
 
 def test_a_missing_template_or_class_is_named(inventory):
-    """A worker whose claim cannot be made is placed nowhere, with the reason."""
+    """A worker is placed nowhere if its claim cannot be made, with the reason."""
     shape = worker(inventory, "t")
     assert (fitting(inventory, shape), "no ResourceClaimTemplate t in namespace ns" in shape.missing) == (0, True)
     inventory.replace_devices(dra.TEMPLATES, [template("t", deviceClassName="tpu")])

@@ -164,7 +164,7 @@ async def test_concurrent_steps_share_a_write_and_have_fixed_places():
 
 
 def branches(ctx, *pauses):
-    """Branches that wait so many turns before each of their steps, whose names they share."""
+    """Branches with steps of the same names; each waits so many turns before each step."""
 
     async def branch(turns):
         for number in turns:
